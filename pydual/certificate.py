@@ -1,0 +1,105 @@
+"""Proof terms and the certificate file. PROOFS.md specifies their meaning; the audits implement it.
+
+A proof of one problem is a binary tree of ``Split`` nodes whose leaves are ``LinearLeaf`` terms, stored as columns so that
+a tree of a million leaves is a handful of arrays.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from pydual.errors import CertificateError
+
+FORMAT = "pydual-certificate-1"
+
+# node kinds
+LEAF, INPUT_SPLIT, NEURON_SPLIT = 0, 1, 2
+# how the intervals of an anchor are derived; 0: the node is no anchor
+INTERVAL, PARALLEL, ADAPTIVE = 1, 2, 3
+# rules for the lines of a leaf, where it does not name a row of ``slopes``
+INTERVAL_LINES, PARALLEL_LINES, ADAPTIVE_LINES = -1, -2, -3
+
+
+@dataclass(frozen=True, eq=False)
+class ProofTree:
+    """The proof of one problem, as columns (PROOFS.md, "Proof terms").
+
+    With N nodes in preorder, L leaves, M margins, and S the total number of neuron splits above leaves:
+    ``kind`` (N, uint8), ``index`` (splits, int32: input or neuron number), ``threshold`` (input splits, float64),
+    ``anchor`` (N, uint8), ``lines`` (L, int32), ``slopes`` (rows, columns; uint8 in units of 1/128, or float),
+    ``slope_neurons`` (columns, int32), ``multipliers`` (L, M), ``split_multipliers`` (S,).
+    """
+
+    kind: np.ndarray
+    index: np.ndarray
+    threshold: np.ndarray
+    anchor: np.ndarray
+    lines: np.ndarray
+    slopes: np.ndarray
+    slope_neurons: np.ndarray
+    multipliers: np.ndarray
+    split_multipliers: np.ndarray
+
+    @property
+    def leaves(self) -> int:
+        return len(self.lines)
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """What a certificate file holds: a tree for each problem, bound to digests of network and query."""
+
+    network: str
+    query: str
+    trees: tuple[ProofTree, ...]
+    arithmetic: str = "real"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the certificate in the safetensors format; the file appears whole or not at all."""
+        from safetensors.numpy import save
+
+        tensors = {
+            f"{i}/{column.name}": np.ascontiguousarray(getattr(tree, column.name))
+            for i, tree in enumerate(self.trees)
+            for column in fields(ProofTree)
+        }
+        header = {
+            "format": FORMAT,
+            "network": self.network,
+            "query": self.query,
+            "arithmetic": self.arithmetic,
+            "problems": str(len(self.trees)),
+        }
+        target = Path(path)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        try:
+            partial.write_bytes(save(tensors, metadata=header))
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @property
+    def leaves(self) -> int:
+        return sum(tree.leaves for tree in self.trees)
+
+
+def load_proof(path: str | os.PathLike[str]) -> Proof:
+    """Read a certificate file. Raises CertificateError if it is not one; nothing in it is trusted before an audit."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="np") as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise CertificateError(f"{path} is not a certificate of format {FORMAT}.")
+            names = [column.name for column in fields(ProofTree)]
+            trees = tuple(
+                ProofTree(**{name: file.get_tensor(f"{i}/{name}") for name in names}) for i in range(int(header["problems"]))
+            )
+            return Proof(header["network"], header["query"], trees, header["arithmetic"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise CertificateError(f"{path} is not a readable certificate: {error}") from None

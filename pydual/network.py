@@ -1,0 +1,144 @@
+"""The network: affine maps and ReLUs in topological order, with the exact weights of the model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+import scipy.sparse as sparse
+
+from pydual.errors import InputError
+from pydual.operators.primitives import Affine, GraphBuilder, Matrix, Primitive, Relu, Shape, Value
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A feed-forward network over real numbers.
+
+    ``primitives`` define the values ``v_1 ... v_K`` (``pydual.operators.primitives``), ``output`` is the index of the
+    output value. ``input_shape`` and ``output_shape`` are the tensor shapes of the model, read row-major.
+    ``element_type`` is the type that the model computes in ("float32" or "float64"); attacks are rounded to it.
+    ``onnx`` holds the bytes of the ONNX file that the network came from, for replay, or None.
+    """
+
+    primitives: tuple[Primitive, ...]
+    output: int
+    input_shape: Shape
+    output_shape: Shape
+    element_type: str = "float64"
+    onnx: bytes | None = None
+
+    def __post_init__(self) -> None:
+        for primitive in self.primitives:
+            for array in _weights(primitive):
+                if not np.isfinite(array).all():
+                    where = f" of node '{primitive.name}'" if primitive.name else ""
+                    raise InputError(f"The weights{where} contain NaN or infinity; repair or re-export the model.")
+
+    @classmethod
+    def from_layers(cls, layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> Network:
+        """A fully connected network ``x -> W_n relu(... relu(W_1 x + b_1) ...) + b_n``.
+
+        Each layer is a pair (W, b) with W of shape (outputs, inputs) and b of shape (outputs,); there is a ReLU
+        between layers and none after the last. Raises InputError where shapes do not fit or a weight is not finite.
+        """
+        if not layers:
+            raise InputError("A network needs at least one layer; got an empty list of (W, b) pairs.")
+        pairs = [(np.asarray(w, dtype=np.float64), np.asarray(b, dtype=np.float64)) for w, b in layers]
+        graph = GraphBuilder((pairs[0][0].shape[-1],))
+        value = graph.input
+        for number, (weight, bias) in enumerate(pairs):
+            graph.name = f"layer {number}"
+            if weight.ndim != 2 or bias.shape != weight.shape[:1] or weight.shape[1] != value.size:
+                raise InputError(
+                    f"Layer {number} has W of shape {weight.shape} and b of shape {bias.shape}; "
+                    f"expected (m, {value.size}) and (m,): transpose W or check the order of the layers."
+                )
+            if number:
+                value = graph.relu(value)
+            value = graph.affine([(value, weight)], bias, (len(bias),))
+        return cls.from_graph(graph, value)
+
+    @classmethod
+    def from_graph(
+        cls, graph: GraphBuilder, output: Value, element_type: str = "float64", onnx: bytes | None = None
+    ) -> Network:
+        """The network of a finished builder whose result is ``output``."""
+        return cls(tuple(graph.primitives), output.id, graph.input_shape, output.shape, element_type, onnx)
+
+    @property
+    def input_size(self) -> int:
+        return prod(self.input_shape)
+
+    @property
+    def output_size(self) -> int:
+        return prod(self.output_shape)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """The length of each value ``v_0 ... v_K``."""
+        return (self.input_size, *(primitive.size for primitive in self.primitives))
+
+    @cached_property
+    def neurons(self) -> int:
+        """The number of ReLU neurons; neurons are numbered through all ReLU primitives in order."""
+        return sum(p.size for p in self.primitives if isinstance(p, Relu))
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        """The outputs in float64, flat: shape (outputs,) for one input, (batch, outputs) for shape (batch, inputs)."""
+        x = np.asarray(x, dtype=np.float64)
+        batched = x.ndim == 2 and x.shape[1] == self.input_size and x.shape != self.input_shape
+        if not batched and x.size != self.input_size:
+            raise InputError(f"The network takes {self.input_size} inputs, shape {self.input_shape}; got {x.shape}.")
+        columns = x.T if batched else x.reshape(-1, 1)
+        result = self.values(columns)[self.output].T
+        return result if batched else result[0]
+
+    def values(self, columns: np.ndarray) -> list[np.ndarray]:
+        """All values ``v_0 ... v_K`` for inputs given as the columns of a matrix (inputs, batch)."""
+        values = [columns]
+        for primitive in self.primitives:
+            if isinstance(primitive, Relu):
+                values.append(np.maximum(values[primitive.source], 0.0))
+            else:
+                total = primitive.bias[:, None]
+                for source, matrix in primitive.terms:
+                    total = total + matrix @ values[source]
+                values.append(np.broadcast_to(total, (primitive.size, columns.shape[1])))
+        return values
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the canonical form (PROOFS.md, section "Digests"), as hexadecimal digits."""
+        state = hashlib.sha256()
+        state.update(f"network {self.input_size} {len(self.primitives)} {self.output}\n".encode())
+        for primitive in self.primitives:
+            if isinstance(primitive, Relu):
+                state.update(f"relu {primitive.source}\n".encode())
+                continue
+            state.update(f"affine {primitive.size} {len(primitive.terms)}\n".encode())
+            state.update(primitive.bias.astype("<f8").tobytes())
+            for source, matrix in primitive.terms:
+                indptr, indices, data = _nonzeros(matrix)
+                state.update(f"term {source} {matrix.shape[0]} {matrix.shape[1]} {len(data)}\n".encode())
+                for array, kind in ((indptr, "<i8"), (indices, "<i8"), (data, "<f8")):
+                    state.update(array.astype(kind).tobytes())
+        return state.hexdigest()
+
+
+def _weights(primitive: Primitive) -> list[np.ndarray]:
+    if not isinstance(primitive, Affine):
+        return []
+    return [primitive.bias, *(m.data if sparse.issparse(m) else m for _, m in primitive.terms)]
+
+
+def _nonzeros(matrix: Matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """CSR arrays of the entries that are not zero, columns ascending in each row."""
+    csr = sparse.csr_array(matrix, copy=True)
+    csr.eliminate_zeros()
+    csr.sort_indices()
+    return csr.indptr, csr.indices, csr.data

@@ -1,0 +1,109 @@
+"""The two primitives that every network is made of, and the builder that strings them together.
+
+A network is a list of *values*, flat float64 vectors ``v_0, v_1, ..., v_K``: ``v_0`` is the input and primitive
+``k`` defines ``v_{k+1}`` from earlier values. Piecewise linear operators (leaky ReLU, max pooling, ...) are exact
+combinations of these two, so that proof systems, attacks and audits know only an affine map and a ReLU.
+The weights are exactly those of the model: nothing is multiplied out here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+
+Matrix = Any  # np.ndarray of shape (rows, columns), or scipy.sparse.csr_array of the same shape
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """``v = sum_t matrix_t @ v[source_t] + bias``; ``terms`` lists the pairs (source, matrix)."""
+
+    terms: tuple[tuple[int, Matrix], ...]
+    bias: np.ndarray
+    name: str = ""
+
+    @property
+    def size(self) -> int:
+        return len(self.bias)
+
+
+@dataclass(frozen=True, eq=False)
+class Relu:
+    """``v = max(v[source], 0)``, elementwise."""
+
+    source: int
+    size: int
+    name: str = ""
+
+
+Primitive = Affine | Relu
+
+
+@dataclass(frozen=True)
+class Value:
+    """A handle on a value of the graph under construction; ``shape`` is its tensor shape, row-major."""
+
+    id: int
+    shape: Shape
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    def reshaped(self, shape: Shape) -> Value:
+        """The same numbers under another shape of equal size."""
+        return Value(self.id, shape)
+
+
+@dataclass
+class GraphBuilder:
+    """Collects primitives in topological order; operators call ``affine`` and ``relu`` on it."""
+
+    input_shape: Shape
+    primitives: list[Primitive] = field(default_factory=list)
+    name: str = ""  # the model's name for the node that is being translated
+
+    @property
+    def input(self) -> Value:
+        return Value(0, self.input_shape)
+
+    def affine(self, terms: Sequence[tuple[Value, Matrix]], bias: np.ndarray, shape: Shape) -> Value:
+        """Append ``sum matrix @ value + bias`` and give the result the shape ``shape``."""
+        packed = tuple((value.id, as_matrix(matrix)) for value, matrix in terms)
+        return self._append(Affine(packed, np.asarray(bias, dtype=np.float64).ravel(), self.name), shape)
+
+    def relu(self, value: Value) -> Value:
+        """Append ``max(value, 0)``."""
+        return self._append(Relu(value.id, value.size, self.name), value.shape)
+
+    def _append(self, primitive: Primitive, shape: Shape) -> Value:
+        self.primitives.append(primitive)
+        return Value(len(self.primitives), tuple(shape))
+
+
+def as_matrix(matrix: Matrix) -> Matrix:
+    """A float64 matrix in one of the two stored forms: C-ordered dense, or canonical CSR."""
+    if sparse.issparse(matrix):
+        csr = sparse.csr_array(matrix, dtype=np.float64)
+        csr.sum_duplicates()
+        csr.sort_indices()
+        return csr
+    return np.ascontiguousarray(matrix, dtype=np.float64)
+
+
+def selection(indices: np.ndarray, columns: int) -> Matrix:
+    """The 0/1 matrix S with ``(S @ v)[i] = v[indices[i]]``; ``columns`` is the size of v."""
+    rows = len(indices)
+    return sparse.csr_array((np.ones(rows), np.asarray(indices), np.arange(rows + 1)), shape=(rows, columns))
+
+
+def diagonal(scale: np.ndarray) -> Matrix:
+    """The diagonal matrix with ``scale`` on it."""
+    n = len(scale)
+    return sparse.csr_array((np.asarray(scale, dtype=np.float64), np.arange(n), np.arange(n + 1)), shape=(n, n))
