@@ -1,0 +1,141 @@
+"""The four outcomes of a query, as values: Attack, RelaxedAttack, Certificate, Unknown.
+
+An ``Attack`` cannot exist without an input, a ``Certificate`` not without an audited proof; everything else says what is
+known. People write ``match``::
+
+    match pydual.solve(model, checker):
+        case Attack(x=x): ...
+        case Certificate(margin=margin): ...
+        case RelaxedAttack() as relaxed: print(relaxed.explain())
+        case Unknown(reason=reason): ...
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pydual.certificate import Proof
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """The two players' scores for the worst margin: ``lower`` is the prover's bound, ``upper`` an attained value.
+
+    ``lower`` is computed in floating point and is a proof only where it stands in a ``Certificate``.
+    """
+
+    lower: float
+    upper: float
+
+    def __str__(self) -> str:
+        return f"[{self.lower:.6g}, {self.upper:.6g}]"
+
+
+@dataclass(frozen=True)
+class TracePoint:
+    """The bracket after ``seconds`` since the call."""
+
+    seconds: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Outcome:
+    """What all outcomes share. ``statistics`` counts what the proof system did; ``trace`` is the bracket over time."""
+
+    bracket: Bracket
+    proof_system: str
+    statistics: dict[str, Any]
+    trace: tuple[TracePoint, ...]
+
+    def __bool__(self) -> bool:
+        raise TypeError("An outcome has no truth value; match on Attack, RelaxedAttack, Certificate and Unknown.")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Attack(Outcome):
+    """A real input at which the catastrophe happens, re-evaluated outside the search.
+
+    ``x`` (inputs,) lies in the region and in the model's element type; ``y`` (outputs,) is what the replay gave;
+    ``margin`` is at most 0; ``replay`` says what evaluated the model ("onnxruntime" or "exact").
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    margin: float
+    replay: str
+
+
+@dataclass(frozen=True)
+class Cheat:
+    """A neuron whose relaxed output differs from ``max(input, 0)``."""
+
+    neuron: str
+    pre_activation: float
+    relaxed_output: float
+
+    @property
+    def error(self) -> float:
+        return self.relaxed_output - max(self.pre_activation, 0.0)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RelaxedAttack(Outcome):
+    """The adversary wins in the proof system, and no real attack was found.
+
+    ``x`` is the input that the relaxed adversary plays, ``value`` the relaxed worst margin there (at most 0), ``lifted``
+    the real model's margin after rounding and polishing it (above 0, else this were an Attack); ``cheats`` are
+    the neurons at which the relaxed adversary leaves the real model, worst first.
+    """
+
+    x: np.ndarray
+    value: float
+    lifted: float
+    cheats: tuple[Cheat, ...]
+
+    def explain(self) -> str:
+        """A few sentences: what the relaxed adversary plays, what it is worth, where it cheats, what lifting gave."""
+        lines = [
+            f"In the proof system '{self.proof_system}' the adversary wins with a margin of {self.value:.6g}.",
+            f"The real model at that input, after polishing, keeps a margin of {self.lifted:.6g}: no real attack was found.",
+        ]
+        if self.cheats:
+            lines.append(f"The relaxed play leaves the real model at {len(self.cheats)} neurons; the worst of them:")
+            lines += [
+                f"  {c.neuron}: input {c.pre_activation:.4g}, real output {max(c.pre_activation, 0.0):.4g}, "
+                f"relaxed output {c.relaxed_output:.4g}"
+                for c in self.cheats[:5]
+            ]
+        lines.append("A tighter proof system (alpha-crown, lp, bab) restricts the adversary further.")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Certificate(Outcome):
+    """There is no catastrophe, and ``certificate`` proves it; an audit has accepted it.
+
+    ``margin`` is the proven worst margin (above 0), ``level`` the guarantee: "exact" (rational arithmetic) or "rounded"
+    (floating point with rigorous error bounds).
+    """
+
+    certificate: Proof
+    margin: float
+    level: str
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the certificate file (PROOFS.md, section 6)."""
+        self.certificate.save(path)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Unknown(Outcome):
+    """The budget ended first. ``x`` is the input with the least margin found, or None; ``advice`` says what to try."""
+
+    reason: str
+    advice: str
+    x: np.ndarray | None = None
