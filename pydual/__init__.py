@@ -1,0 +1,118 @@
+"""pydual: a primal-dual verifier of neural networks.
+
+``solve(model, checker)`` plays the adversary (an input on which the model does something catastrophic) against the prover (a
+certificate that there is none) and returns the winning move: ``Attack``, ``RelaxedAttack``, ``Certificate`` or ``Unknown``.
+
+Names are loaded on first use, so that ``import pydual`` is fast.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydual.audit import audit as audit
+    from pydual.certificate import load_proof as load_proof
+    from pydual.checker import Checker as Checker
+    from pydual.checker import X as X
+    from pydual.checker import Y as Y
+    from pydual.checker import robustness as robustness
+    from pydual.errors import CertificateError as CertificateError
+    from pydual.errors import InputError as InputError
+    from pydual.errors import PydualError as PydualError
+    from pydual.errors import UnsupportedError as UnsupportedError
+    from pydual.io.onnx import load as load
+    from pydual.io.sklearn import from_sklearn as from_sklearn
+    from pydual.io.torch import from_torch as from_torch
+    from pydual.io.vnnlib import load_checker as load_checker
+    from pydual.network import Network as Network
+    from pydual.outcome import Attack as Attack
+    from pydual.outcome import Bracket as Bracket
+    from pydual.outcome import Certificate as Certificate
+    from pydual.outcome import RelaxedAttack as RelaxedAttack
+    from pydual.outcome import Unknown as Unknown
+    from pydual.region import Ball as Ball
+    from pydual.region import Region as Region
+    from pydual.solve import solve as solve
+
+__version__ = "0.1.0"
+
+# where each public name lives; tests/test_package.py holds this table and the imports above to each other
+_HOME = {
+    "Attack": "pydual.outcome",
+    "Ball": "pydual.region",
+    "Bracket": "pydual.outcome",
+    "Certificate": "pydual.outcome",
+    "CertificateError": "pydual.errors",
+    "Checker": "pydual.checker",
+    "InputError": "pydual.errors",
+    "Network": "pydual.network",
+    "PydualError": "pydual.errors",
+    "Region": "pydual.region",
+    "RelaxedAttack": "pydual.outcome",
+    "Unknown": "pydual.outcome",
+    "UnsupportedError": "pydual.errors",
+    "X": "pydual.checker",
+    "Y": "pydual.checker",
+    "audit": "pydual.audit",
+    "from_sklearn": "pydual.io.sklearn",
+    "from_torch": "pydual.io.torch",
+    "load": "pydual.io.onnx",
+    "load_checker": "pydual.io.vnnlib",
+    "load_proof": "pydual.certificate",
+    "robustness": "pydual.checker",
+    "solve": "pydual.solve",
+}
+
+__all__ = [
+    "Attack",
+    "Ball",
+    "Bracket",
+    "Certificate",
+    "CertificateError",
+    "Checker",
+    "InputError",
+    "Network",
+    "PydualError",
+    "Region",
+    "RelaxedAttack",
+    "Unknown",
+    "UnsupportedError",
+    "X",
+    "Y",
+    "__version__",
+    "audit",
+    "from_sklearn",
+    "from_torch",
+    "load",
+    "load_checker",
+    "load_proof",
+    "robustness",
+    "solve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pydual' has no attribute '{name}'")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps ``pydual.solve`` and ``pydual.audit`` the functions: importing the modules of those names does not hide them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
