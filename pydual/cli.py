@@ -1,0 +1,191 @@
+"""The command line: ``pydual verify``, ``pydual audit``, ``pydual demo``.
+
+stdout carries the answer, stderr everything else. Exit codes: 0 an answer was given (whatever it is), 1 an audit rejected a
+certificate, 2 the input is not usable, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from pydual.errors import CertificateError, InputError, PydualError
+
+if TYPE_CHECKING:
+    from pydual.outcome import Outcome
+
+REJECTED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    args = _parser().parse_args(arguments)
+    try:
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
+    except PydualError as error:
+        print(f"pydual: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("pydual: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader has gone; what the interpreter flushes at exit must not raise again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pydual",
+        description="Verify neural networks: every answer is an attack on the real model or an audited certificate.",
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    verify = commands.add_parser("verify", help="decide a VNN-LIB property of an ONNX network")
+    verify.add_argument("spec", metavar="SPEC.vnnlib", help="the property: the inputs and outputs of a catastrophe")
+    verify.add_argument("--network", required=True, metavar="MODEL.onnx")
+    verify.add_argument(
+        "--proof-system", default="auto", metavar="NAME", help="interval, crown, alpha-crown, lp, bab, milp or auto (default)"
+    )
+    verify.add_argument("--timeout", type=_seconds, metavar="S", help="seconds after which to give up (default: none)")
+    verify.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the attack search (default: 0)")
+    verify.add_argument("--certificate", type=Path, metavar="FILE", help="where to save the certificate after unsat")
+    verify.add_argument("--progress", action="store_true", help="show the bracket of the two players while they play")
+    verify.set_defaults(run=_verify)
+
+    audit = commands.add_parser("audit", help="check a saved certificate; exit code 0 if it is accepted, 1 if rejected")
+    audit.add_argument("certificate", metavar="FILE", help="a certificate that 'pydual verify' saved")
+    audit.add_argument("--network", required=True, metavar="MODEL.onnx")
+    audit.add_argument("--query", required=True, metavar="SPEC.vnnlib")
+    audit.add_argument("--exact", action="store_true", help="in rational arithmetic, however long it takes")
+    audit.set_defaults(run=_audit)
+
+    demo = commands.add_parser("demo", help="an attack, a certificate and a relaxed attack on a small digits classifier")
+    demo.add_argument("--output", type=Path, default=Path("pydual-demo"), metavar="DIR", help="default: pydual-demo")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show the version and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from pydual import __version__
+
+        print(f"pydual {__version__}")
+        parser.exit()
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number of seconds")
+    return value
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from pydual import load, load_checker, solve
+
+    network, checker = load(args.network), load_checker(args.spec)
+    if args.certificate is not None:
+        _check_writable(args.certificate)
+    start = perf_counter()
+    outcome = solve(
+        network, checker, args.proof_system, timeout=args.timeout, seed=args.seed, progress=args.progress
+    )
+    seconds = perf_counter() - start
+    print(_answer(outcome), flush=True)
+    print(f"{outcome.proof_system}: bracket {outcome.bracket}, {seconds:.2f} s", file=sys.stderr)
+    _comment(outcome, args.certificate)
+    return 0
+
+
+def _answer(outcome: Outcome) -> str:
+    """What goes to stdout: the verdict in the first line, then the witness of an attack."""
+    from pydual import Attack, Certificate, Unknown
+    from pydual.io.witness import witness_text
+
+    match outcome:
+        case Attack(x=x, y=y):
+            return "sat\n" + witness_text(x, y).rstrip("\n")
+        case Certificate():
+            return "unsat"
+        case Unknown(reason="timeout"):
+            return "timeout"
+        case _:
+            return "unknown"
+
+
+def _comment(outcome: Outcome, path: Path | None) -> None:
+    """What goes to stderr, and the certificate file."""
+    from pydual import Attack, Certificate, RelaxedAttack, Unknown
+
+    match outcome:
+        case Attack(margin=margin, replay=replay):
+            text = f"attack with margin {margin:.6g}, replayed with {replay}"
+        case Certificate(margin=margin, level=level):
+            text = f"certificate audited at level '{level}', proven margin {margin:.6g}"
+            if path is not None:
+                text += f", {_save(outcome, path)} bytes in {path}"
+        case RelaxedAttack():
+            text = outcome.explain()
+        case Unknown(reason=reason, advice=advice):
+            text = f"{reason}: {advice}"
+        case _:
+            raise AssertionError(f"unexpected outcome {type(outcome).__name__}")
+    print(text, file=sys.stderr)
+
+
+def _check_writable(path: Path) -> None:
+    """Find out before the solve whether a certificate can be saved at ``path``."""
+    if path.is_dir():
+        raise InputError(f"The certificate cannot be saved: {path} is a directory; name a file.")
+    try:
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise InputError(f"The certificate cannot be saved as {path}: {error.strerror}; choose another place.") from None
+
+
+def _save(outcome: Outcome, path: Path) -> int:
+    """Save the certificate and return its size in bytes."""
+    try:
+        outcome.save(path)  # type: ignore[attr-defined]
+        return path.stat().st_size
+    except OSError as error:
+        raise InputError(f"The certificate could not be saved as {path}: {error.strerror}.") from None
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from pydual import audit, load, load_checker, load_proof
+
+    network, checker = load(args.network), load_checker(args.query)
+    if not Path(args.certificate).is_file():
+        raise InputError(f"There is no certificate file {args.certificate}; check the path.")
+    try:
+        report = audit(load_proof(args.certificate), network, checker)
+    except CertificateError as error:
+        print(f"pydual: rejected: {error}", file=sys.stderr)
+        return REJECTED
+    print(f"accepted: proven margin {float(report.margin):.6g}, level '{report.level}'")
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from pydual.demo.demo import show
+
+    show(args.output)
+    return 0
