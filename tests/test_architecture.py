@@ -1,0 +1,151 @@
+"""The shape of the code: ceilings, the direction of imports, what is loaded when."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "pydual").rglob("*.py"))
+}
+CORE = sorted(path for path in (ROOT / "cpp").rglob("*") if path.suffix in (".cpp", ".hpp", ".h"))
+
+# ARCHITECTURE.md: a module imports from its own layer and those above it in this list
+LAYERS = (
+    ("pydual.errors",),
+    ("pydual.operators",),
+    ("pydual.network", "pydual.region", "pydual.checker"),
+    ("pydual.problem", "pydual.certificate", "pydual.outcome"),
+    ("pydual.audit", "pydual.relax", "pydual.attack", "pydual.optimize", "pydual._core"),
+    ("pydual.proof_systems",),
+    ("pydual.solve",),
+    ("pydual.io", "pydual.bench", "pydual.cli", "pydual.demo", "pydual.__main__", "pydual"),
+)
+PROVERS = ("pydual.relax", "pydual.attack", "pydual.optimize", "pydual._core", "pydual.proof_systems", "pydual.solve")
+STANDARD_LIBRARY_ONLY = ("pydual.audit.exact", "pydual.audit.query")
+LATE = ("cvxpy", "numba", "onnx", "onnxruntime", "torch", "matplotlib", "sklearn", "scipy.optimize", "rich", "highspy")
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+def layer(module: str) -> int:
+    homes = [(len(name), number) for number, names in enumerate(LAYERS) for name in names if within(module, name)]
+    return max(homes)[1]
+
+
+def imports(module: str, *, at_load: bool = False) -> set[str]:
+    """The modules that a module imports, by full name; with ``at_load`` only those that run when it is loaded."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    found: set[str] = set()
+    for node in _statements(tree) if at_load else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import; write the full name"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            submodules = {name for name in names if name in MODULES or name == "pydual._core"}
+            found |= submodules
+            if submodules != names:
+                found.add(str(node.module))
+    return found
+
+
+def _statements(tree: ast.Module) -> list[ast.AST]:
+    """The nodes outside functions and outside ``if TYPE_CHECKING``."""
+    found: list[ast.AST] = []
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        found.append(node)
+        if isinstance(node, (ast.FunctionDef, ast.Lambda)):
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
+        pending.extend(ast.iter_child_nodes(node))
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_functions_have_at_most_60_lines_and_files_400(module: str) -> None:
+    text = MODULES[module].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < 60, f"{node.name} is too long"
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
+def test_core_files_have_at_most_500_lines(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_run_one_way(module: str) -> None:
+    if module == "pydual":
+        return  # the table of public names points everywhere
+    for other in imports(module):
+        if within(other, "pydual"):
+            assert layer(other) <= layer(module), f"{module} imports {other}"
+
+
+def test_modules_import_each_other_without_cycles() -> None:
+    graph = {m: {o for o in imports(m, at_load=True) if o in MODULES and o != m} for m in MODULES if m != "pydual"}
+    list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if within(m, "pydual.audit")])
+def test_the_audit_knows_no_prover(module: str) -> None:
+    assert not {other for other in imports(module) for prover in PROVERS if within(other, prover)}
+
+
+@pytest.mark.parametrize("module", STANDARD_LIBRARY_ONLY)
+def test_the_exact_audit_needs_only_the_standard_library(module: str) -> None:
+    allowed = {"pydual.errors", "pydual.audit.query"}
+    for other in imports(module) - allowed:
+        assert other.split(".")[0] in sys.stdlib_module_names, f"{module} imports {other}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if not within(m, "pydual.operators")])
+def test_only_importers_know_operators_beyond_affine_and_relu(module: str) -> None:
+    beyond = {o for o in imports(module) if within(o, "pydual.operators") and o != "pydual.operators.primitives"}
+    assert not beyond or within(module, "pydual.io")
+
+
+def test_no_module_is_called_utils() -> None:
+    names = {path.stem.lower() for path in [*MODULES.values(), *CORE]}
+    assert not names & {"util", "utils", "helper", "helpers", "misc", "common"}
+
+
+def loaded_after(code: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after running ``code``."""
+    script = f"{code}\nimport sys\nprint('loaded:', *sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.rpartition("loaded:")[2].split())
+
+
+def test_the_measure_sees_what_is_loaded() -> None:
+    assert "scipy.optimize" in loaded_after("import scipy.optimize")
+
+
+def test_import_loads_nothing_heavy() -> None:
+    assert not loaded_after("import pydual") & {*LATE, "numpy", "scipy"}
+
+
+def test_public_names_load_nothing_heavy() -> None:
+    touch = "import pydual\nfor name in pydual.__all__: getattr(pydual, name)"
+    assert not loaded_after(touch) & set(LATE)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "from pydual.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    assert not loaded_after(code) & {*LATE, "numpy", "scipy"}

@@ -1,0 +1,64 @@
+"""The package as users meet it: public names, types, what an installation contains."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import pydual
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_all_is_sorted_and_lists_every_lazy_name() -> None:
+    assert pydual.__all__ == sorted(pydual.__all__)
+    assert set(pydual.__all__) == {*pydual._HOME, "__version__"}
+
+
+@pytest.mark.parametrize("name", pydual._HOME)
+def test_every_public_name_is_the_one_of_its_module(name: str) -> None:
+    assert getattr(pydual, name) is getattr(import_module(pydual._HOME[name]), name)
+
+
+def test_type_checkers_see_the_same_names_in_the_same_places() -> None:
+    tree = ast.parse(Path(pydual.__file__).read_text(encoding="utf-8"))
+    guarded = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {}
+    for node in guarded.body:
+        assert isinstance(node, ast.ImportFrom)
+        for alias in node.names:
+            assert alias.asname == alias.name
+            seen[alias.name] = node.module
+    assert seen == pydual._HOME
+
+
+@pytest.mark.parametrize("name", ["solve", "audit"])
+def test_importing_a_module_does_not_hide_the_function_of_its_name(name: str) -> None:
+    code = f"import pydual.{name}, pydual; from pydual.{name} import {name}; assert pydual.{name} is {name}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'verify'"):
+        pydual.verify  # noqa: B018
+
+
+def test_dir_lists_the_public_names() -> None:
+    assert set(pydual.__all__) <= set(dir(pydual))
+
+
+def test_an_installation_contains_every_module_and_the_data(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools")
+    pytest.importorskip("pybind11")
+    command = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", str(tmp_path / "lib")]
+    egg = ["egg_info", "--egg-base", str(tmp_path)]
+    subprocess.run([*command[:3], *egg, *command[3:]], cwd=ROOT, check=True, capture_output=True)
+    installed = {path.relative_to(tmp_path / "lib").as_posix() for path in (tmp_path / "lib").rglob("*") if path.is_file()}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "pydual").rglob("*.py")}
+    data = {"pydual/py.typed", "pydual/demo/digits.onnx", "pydual/demo/digits.npz"}
+    assert modules | data <= installed
