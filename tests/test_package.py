@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -62,3 +63,17 @@ def test_an_installation_contains_every_module_and_the_data(tmp_path: Path) -> N
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "pydual").rglob("*.py")}
     data = {"pydual/py.typed", "pydual/demo/digits.onnx", "pydual/demo/digits.npz"}
     assert modules | data <= installed
+
+
+def test_the_python_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})
+    safe, again, unsafe = capsys.readouterr().out.splitlines()
+    assert safe.startswith("no catastrophe") and again.startswith("audited once more") and unsafe.startswith("attack")
+
+
+def test_the_readme_lists_the_proof_systems_there_are() -> None:
+    from pydual.proof_systems import PROOF_SYSTEMS
+
+    listed = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(PROOF_SYSTEMS)
