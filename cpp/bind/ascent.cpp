@@ -1,0 +1,137 @@
+#include <algorithm>
+
+#include "bind/objects.hpp"
+#include "core/threads.hpp"
+#include "kernels/ascent.hpp"
+#include "kernels/buffers.hpp"
+
+namespace pydual::bind {
+namespace {
+
+constexpr int kColumnsPerTask = 32;
+
+// Python sees one row per query (rows, neurons); kernels want one column per query in each layer.
+struct Rows {
+    const double* alpha;
+    const double* beta;
+    const double* lambda;
+    const signed char* phase;
+    const signed char* allowed;
+    const double* lower;
+    const double* upper;
+    bool shared;
+};
+
+struct Outputs {
+    double *alpha, *beta, *lambda, *bound, *x, *y, *price;
+};
+
+template <class From, class To>
+void to_columns(const From* rows, long stride, int n, int r, To* columns) {
+    for (int c = 0; c < r; ++c)
+        for (int i = 0; i < n; ++i) columns[static_cast<long>(i) * r + c] = rows[c * stride + i];
+}
+
+void to_rows(const double* columns, long stride, int n, int r, double* rows) {
+    for (int c = 0; c < r; ++c)
+        for (int i = 0; i < n; ++i) rows[c * stride + i] = columns[static_cast<long>(i) * r + c];
+}
+
+void ascend_rows(const HeldProgram& program, const HeldForm& margins, const HeldRegion& region, const AscentOptions& options,
+                 const Rows& in, int first, int r, const Outputs& out) {
+    const Program& p = program.view;
+    const long neurons = program.neurons;
+    const int rows = margins.view.size;
+    const std::vector<int> at = program.offsets();
+    Columns alpha(p, r, 1), beta(p, r, 1), y(p, r, 1), price(p, r, 1), lower(p, in.shared ? 1 : r, 1), upper(p, in.shared ? 1 : r, 1);
+    std::vector<std::vector<signed char>> phases(p.depth() + 1);
+    std::vector<const signed char*> phase(p.depth() + 1, nullptr);
+    std::vector<double> lambda(static_cast<std::size_t>(rows) * r), bound(r), x(static_cast<std::size_t>(p.inputs) * r);
+    std::vector<signed char> allowed(static_cast<std::size_t>(rows) * r);
+    for (int k = 1; k <= p.depth(); ++k) {
+        const int n = p.size(k);
+        const long begin = static_cast<long>(first) * neurons + at[k];
+        to_columns(in.alpha + begin, neurons, n, r, alpha[k]);
+        to_columns(in.beta + begin, neurons, n, r, beta[k]);
+        phases[k].resize(static_cast<std::size_t>(n) * r);
+        to_columns(in.phase + begin, neurons, n, r, phases[k].data());
+        phase[k] = phases[k].data();
+        const long interval = in.shared ? at[k] : begin;
+        to_columns(in.lower + interval, neurons, n, in.shared ? 1 : r, lower[k]);
+        to_columns(in.upper + interval, neurons, n, in.shared ? 1 : r, upper[k]);
+    }
+    to_columns(in.lambda + static_cast<long>(first) * rows, rows, rows, r, lambda.data());
+    to_columns(in.allowed + static_cast<long>(first) * rows, rows, rows, r, allowed.data());
+    const AscentQuery query{&p, region.view, &margins.view, lower.get(), upper.get(), in.shared ? 0 : 1, phase.data(), allowed.data()};
+    ascend(query, options, r, {alpha.get(), beta.get(), lambda.data()}, {bound.data(), x.data(), y.get(), price.get()});
+    for (int k = 1; k <= p.depth(); ++k) {
+        const long begin = static_cast<long>(first) * neurons + at[k];
+        to_rows(alpha[k], neurons, p.size(k), r, out.alpha + begin);
+        to_rows(beta[k], neurons, p.size(k), r, out.beta + begin);
+        to_rows(y[k], neurons, p.size(k), r, out.y + begin);
+        to_rows(price[k], neurons, p.size(k), r, out.price + begin);
+    }
+    to_rows(lambda.data(), rows, rows, r, out.lambda + static_cast<long>(first) * rows);
+    to_rows(x.data(), p.inputs, p.inputs, r, out.x + static_cast<long>(first) * p.inputs);
+    std::copy(bound.begin(), bound.end(), out.bound + first);
+}
+
+py::dict ascend_all(const HeldProgram& program, const HeldForm& margins, const HeldRegion& region, const Doubles& lower,
+                    const Doubles& upper, const Bytes& phase, const Bytes& allowed, const Doubles& alpha, const Doubles& beta,
+                    const Doubles& lambda, const AscentOptions& options, int threads) {
+    check_form(program, margins);
+    check_region(program, region);
+    const py::ssize_t count = phase.ndim() == 2 ? phase.shape(0) : -1;
+    const py::ssize_t neurons = program.neurons;
+    const bool shared = lower.ndim() == 1;
+    for (const Doubles* interval : {&lower, &upper})
+        expect(*interval, shared ? std::vector<py::ssize_t>{neurons} : std::vector<py::ssize_t>{count, neurons}, "intervals");
+    expect(phase, {count, neurons}, "phase");
+    expect(alpha, {count, neurons}, "alpha");
+    expect(beta, {count, neurons}, "beta");
+    expect(allowed, {count, margins.view.size}, "allowed");
+    expect(lambda, {count, margins.view.size}, "weights");
+    Doubles new_alpha = doubles(count, neurons), new_beta = doubles(count, neurons), y = doubles(count, neurons),
+            price = doubles(count, neurons), bound = doubles(count), x = doubles(count, program.view.inputs),
+            new_lambda = doubles(count, margins.view.size);
+    const Rows in{alpha.data(), beta.data(), lambda.data(), phase.data(), allowed.data(), lower.data(), upper.data(), shared};
+    const Outputs out{new_alpha.mutable_data(), new_beta.mutable_data(), new_lambda.mutable_data(), bound.mutable_data(),
+                      x.mutable_data(), y.mutable_data(), price.mutable_data()};
+    const int rows = static_cast<int>(count);
+    {
+        const py::gil_scoped_release release;
+        const int size = std::max(1, std::min(kColumnsPerTask, (rows + threads - 1) / std::max(1, threads)));
+        parallel_for((rows + size - 1) / size, threads, [&](int task) {
+            ascend_rows(program, margins, region, options, in, task * size, std::min(size, rows - task * size), out);
+        });
+    }
+    py::dict result;
+    result["bound"] = bound;
+    result["x"] = x;
+    result["alpha"] = new_alpha;
+    result["beta"] = new_beta;
+    result["weights"] = new_lambda;
+    result["y"] = y;
+    result["price"] = price;
+    return result;
+}
+
+}  // namespace
+
+void bind_ascent(py::class_<HeldProgram>& cls) {
+    cls.def(
+        "ascend",
+        [](const HeldProgram& program, const HeldForm& margins, const HeldRegion& region, const Doubles& lower,
+           const Doubles& upper, const Bytes& phase, const Bytes& allowed, const Doubles& alpha, const Doubles& beta,
+           const Doubles& weights, int steps, double alpha_rate, double beta_rate, double weight_rate, double decay,
+           double target, int threads) {
+            return ascend_all(program, margins, region, lower, upper, phase, allowed, alpha, beta, weights,
+                              {steps, alpha_rate, beta_rate, weight_rate, decay, target}, threads);
+        },
+        py::arg("margins"), py::arg("region"), py::arg("lower"), py::arg("upper"), py::arg("phase"), py::arg("allowed"),
+        py::arg("alpha"), py::arg("beta"), py::arg("weights"), py::kw_only(), py::arg("steps"), py::arg("alpha_rate"),
+        py::arg("beta_rate"), py::arg("weight_rate"), py::arg("decay"), py::arg("target"), py::arg("threads"),
+        "Dual ascent for one query a row; see kernels/ascent.hpp. Arrays over neurons have the shape (rows, neurons).");
+}
+
+}  // namespace pydual::bind

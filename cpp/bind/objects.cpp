@@ -1,0 +1,99 @@
+#include "bind/objects.hpp"
+
+namespace pydual::bind {
+namespace {
+
+Term sparse_term(const py::tuple& parts, int rows, std::vector<py::object>& keep) {
+    const auto indptr = py::cast<Ints>(parts[0]);
+    const auto indices = py::cast<Ints>(parts[1]);
+    const auto data = py::cast<Doubles>(parts[2]);
+    Term term;
+    term.rows = rows;
+    term.cols = py::cast<int>(parts[3]);
+    expect(indptr, {rows + 1}, "indptr");
+    expect(data, {indices.size()}, "data");
+    term.indptr = indptr.data();
+    term.indices = indices.data();
+    term.values = data.data();
+    if (term.indptr[0] != 0 || term.indptr[rows] != indices.size()) throw std::invalid_argument("indptr does not fit indices.");
+    for (int i = 0; i < rows; ++i)
+        if (term.indptr[i] > term.indptr[i + 1]) throw std::invalid_argument("indptr must not decrease.");
+    for (py::ssize_t p = 0; p < indices.size(); ++p)
+        if (term.indices[p] < 0 || term.indices[p] >= term.cols) throw std::invalid_argument("A column index is out of range.");
+    keep.insert(keep.end(), {indptr, indices, data});
+    return term;
+}
+
+Term dense_term(const Doubles& matrix, int rows, std::vector<py::object>& keep) {
+    expect(matrix, {rows, matrix.ndim() == 2 ? matrix.shape(1) : -1}, "a dense matrix");
+    Term term;
+    term.rows = rows;
+    term.cols = static_cast<int>(matrix.shape(1));
+    term.dense = matrix.data();
+    keep.push_back(matrix);
+    return term;
+}
+
+void check_layer(const Layer& layer, int below, const Program& program) {
+    for (const Term& term : layer.terms) {
+        if (term.source < 0 || term.source > below) throw std::invalid_argument("A layer may only use earlier values.");
+        if (term.cols != program.size(term.source)) throw std::invalid_argument("A matrix does not fit the size of its source.");
+    }
+}
+
+}  // namespace
+
+HeldForm hold_form(const Doubles& bias, const py::list& terms) {
+    HeldForm form;
+    form.view.size = static_cast<int>(bias.size());
+    form.view.bias = bias.data();
+    form.keep.push_back(bias);
+    for (const py::handle item : terms) {
+        const auto pair = py::cast<py::tuple>(item);
+        Term term = py::isinstance<py::tuple>(pair[1]) ? sparse_term(py::cast<py::tuple>(pair[1]), form.view.size, form.keep)
+                                                       : dense_term(py::cast<Doubles>(pair[1]), form.view.size, form.keep);
+        term.source = py::cast<int>(pair[0]);
+        form.view.terms.push_back(term);
+    }
+    return form;
+}
+
+HeldProgram::HeldProgram(int inputs, const py::list& given) {
+    view.inputs = inputs;
+    for (const py::handle item : given) {
+        const auto pair = py::cast<py::tuple>(item);
+        layers.push_back(hold_form(py::cast<Doubles>(pair[0]), py::cast<py::list>(pair[1])));
+        check_layer(layers.back().view, view.depth(), view);
+        view.layers.push_back(layers.back().view);
+        neurons += layers.back().view.size;
+    }
+}
+
+std::vector<int> HeldProgram::offsets() const {
+    std::vector<int> at(view.depth() + 2, 0);
+    for (int k = 1; k <= view.depth(); ++k) at[k + 1] = at[k] + view.size(k);
+    return at;
+}
+
+HeldRegion::HeldRegion(const Doubles& lower, const Doubles& upper, const std::string& norm, const Doubles& center,
+                       double radius) {
+    expect(upper, {lower.size()}, "upper");
+    view.inputs = static_cast<int>(lower.size());
+    view.lower = lower.data();
+    view.upper = upper.data();
+    view.norm = norm == "l1" ? Norm::l1 : norm == "l2" ? Norm::l2 : Norm::none;
+    if (view.norm != Norm::none) expect(center, {lower.size()}, "center");
+    view.center = center.data();
+    view.radius = radius;
+    keep = {lower, upper, center};
+}
+
+void check_form(const HeldProgram& program, const HeldForm& form) {
+    check_layer(form.view, program.view.depth(), program.view);
+}
+
+void check_region(const HeldProgram& program, const HeldRegion& region) {
+    if (region.view.inputs != program.view.inputs) throw std::invalid_argument("The region does not fit the program's inputs.");
+}
+
+}  // namespace pydual::bind

@@ -1,0 +1,43 @@
+// The Python classes that kernels run on: they own references to the arrays that the views point into.
+#pragma once
+
+#include "bind/arrays.hpp"
+#include "core/program.hpp"
+#include "kernels/region.hpp"
+
+namespace pydual::bind {
+
+// A stack of affine functions of the input and the ReLU outputs, with the arrays that it points into.
+struct HeldForm {
+    Form view;
+    std::vector<py::object> keep;
+};
+
+// `terms`: pairs (source, matrix); a matrix is a float64 array, or a tuple (indptr, indices, data, columns).
+HeldForm hold_form(const Doubles& bias, const py::list& terms);
+
+struct HeldProgram {
+    Program view;
+    int neurons = 0;
+    std::vector<HeldForm> layers;
+
+    HeldProgram(int inputs, const py::list& layers);
+    std::vector<int> offsets() const;  // where the neurons of layer k begin, k = 1..K+1
+};
+
+struct HeldRegion {
+    RegionView view;
+    std::vector<Doubles> keep;
+
+    HeldRegion(const Doubles& lower, const Doubles& upper, const std::string& norm, const Doubles& center, double radius);
+};
+
+void check_form(const HeldProgram& program, const HeldForm& form);
+void check_region(const HeldProgram& program, const HeldRegion& region);
+
+void bind_bounds(py::class_<HeldProgram>& cls);
+void bind_ascent(py::class_<HeldProgram>& cls);
+void bind_cells(py::class_<HeldProgram>& cls);
+void bind_descent(py::class_<HeldProgram>& cls);
+
+}  // namespace pydual::bind

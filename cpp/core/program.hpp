@@ -1,0 +1,40 @@
+// A network as layers between ReLUs, the form in which every kernel sees it.
+//
+// z_0 = x is the input; for k = 1..K the pre-activation is y_k = sum_t A_t z_{s_t} + b_k with s_t < k, and z_k = max(y_k, 0).
+// A `Form` is a stack of affine functions of z_0..z_K, such as the margins of a problem.
+// Matrices of columns (one column a query row, node, cell or attack) are row-major n x R: the R columns are contiguous.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace pydual {
+
+// A is dense (rows x cols, row-major) if `dense` is set, else CSR. The memory belongs to the caller and outlives the program.
+struct Term {
+    int source = 0;
+    int rows = 0;
+    int cols = 0;
+    const double* dense = nullptr;
+    const std::int32_t* indptr = nullptr;
+    const std::int32_t* indices = nullptr;
+    const double* values = nullptr;
+};
+
+struct Layer {
+    int size = 0;
+    std::vector<Term> terms;
+    const double* bias = nullptr;
+};
+
+using Form = Layer;  // size rows
+
+struct Program {
+    int inputs = 0;
+    std::vector<Layer> layers;  // layers[k - 1] defines y_k
+
+    int depth() const { return static_cast<int>(layers.size()); }
+    int size(int k) const { return k == 0 ? inputs : layers[k - 1].size; }
+};
+
+}  // namespace pydual

@@ -1,0 +1,49 @@
+// Ascent on the dual variables of the triangle relaxation (Xu et al. 2021, alpha-CROWN; Wang et al. 2021, beta-CROWN, eq. 8).
+//
+// A column is one query: margins weighted by lambda (a point of the simplex), slopes alpha in [0, 1] below unstable neurons,
+// and a multiplier beta >= 0 for every neuron whose phase is fixed. Every point gives a valid bound; ascent makes it better.
+#pragma once
+
+#include "core/program.hpp"
+#include "kernels/region.hpp"
+
+namespace pydual {
+
+struct AscentQuery {
+    const Program* program = nullptr;
+    RegionView region;
+    const Form* margins = nullptr;             // M rows
+    const double* const* lower = nullptr;      // [k], intervals of y_k
+    const double* const* upper = nullptr;
+    int step = 0;                              // 0: n_k intervals shared by all columns; 1: n_k x r
+    const signed char* const* phase = nullptr; // [k], n_k x r: 1 active, -1 inactive, 0 free
+    const signed char* allowed = nullptr;      // M x r: margins that the column may weigh
+};
+
+struct AscentOptions {
+    int steps = 20;
+    double alpha_rate = 0.1;
+    double beta_rate = 0.05;
+    double lambda_rate = 0.5;
+    double decay = 0.98;
+    double target = 0.0;  // stop when every column's bound is above
+};
+
+// In: the start (alpha < 0 means the adaptive slope). Out: the best point found.
+struct AscentPoint {
+    double* const* alpha = nullptr;  // [k], n_k x r
+    double* const* beta = nullptr;   // [k], n_k x r
+    double* lambda = nullptr;        // M x r
+};
+
+// At the best point: the bound, its minimizing input, and for each neuron the relaxed play and its price.
+struct AscentResult {
+    double* bound = nullptr;         // [r]
+    double* x = nullptr;             // inputs x r
+    double* const* y = nullptr;      // [k] relaxed pre-activations, n_k x r
+    double* const* price = nullptr;  // [k] coefficients of z_k in the Lagrangian, n_k x r
+};
+
+void ascend(const AscentQuery& query, const AscentOptions& options, int r, const AscentPoint& point, const AscentResult& result);
+
+}  // namespace pydual

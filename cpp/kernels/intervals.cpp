@@ -1,0 +1,135 @@
+#include "kernels/intervals.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+#include "core/threads.hpp"
+#include "kernels/affine.hpp"
+#include "kernels/backward.hpp"
+#include "kernels/buffers.hpp"
+
+namespace pydual {
+namespace {
+
+constexpr int kRowsPerTask = 64;
+
+// Interval of a product, split by the sign of the weight.
+void accumulate(double weight, double low, double high, double& lower, double& upper) {
+    lower += weight >= 0.0 ? weight * low : weight * high;
+    upper += weight >= 0.0 ? weight * high : weight * low;
+}
+
+void term_interval(const Term& t, const double* low, const double* high, bool relu, double* lower, double* upper) {
+    const auto at = [relu](double v) { return relu ? std::max(v, 0.0) : v; };
+    for (int i = 0; i < t.rows; ++i) {
+        if (t.dense) {
+            const double* row = t.dense + static_cast<long>(i) * t.cols;
+            for (int j = 0; j < t.cols; ++j) accumulate(row[j], at(low[j]), at(high[j]), lower[i], upper[i]);
+        } else {
+            for (int p = t.indptr[i]; p < t.indptr[i + 1]; ++p)
+                accumulate(t.values[p], at(low[t.indices[p]]), at(high[t.indices[p]]), lower[i], upper[i]);
+        }
+    }
+}
+
+struct LineStore {
+    std::vector<double> alpha, slope, offset;
+};
+
+// Rows e_i (sign +1: lower bounds) or -e_i (upper bounds) of y_k for a chunk of neurons, as forms of the values below.
+void seed_rows(const Layer& layer, const int* neurons, int count, double sign, double* const* after, double* constant) {
+    for (int c = 0; c < count; ++c) constant[c] = sign * layer.bias[neurons[c]];
+    for (const Term& t : layer.terms) {
+        double* out = after[t.source];
+        for (int c = 0; c < count; ++c) {
+            const int i = neurons[c];
+            if (t.dense) {
+                for (int j = 0; j < t.cols; ++j)
+                    out[static_cast<long>(j) * count + c] += sign * t.dense[static_cast<long>(i) * t.cols + j];
+            } else {
+                for (int p = t.indptr[i]; p < t.indptr[i + 1]; ++p)
+                    out[static_cast<long>(t.indices[p]) * count + c] += sign * t.values[p];
+            }
+        }
+    }
+}
+
+void bound_chunk(const Program& program, const RegionView& region, int k, const Lines* lines, const int* neurons, int count,
+                 double* lower, double* upper) {
+    Columns after(program, count);
+    Columns before(program, count, 1);
+    std::vector<double> constant(count), bound(count), scratch(4L * program.inputs), x(static_cast<long>(program.inputs) * count);
+    for (const double sign : {1.0, -1.0}) {
+        after.clear();
+        seed_rows(program.layers[k - 1], neurons, count, sign, after.get(), constant.data());
+        back_substitute(program, k - 1, lines, nullptr, count, {after.get(), before.get(), constant.data()});
+        concretize(region, after[0], constant.data(), count, bound.data(), x.data(), scratch.data());
+        for (int c = 0; c < count; ++c) {
+            const int i = neurons[c];
+            if (sign > 0.0)
+                lower[i] = std::max(lower[i], bound[c]);
+            else
+                upper[i] = std::min(upper[i], -bound[c]);
+        }
+    }
+}
+
+// Cuts by the phases; false if an interval is empty.
+bool cut(const signed char* phase, int n, double* lower, double* upper) {
+    bool possible = true;
+    for (int i = 0; i < n; ++i) {
+        if (phase && phase[i] > 0) lower[i] = std::max(lower[i], 0.0);
+        if (phase && phase[i] < 0) upper[i] = std::min(upper[i], 0.0);
+        possible = possible && lower[i] <= upper[i];
+        if (lower[i] > upper[i]) lower[i] = upper[i] = phase && phase[i] < 0 ? 0.0 : std::max(0.0, lower[i]);
+    }
+    return possible;
+}
+
+}  // namespace
+
+void interval_layer(const Program& program, int k, const RegionView& box, double* const* lower, double* const* upper) {
+    const Layer& layer = program.layers[k - 1];
+    std::copy(layer.bias, layer.bias + layer.size, lower[k]);
+    std::copy(layer.bias, layer.bias + layer.size, upper[k]);
+    for (const Term& t : layer.terms) {
+        const bool input = t.source == 0;
+        term_interval(t, input ? box.lower : lower[t.source], input ? box.upper : upper[t.source], !input, lower[k], upper[k]);
+    }
+}
+
+void interval_bounds(const Program& program, const RegionView& box, double* const* lower, double* const* upper) {
+    for (int k = 1; k <= program.depth(); ++k) interval_layer(program, k, box, lower, upper);
+}
+
+bool linear_bounds(const Program& program, const RegionView& region, Rule rule, const signed char* const* phase, int threads,
+                   double* const* lower, double* const* upper) {
+    std::vector<LineStore> store(program.depth() + 1);
+    std::vector<Lines> lines(program.depth() + 1);
+    bool possible = true;
+    for (int k = 1; k <= program.depth(); ++k) {
+        const int n = program.size(k);
+        interval_layer(program, k, region, lower, upper);
+        const signed char* fixed = phase ? phase[k] : nullptr;
+        std::vector<int> open;
+        for (int i = 0; i < n; ++i)
+            if (lower[k][i] < 0.0 && upper[k][i] > 0.0) open.push_back(i);
+        const int tasks = (static_cast<int>(open.size()) + kRowsPerTask - 1) / kRowsPerTask;
+        parallel_for(tasks, threads, [&](int task) {
+            const int first = task * kRowsPerTask;
+            const int count = std::min<int>(kRowsPerTask, static_cast<int>(open.size()) - first);
+            bound_chunk(program, region, k, lines.data(), open.data() + first, count, lower[k], upper[k]);
+        });
+        possible = cut(fixed, n, lower[k], upper[k]) && possible;
+        LineStore& s = store[k];
+        s.alpha.resize(n);
+        s.slope.resize(n);
+        s.offset.resize(n);
+        relu_lines(lower[k], upper[k], n, rule, s.alpha.data(), s.slope.data(), s.offset.data());
+        lines[k] = {s.alpha.data(), s.slope.data(), s.offset.data(), 0, 1};
+    }
+    return possible;
+}
+
+}  // namespace pydual

@@ -1,0 +1,126 @@
+#include "kernels/region.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/dispatch.hpp"
+
+namespace pydual {
+namespace {
+
+PYDUAL_DISPATCH void box_row(const double* lower, const double* upper, int step, const double* w, int r, double* bound,
+                             double* x) {
+    for (int c = 0; c < r; ++c) {
+        x[c] = w[c] >= 0.0 ? lower[c * step] : upper[c * step];
+        bound[c] += w[c] * x[c];
+    }
+}
+
+// One column of the problem, around the ball's center: minimize w.d over low <= d <= high with ||d|| <= radius.
+struct Column {
+    Norm norm;
+    const double* w;
+    const double* low;
+    const double* high;
+    double* d;
+    int n;
+    double budget;  // radius, squared for l2
+};
+
+// d := argmin over the box of w.d + kappa * (||d||_2^2 or ||d||_1); returns that power of the norm.
+double play(const Column& q, double kappa) {
+    double spent = 0.0;
+    for (int i = 0; i < q.n; ++i) {
+        if (q.norm == Norm::l2) {
+            q.d[i] = std::clamp(-q.w[i] / (2.0 * kappa), q.low[i], q.high[i]);
+            spent += q.d[i] * q.d[i];
+        } else {
+            const double free = std::clamp(0.0, q.low[i], q.high[i]);
+            q.d[i] = std::fabs(q.w[i]) <= kappa ? free : (q.w[i] > 0.0 ? std::min(q.low[i], free) : std::max(q.high[i], free));
+            spent += std::fabs(q.d[i]);
+        }
+    }
+    return spent;
+}
+
+// The Lagrangian max_kappa min_d w.d + kappa (norm(d) - budget) is concave in kappa and largest where norm(d) meets the budget.
+double minimize(const Column& q) {
+    double size = 0.0;
+    for (int i = 0; i < q.n; ++i) size = q.norm == Norm::l2 ? std::hypot(size, q.w[i]) : std::max(size, std::fabs(q.w[i]));
+    if (size == 0.0 || q.budget <= 0.0) {
+        for (int i = 0; i < q.n; ++i) q.d[i] = std::clamp(0.0, q.low[i], q.high[i]);
+        return 0.0;
+    }
+    double high = q.norm == Norm::l2 ? size / (2.0 * std::sqrt(q.budget)) : size;
+    double low = high;
+    for (int k = 0; k < 60 && play(q, low) < q.budget; ++k) low *= 0.5;
+    for (int k = 0; k < 40; ++k) {
+        const double middle = std::sqrt(low * high);
+        (play(q, middle) > q.budget ? low : high) = middle;
+    }
+    double value = high * (play(q, high) - q.budget);
+    for (int i = 0; i < q.n; ++i) value += q.w[i] * q.d[i];
+    return value;
+}
+
+void ball_column(const RegionView& g, int c, const double* w, int r, double* bound, double* x, double* scratch) {
+    double* weights = scratch;
+    double* low = scratch + g.inputs;
+    double* high = scratch + 2L * g.inputs;
+    double* d = scratch + 3L * g.inputs;
+    double at_center = 0.0;
+    for (int i = 0; i < g.inputs; ++i) {
+        const long at = static_cast<long>(i) * g.ld + static_cast<long>(c) * g.step;
+        weights[i] = w[static_cast<long>(i) * r + c];
+        low[i] = g.lower[at] - g.center[i];
+        high[i] = g.upper[at] - g.center[i];
+        at_center += weights[i] * g.center[i];
+    }
+    const double budget = g.norm == Norm::l2 ? g.radius * g.radius : g.radius;
+    bound[c] += at_center + minimize({g.norm, weights, low, high, d, g.inputs, budget});
+    for (int i = 0; i < g.inputs; ++i) x[static_cast<long>(i) * r + c] = g.center[i] + d[i];
+}
+
+}  // namespace
+
+void concretize(const RegionView& region, const double* w, const double* constant, int r, double* bound, double* x,
+                double* scratch) {
+    std::copy(constant, constant + r, bound);
+    if (region.norm != Norm::none) {
+        for (int c = 0; c < r; ++c) ball_column(region, c, w, r, bound, x, scratch);
+        return;
+    }
+    for (int i = 0; i < region.inputs; ++i) {
+        const long at = static_cast<long>(i) * region.ld;
+        const long row = static_cast<long>(i) * r;
+        box_row(region.lower + at, region.upper + at, region.step, w + row, r, bound, x + row);
+    }
+}
+
+void project(const RegionView& region, int column, double* x, int step_x) {
+    const auto clip = [&] {
+        for (int i = 0; i < region.inputs; ++i) {
+            const long at = static_cast<long>(i) * region.ld + static_cast<long>(column) * region.step;
+            double& v = x[static_cast<long>(i) * step_x];
+            v = std::clamp(v, region.lower[at], region.upper[at]);
+        }
+    };
+    clip();
+    if (region.norm == Norm::none) return;
+    double norm = 0.0;
+    for (int i = 0; i < region.inputs; ++i) {
+        const double d = x[static_cast<long>(i) * step_x] - region.center[i];
+        norm += region.norm == Norm::l2 ? d * d : std::fabs(d);
+    }
+    if (region.norm == Norm::l2) norm = std::sqrt(norm);
+    if (norm <= region.radius) return;
+    // The center lies in the box, so shrinking toward it keeps the box; for l1 this is a feasible point, not the nearest.
+    const double factor = region.radius / norm;
+    for (int i = 0; i < region.inputs; ++i) {
+        double& v = x[static_cast<long>(i) * step_x];
+        v = region.center[i] + factor * (v - region.center[i]);
+    }
+    clip();
+}
+
+}  // namespace pydual

@@ -1,0 +1,119 @@
+#include "kernels/zonotope.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/dispatch.hpp"
+#include "kernels/affine.hpp"
+#include "kernels/backward.hpp"
+
+namespace pydual {
+namespace {
+
+PYDUAL_DISPATCH double radius(const double* row, int width) {
+    double total = 0.0;
+    for (int g = 1; g < width; ++g) total += std::fabs(row[g]);
+    return total;
+}
+
+PYDUAL_DISPATCH void scale(double* row, int width, double factor) {
+    for (int g = 0; g < width; ++g) row[g] *= factor;
+}
+
+void start(const Program& program, const double* low, const double* high, ZonotopeSpace& s) {
+    s.widths[0] = 1 + program.inputs;
+    for (int i = 0; i < program.inputs; ++i) {
+        double* row = s.forms[0].data() + static_cast<long>(i) * s.stride;
+        std::fill(row, row + s.widths[0], 0.0);
+        row[0] = 0.5 * (low[i] + high[i]);
+        row[1 + i] = 0.5 * (high[i] - low[i]);
+    }
+}
+
+void affine(const Layer& layer, int width, ZonotopeSpace& s, double* out) {
+    for (int i = 0; i < layer.size; ++i) {
+        double* row = out + static_cast<long>(i) * s.stride;
+        std::fill(row, row + width, 0.0);
+        row[0] = layer.bias[i];
+    }
+    for (const Term& t : layer.terms) apply(t, s.forms[t.source].data(), s.stride, s.widths[t.source], out, s.stride);
+}
+
+// z = s y - s l / 2 +- (-s l / 2) on unstable rows: one new generator each. Returns the new width.
+int relu(int k, int n, int width, ZonotopeSpace& s, int& unstable) {
+    int next = width;
+    for (int i = 0; i < n; ++i) {
+        double* row = s.forms[k].data() + static_cast<long>(i) * s.stride;
+        const double spread = radius(row, width);
+        s.lower[k][i] = row[0] - spread;
+        s.upper[k][i] = row[0] + spread;
+        if (s.lower[k][i] < 0.0 && s.upper[k][i] > 0.0) ++next;
+    }
+    relu_lines(s.lower[k], s.upper[k], n, Rule::adaptive, s.alpha[k], s.slope[k], s.offset[k]);
+    int generator = width;
+    for (int i = 0; i < n; ++i) {
+        double* row = s.forms[k].data() + static_cast<long>(i) * s.stride;
+        if (s.slope[k][i] != 1.0) scale(row, width, s.slope[k][i]);
+        std::fill(row + width, row + next, 0.0);
+        if (s.offset[k][i] == 0.0) continue;
+        row[0] += 0.5 * s.offset[k][i];
+        row[generator++] = 0.5 * s.offset[k][i];
+    }
+    unstable += next - width;
+    return next;
+}
+
+void forward_margins(const Program& program, const Form& margins, ZonotopeSpace& s, CellResult& result) {
+    const int width = s.widths[program.depth()];
+    affine(margins, width, s, s.result.data());
+    for (int m = 0; m < margins.size; ++m) {
+        const double* row = s.result.data() + static_cast<long>(m) * s.stride;
+        result.lower[m] = row[0] - radius(row, width);
+        result.adaptive[m] = 0;
+    }
+}
+
+void backward_margins(const Program& program, const Form& margins, const double* low, const double* high, ZonotopeSpace& s,
+                      CellResult& result) {
+    const int rows = margins.size;
+    s.after.clear();
+    std::copy(margins.bias, margins.bias + rows, s.constant.begin());
+    for (const Term& t : margins.terms) apply_transposed(t, s.identity.data(), rows, rows, s.after[t.source], rows);
+    back_substitute(program, program.depth(), s.lines.data(), nullptr, rows, {s.after.get(), s.before.get(), s.constant.data()});
+    RegionView box;
+    box.inputs = program.inputs;
+    box.lower = low;
+    box.upper = high;
+    concretize(box, s.after[0], s.constant.data(), rows, s.bound.data(), s.x.data(), nullptr);
+    int best = 0;
+    for (int m = 0; m < rows; ++m) {
+        result.adaptive[m] = s.bound[m] > result.lower[m];
+        result.lower[m] = std::max(result.lower[m], s.bound[m]);
+        if (result.lower[m] > result.lower[best]) best = m;
+    }
+    for (int i = 0; i < program.inputs; ++i) {
+        result.x[i] = s.x[static_cast<long>(i) * rows + best];
+        for (int m = 0; m < rows; ++m) result.weight[static_cast<long>(i) * rows + m] = s.after[0][static_cast<long>(i) * rows + m];
+    }
+}
+
+}  // namespace
+
+bool bound_cell(const Program& program, const Form& margins, const double* low, const double* high, ZonotopeSpace& space,
+                CellResult& result) {
+    start(program, low, high, space);
+    result.unstable = 0;
+    int width = space.widths[0];
+    for (int k = 1; k <= program.depth(); ++k) {
+        affine(program.layers[k - 1], width, space, space.forms[k].data());
+        width = relu(k, program.size(k), width, space, result.unstable);
+        space.widths[k] = width;
+    }
+    forward_margins(program, margins, space, result);
+    backward_margins(program, margins, low, high, space, result);
+    for (int m = 0; m < margins.size; ++m)
+        if (!std::isfinite(result.lower[m])) return false;
+    return true;
+}
+
+}  // namespace pydual
