@@ -1,7 +1,8 @@
 """pydual: a primal-dual verifier of neural networks.
 
-``solve(model, checker)`` plays the adversary (an input on which the model does something catastrophic) against the prover (a
-certificate that there is none) and returns the winning move: ``Attack``, ``RelaxedAttack``, ``Certificate`` or ``Unknown``.
+``solve(model, checker)`` plays the adversary (an input on which the model does something catastrophic) against the
+prover (a certificate that there is none) and returns the winning move: ``Attack``, ``RelaxedAttack``, ``Certificate``
+or ``Unknown``.
 
 Names are loaded on first use, so that ``import pydual`` is fast.
 """
@@ -108,7 +109,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps ``pydual.solve`` and ``pydual.audit`` the functions: importing the modules of those names does not hide them."""
+    """Keeps ``pydual.solve`` and ``pydual.audit`` functions: importing the modules of these names does not hide them."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOME and isinstance(value, ModuleType)):

@@ -1,7 +1,7 @@
 """The command line: ``pydual verify``, ``pydual audit``, ``pydual demo``.
 
-stdout carries the answer, stderr everything else. Exit codes: 0 an answer was given (whatever it is), 1 an audit rejected a
-certificate, 2 the input is not usable, 130 interrupted.
+stdout carries the answer, stderr everything else. Exit codes: 0 an answer was given (whatever it is), 1 an audit
+rejected a certificate, 2 the input is not usable, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("spec", metavar="SPEC.vnnlib", help="the property: the inputs and outputs of a catastrophe")
     verify.add_argument("--network", required=True, metavar="MODEL.onnx")
     verify.add_argument(
-        "--proof-system", default="auto", metavar="NAME", help="interval, crown, alpha-crown, lp, bab, milp or auto (default)"
+        "--proof-system",
+        default="auto",
+        metavar="NAME",
+        help="interval, crown, alpha-crown, lp, bab, milp, auto (default)",
     )
     verify.add_argument("--timeout", type=_seconds, metavar="S", help="seconds after which to give up (default: none)")
     verify.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the attack search (default: 0)")
@@ -69,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--exact", action="store_true", help="in rational arithmetic, however long it takes")
     audit.set_defaults(run=_audit)
 
-    demo = commands.add_parser("demo", help="an attack, a certificate and a relaxed attack on a small digits classifier")
+    demo = commands.add_parser("demo", help="an attack, a certificate and a relaxed attack on a digits classifier")
     demo.add_argument("--output", type=Path, default=Path("pydual-demo"), metavar="DIR", help="default: pydual-demo")
     demo.set_defaults(run=_demo)
     return parser
@@ -103,9 +106,7 @@ def _verify(args: argparse.Namespace) -> int:
     if args.certificate is not None:
         _check_writable(args.certificate)
     start = perf_counter()
-    outcome = solve(
-        network, checker, args.proof_system, timeout=args.timeout, seed=args.seed, progress=args.progress
-    )
+    outcome = solve(network, checker, args.proof_system, timeout=args.timeout, seed=args.seed, progress=args.progress)
     seconds = perf_counter() - start
     print(_answer(outcome), flush=True)
     print(f"{outcome.proof_system}: bracket {outcome.bracket}, {seconds:.2f} s", file=sys.stderr)
@@ -157,7 +158,7 @@ def _check_writable(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path.absolute().parent):
             pass
     except OSError as error:
-        raise InputError(f"The certificate cannot be saved as {path}: {error.strerror}; choose another place.") from None
+        raise InputError(f"The certificate cannot be saved as {path}: {error.strerror}; save it elsewhere.") from None
 
 
 def _save(outcome: Outcome, path: Path) -> int:

@@ -50,7 +50,9 @@ def verify(network: Path, property: Path, *options: str) -> int:
     return main(["verify", str(property), "--network", str(network), *options])
 
 
-def test_sat_prints_the_verdict_and_a_witness(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sat_prints_the_verdict_and_a_witness(
+    network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert verify(network, spec(tmp_path, SAT)) == 0
     out, err = capsys.readouterr()
     verdict, *witness = out.splitlines()
@@ -91,7 +93,9 @@ def test_audit_rejects_a_certificate_of_another_query(
     assert out == "" and err.startswith("pydual: rejected: ") and err.count("\n") == 1
 
 
-def test_audit_rejects_a_truncated_certificate(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_audit_rejects_a_truncated_certificate(
+    network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     saved, query = tmp_path / "out.certificate", spec(tmp_path, UNSAT)
     verify(network, query, "--certificate", str(saved))
     capsys.readouterr()
@@ -157,14 +161,15 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     truncated, broken = tmp_path / "truncated.onnx", tmp_path / "broken.vnnlib"
     truncated.write_bytes(network.read_bytes()[:-20])
     broken.write_text("(assert (<= X_0", encoding="utf-8")
-    places = {"query": spec(tmp_path, UNSAT), "truncated": truncated, "broken": broken, "network": network, "folder": tmp_path}
+    places = {"query": spec(tmp_path, UNSAT), "network": network, "folder": tmp_path}
+    places |= {"truncated": truncated, "broken": broken}
     assert main([word.format(**places) for word in BAD_INPUTS[case].split()]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("pydual: ") and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("case", [case for case in BAD_INPUTS if "certificate into" in case or "certificate onto" in case])
+@pytest.mark.parametrize("case", [case for case in BAD_INPUTS if case.startswith("certificate")])
 def test_where_the_certificate_goes_is_checked_before_the_solve(
     case: str, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

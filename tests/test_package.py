@@ -59,7 +59,7 @@ def test_an_installation_contains_every_module_and_the_data(tmp_path: Path) -> N
     command = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", str(tmp_path / "lib")]
     egg = ["egg_info", "--egg-base", str(tmp_path)]
     subprocess.run([*command[:3], *egg, *command[3:]], cwd=ROOT, check=True, capture_output=True)
-    installed = {path.relative_to(tmp_path / "lib").as_posix() for path in (tmp_path / "lib").rglob("*") if path.is_file()}
+    installed = {path.relative_to(tmp_path / "lib").as_posix() for path in (tmp_path / "lib").rglob("*.*")}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "pydual").rglob("*.py")}
     data = {"pydual/py.typed", "pydual/demo/digits.onnx", "pydual/demo/digits.npz"}
     assert modules | data <= installed

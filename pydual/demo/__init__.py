@@ -1,1 +1,1 @@
-"""The demo: attacks, certificates and relaxed attacks on a small classifier of handwritten digits that ships with it."""
+"""The demo: attacks, certificates and relaxed attacks on a small classifier of digits that ships with it."""

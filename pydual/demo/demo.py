@@ -54,13 +54,13 @@ def show(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"The folder {folder} cannot be made: {error.strerror}; choose another with --output.") from None
+        raise InputError(f"The folder {folder} cannot be made: {error.strerror}; name another (--output).") from None
     console = Console(highlight=False, soft_wrap=True)
     network = load_network()
     console.print(
         f"[bold]A ReLU network of {network.neurons} neurons reads handwritten digits of 8x8 pixels.[/bold]\n"
-        "The adversary may change every pixel (0 is white, 1 is black) by at most a radius; it wins if the class changes.\n"
-        "The prover wins with a certificate that no such change exists.\n"
+        "The adversary may change every pixel (0 is white, 1 is black) by at most a radius;\n"
+        "it wins if the class changes. The prover wins with a certificate that no such change exists.\n"
     )
     games = play(network, console)
     console.print(table(games))
@@ -170,7 +170,7 @@ def show_relaxed_attack(network: pydual.Network, games: list[Game], folder: Path
     query = pydual.robustness(game.image, game.label, game.radius, clip=(0.0, 1.0))
     with console.status("asking a tighter referee ..."):
         tighter = pydual.solve(network, query, "auto", timeout=TIMEOUT)
-    console.print(f"The same question to tighter referees (proof_system='auto'): {_cell(tighter)}, by {tighter.proof_system}.")
+    console.print(f"The same question to tighter referees ('auto'): {_cell(tighter)}, by '{tighter.proof_system}'.")
 
 
 def _heading(console: Console, text: str, color: str) -> None:

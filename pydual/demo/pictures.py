@@ -14,7 +14,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise InputError("The demo draws with matplotlib, which is not installed; run: pip install 'pydual[demo]'") from None
+        raise InputError("The demo draws with matplotlib, which is missing; run: pip install 'pydual[demo]'") from None
 
 
 def save_triple(before: np.ndarray, after: np.ndarray, titles: tuple[str, str], difference: str, path: Path) -> None:

@@ -1,8 +1,8 @@
-"""Train the classifier that the demo ships; ``python -m pydual.demo.train`` rewrites digits.onnx and digits.npz beside it.
+"""Train the classifier that the demo ships: ``python -m pydual.demo.train`` rewrites digits.onnx and digits.npz.
 
-A 64-32-32-10 ReLU network on the digits data of scikit-learn (pixels 0 .. 16, divided by 16), trained on the worst inputs
-that a few steps of projected gradient ascent find, so that there is something to certify. Needs scikit-learn; the demo itself
-does not.
+A 64-32-32-10 ReLU network on the digits data of scikit-learn (pixels 0 .. 16, divided by 16), trained on the worst
+inputs that a few steps of projected gradient ascent find, so that there is something to certify. Needs scikit-learn;
+the demo itself does not.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def loss_gradient(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return probabilities / len(labels)
 
 
-def worst_inputs(layers: Layers, x: np.ndarray, labels: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:
+def worst_inputs(
+    layers: Layers, x: np.ndarray, labels: np.ndarray, radius: float, rng: np.random.Generator
+) -> np.ndarray:
     """Projected gradient ascent of the loss within ``radius`` of ``x`` and within the pixel range [0, 1]."""
     point = np.clip(x + rng.uniform(-radius, radius, x.shape), 0.0, 1.0)
     for _ in range(ASCENT_STEPS):
@@ -93,7 +95,9 @@ def save_onnx(layers: Layers, path: Path) -> None:
             weights.append(numpy_helper.from_array(array.astype(np.float32), name))
         last = number == len(layers)
         result = "scores" if last else f"z{number}"
-        nodes.append(helper.make_node("Gemm", [value, f"W{number}", f"b{number}"], [result], f"layer{number}", transB=1))
+        nodes.append(
+            helper.make_node("Gemm", [value, f"W{number}", f"b{number}"], [result], f"layer{number}", transB=1)
+        )
         if not last:
             value = f"h{number}"
             nodes.append(helper.make_node("Relu", [result], [value], f"relu{number}"))
