@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
-from pydual.checker import Atom, Checker, Condition, Or
+from pydual.checker import And, Atom, Checker, Condition, Or, atoms
 from pydual.errors import InputError
 from pydual.network import Network
 from pydual.region import Region, rational_box
 
-MAX_PROBLEMS = 100_000
+MAX_PROBLEMS = 100_000  # disjuncts, those that cannot hold included
+MAX_STEPS = 5_000_000  # atoms looked at and bounds stored, over all disjuncts
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +34,13 @@ class Problem:
 
 
 def normalize(network: Network, checker: Checker) -> tuple[Problem, ...]:
-    """The problems of a query. Raises InputError where network and checker do not fit."""
+    """The problems of a query.
+
+    Raises InputError where network and checker do not fit, or where the normal form is too large to be written down.
+    """
     _check_fit(network, checker)
-    problems: list[Problem] = []
-    for conjunction in _disjuncts(checker.catastrophe):
-        reduced = _reduce(checker.region, conjunction)
-        if reduced is not None:
-            problems.append(Problem(network, *reduced, index=len(problems)))
-        if len(problems) > MAX_PROBLEMS:
-            raise InputError(f"The property has more than {MAX_PROBLEMS} disjuncts; split it into several properties.")
-    return tuple(problems)
+    disjuncts = _disjuncts(checker.region, checker.catastrophe)
+    return tuple(Problem(network, region, margins, index) for index, (region, margins) in enumerate(disjuncts))
 
 
 def _check_fit(network: Network, checker: Checker) -> None:
@@ -55,78 +54,123 @@ def _check_fit(network: Network, checker: Checker) -> None:
             f"The checker speaks of {checker.outputs} outputs, the network has {network.output_size}; "
             "use the property that belongs to this network."
         )
-    for atom in _atoms(checker.catastrophe):
-        for kind, coefficients, size in (("X", atom.margin.x, network.input_size), ("Y", atom.margin.y, network.output_size)):
-            for i in coefficients:
-                if not 0 <= i < size:
-                    raise InputError(f"The checker uses {kind}_{i}, but the network has only {size} of them (from 0).")
+    for atom in atoms(checker.catastrophe):
+        for j in atom.margin.y:
+            if not 0 <= j < network.output_size:
+                raise InputError(f"The checker uses Y[{j}], but the network has {network.output_size} outputs.")
 
 
-def _atoms(condition: Condition) -> Iterator[Atom]:
-    if isinstance(condition, Atom):
-        yield condition
-    else:
-        for part in condition.parts:
-            yield from _atoms(part)
+def _disjuncts(region: Region, condition: Condition) -> Iterator[tuple[Region, tuple[Atom, ...]]]:
+    """The disjunctive normal form, depth first, the leftmost choice varying slowest.
+
+    An agenda is a linked list (part, agenda) of what must still hold. A branch is given up at the first atom that
+    cannot hold together with those before it.
+    """
+    branch = _Branch(region)
+    budget = _Budget()
+    open_choices: list[tuple[Any, tuple[int, int]]] = [((condition, None), branch.mark())]
+    while open_choices:
+        agenda, mark = open_choices.pop()
+        branch.return_to(mark)
+        while agenda is not None:
+            part, agenda = agenda
+            if isinstance(part, Or):
+                budget.spend(len(part.parts))
+                open_choices += [((choice, agenda), branch.mark()) for choice in reversed(part.parts)]
+                break
+            if isinstance(part, And):
+                for conjunct in reversed(part.parts):
+                    agenda = (conjunct, agenda)
+                continue
+            budget.spend(1)
+            if not branch.add(part):
+                budget.end_branch()
+                break
+        else:
+            budget.end_branch()
+            budget.spend(region.size if branch.cuts else 0)
+            yield branch.region(), tuple(branch.margins)
 
 
-def _disjuncts(condition: Condition) -> Iterator[tuple[Atom, ...]]:
-    """The disjunctive normal form, depth first, the leftmost choice varying slowest."""
-    if isinstance(condition, Atom):
-        yield (condition,)
-    elif isinstance(condition, Or):
-        for part in condition.parts:
-            yield from _disjuncts(part)
-    else:
-        yield from _products(condition.parts)
+class _Budget:
+    """Counts the work on a normal form, which may be exponentially longer than its condition."""
+
+    def __init__(self) -> None:
+        self.branches = MAX_PROBLEMS
+        self.steps = MAX_STEPS
+
+    def spend(self, steps: int) -> None:
+        self.steps -= steps
+        if self.steps < 0:
+            raise InputError(f"The disjuncts have more than {MAX_STEPS} parts; split the property into several.")
+
+    def end_branch(self) -> None:
+        self.branches -= 1
+        if self.branches < 0:
+            raise InputError(f"The property has more than {MAX_PROBLEMS} disjuncts; split it into several properties.")
 
 
-def _products(parts: tuple[Condition, ...]) -> Iterator[tuple[Atom, ...]]:
-    if not parts:
-        yield ()
-        return
-    for head in _disjuncts(parts[0]):
-        for tail in _products(parts[1:]):
-            yield head + tail
+class _Branch:
+    """A conjunction under construction: bounds of single inputs, and margins.
 
+    Going back to a mark undoes everything that came after it.
+    """
 
-def _reduce(region: Region, conjunction: tuple[Atom, ...]) -> tuple[Region, tuple[Atom, ...]] | None:
-    """Move constraints on single inputs into the box; None if the conjunction cannot hold."""
-    lower = {}
-    upper = {}
-    margins = []
-    for atom in conjunction:
+    def __init__(self, region: Region) -> None:
+        self._region = region
+        self._lower: dict[int, Fraction] = {}
+        self._upper: dict[int, Fraction] = {}
+        self.cuts: list[tuple[dict[int, Fraction], int, Fraction | None]] = []
+        self.margins: list[Atom] = []
+
+    def mark(self) -> tuple[int, int]:
+        return len(self.cuts), len(self.margins)
+
+    def return_to(self, mark: tuple[int, int]) -> None:
+        cuts, margins = mark
+        del self.margins[margins:]
+        while len(self.cuts) > cuts:
+            bounds, i, previous = self.cuts.pop()
+            if previous is None:
+                del bounds[i]
+            else:
+                bounds[i] = previous
+
+    def add(self, atom: Atom) -> bool:
+        """Add an atom; whether the conjunction may still hold."""
         x, y, constant = atom.margin.x, atom.margin.y, atom.margin.constant
         if not x and not y:
-            if constant > 0 or (constant == 0 and atom.strict):
-                return None
-        elif not y and len(x) == 1:
-            ((i, a),) = x.items()
-            bound = -constant / a
-            if a > 0:
-                upper[i] = min(bound, upper.get(i, bound))
-            else:
-                lower[i] = max(bound, lower.get(i, bound))
-        else:
-            margins.append(atom)
-    box = _tighten(region, lower, upper)
-    return None if box is None else (box, tuple(margins))
+            return constant < 0 or (constant == 0 and not atom.strict)
+        if y or len(x) > 1:
+            self.margins.append(atom)
+            return True
+        ((i, a),) = x.items()
+        return self._cut(i, a > 0, -constant / a)
 
+    def _cut(self, i: int, is_upper: bool, bound: Fraction) -> bool:
+        low, high = self._interval(i)
+        bounds = self._upper if is_upper else self._lower
+        self.cuts.append((bounds, i, bounds.get(i)))
+        bounds[i] = min(high, bound) if is_upper else max(low, bound)
+        return bound >= low if is_upper else bound <= high
 
-def _tighten(region: Region, lower: dict[int, Fraction], upper: dict[int, Fraction]) -> Region | None:
-    if not lower and not upper:
-        return region
-    outer = [region.lower.copy(), region.upper.copy()]
-    inner = [region.inner_lower.copy(), region.inner_upper.copy()]
-    for i in {**lower, **upper}:
-        low = max(lower.get(i, Fraction(outer[0][i])), Fraction(outer[0][i]))
-        high = min(upper.get(i, Fraction(outer[1][i])), Fraction(outer[1][i]))
-        if low > high:
-            return None
-        one = rational_box([low], [high])
-        outer[0][i], outer[1][i] = one.lower[0], one.upper[0]
-        inner[0][i] = max(inner[0][i], one.inner_lower[0])
-        inner[1][i] = min(inner[1][i], one.inner_upper[0])
-    return replace(region, lower=outer[0], upper=outer[1], inner_lower=inner[0], inner_upper=inner[1])
+    def _interval(self, i: int) -> tuple[Fraction, Fraction]:
+        low, high = self._lower.get(i), self._upper.get(i)
+        return (
+            Fraction(float(self._region.lower[i])) if low is None else low,
+            Fraction(float(self._region.upper[i])) if high is None else high,
+        )
 
-
+    def region(self) -> Region:
+        """The region, cut to the bounds: rounded outward for proofs, inward for attacks."""
+        changed = sorted({*self._lower, *self._upper})
+        if not changed:
+            return self._region
+        intervals = [self._interval(i) for i in changed]
+        box = rational_box([low for low, _ in intervals], [high for _, high in intervals])
+        lower, upper = self._region.lower.copy(), self._region.upper.copy()
+        inner_lower, inner_upper = self._region.inner_lower.copy(), self._region.inner_upper.copy()
+        lower[changed], upper[changed] = box.lower, box.upper
+        inner_lower[changed] = box.inner_lower.clip(min=inner_lower[changed])
+        inner_upper[changed] = box.inner_upper.clip(max=inner_upper[changed])
+        return replace(self._region, lower=lower, upper=upper, inner_lower=inner_lower, inner_upper=inner_upper)
