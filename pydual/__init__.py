@@ -109,7 +109,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps ``pydual.solve`` and ``pydual.audit`` functions: importing the modules of these names does not hide them."""
+    """Keeps ``pydual.solve`` and ``pydual.audit`` functions: importing the modules of these names hides nothing."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOME and isinstance(value, ModuleType)):
