@@ -1,0 +1,1 @@
+"""Models, properties and witnesses as files, and models of other libraries."""

@@ -1,0 +1,1 @@
+"""The operators of networks, each with its exact translation into the primitives affine and relu."""

@@ -1,0 +1,31 @@
+"""Elementwise sums of weighted tensors, with numpy's broadcasting: the common form of the linear elementwise operators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pydual.operators.positions import Tensor, check_entries, gather_matrix, positions
+from pydual.operators.primitives import GraphBuilder, Value
+
+Weight = np.ndarray | float
+
+
+def weighted_sum(graph: GraphBuilder, terms: Sequence[tuple[Tensor, Weight]]) -> Tensor:
+    """``sum weight * tensor``, elementwise; a constant if all tensors are."""
+    values = [(x, w) for x, w in terms if isinstance(x, Value)]
+    constants = [x * w for x, w in terms if not isinstance(x, Value)]
+    if not values:
+        return sum(constants[1:], start=constants[0])
+    shape = np.broadcast_shapes(*(s for x, w in values for s in (x.shape, np.shape(w))), *map(np.shape, constants))
+    check_entries(shape)
+    bias = np.zeros(shape)
+    for constant in constants:
+        bias = bias + constant
+    return graph.affine([(x, _spread(x, w, shape)) for x, w in values], bias, shape)
+
+
+def _spread(x: Value, weight: Weight, shape: tuple[int, ...]):
+    columns = np.broadcast_to(positions(x), shape)
+    return gather_matrix(columns[..., None], np.broadcast_to(weight, shape)[..., None], x.size)
