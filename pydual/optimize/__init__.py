@@ -1,0 +1,1 @@
+"""Engines that know vectors and cones, not networks."""

@@ -1,0 +1,1 @@
+"""Problems compiled for the C++ core: what every proof system relaxes."""

@@ -1,0 +1,107 @@
+"""Frames: the problems of one region, with the intervals of every neuron over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from pydual import certificate
+from pydual.problem import Problem
+from pydual.region import Region
+from pydual.relax.engine import _core, threads
+from pydual.relax.program import AffineMap, Program, compile_network, core_form, core_region
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Problems that share network and region. ``allowed[p, m]`` is 1 where margin m of the stack belongs to problem p."""
+
+    problems: tuple[Problem, ...]
+    program: Program
+    region: Region
+    margins: AffineMap
+    allowed: np.ndarray
+
+    @cached_property
+    def core_margins(self) -> _core.Form:
+        return core_form(self.margins, (self.region.size, *self.program.sizes))
+
+    @cached_property
+    def core_region(self) -> _core.Region:
+        return core_region(self.region)
+
+    def columns(self, problem: int) -> np.ndarray:
+        """Which margins of the stack are those of the group's problem number ``problem``."""
+        return np.flatnonzero(self.allowed[problem])
+
+    def margins_at(self, points: np.ndarray) -> np.ndarray:
+        """All margins of the real network, in float64, at the rows of ``points``: shape (points, margins)."""
+        return self.program.core.margins_at(self.core_margins, np.ascontiguousarray(points))
+
+    def worst(self, margins: np.ndarray) -> np.ndarray:
+        """For each row of margins the least, over problems, of the worst (largest) margin of the problem."""
+        return np.min([margins[:, self.columns(p)].max(axis=1) for p in range(len(self.problems))], axis=0)
+
+    def only(self, problem: int) -> Group:
+        """The group of one of the problems."""
+        chosen = self.problems[problem]
+        margins = self.program.margins(chosen.margins)
+        allowed = np.ones((1, len(chosen.margins)), dtype=np.int8)
+        return Group((chosen,), self.program, self.region, margins, allowed)
+
+    def within(self, region: Region) -> Group:
+        """The same problems over another region."""
+        return replace(self, region=region)
+
+
+def group(problems: Sequence[Problem]) -> list[Group]:
+    """Problems by region, in order of first appearance."""
+    by_region: dict[tuple[bytes, bytes, int], list[Problem]] = {}
+    for problem in problems:
+        key = (problem.region.lower.tobytes(), problem.region.upper.tobytes(), id(problem.region.ball))
+        by_region.setdefault(key, []).append(problem)
+    return [_make_group(tuple(members)) for members in by_region.values()]
+
+
+def _make_group(problems: tuple[Problem, ...]) -> Group:
+    program = compile_network(problems[0].network)
+    atoms = [atom for problem in problems for atom in problem.margins]
+    allowed = np.zeros((len(problems), len(atoms)), dtype=np.int8)
+    begin = 0
+    for p, problem in enumerate(problems):
+        allowed[p, begin : begin + len(problem.margins)] = 1
+        begin += len(problem.margins)
+    return Group(problems, program, problems[0].region, program.margins(atoms), allowed)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A group with pre-activation intervals ``lower``, ``upper`` (neurons,), derived as the anchor code says.
+
+    ``possible`` is False if an interval came out empty: then no point of the region satisfies the phases.
+    """
+
+    group: Group
+    anchor: int
+    lower: np.ndarray
+    upper: np.ndarray
+    possible: bool
+
+    @cached_property
+    def unstable(self) -> np.ndarray:
+        """The numbers of the neurons whose sign the intervals leave open."""
+        return np.flatnonzero((self.lower < 0) & (self.upper > 0))
+
+
+def make_frame(group: Group, anchor: int, phase: np.ndarray | None = None) -> Frame:
+    """Intervals over the group's region, with neurons fixed by ``phase`` (1 active, -1 inactive, 0 free)."""
+    core = group.program.core
+    if anchor == certificate.INTERVAL:
+        lower, upper = core.interval_bounds(group.core_region)
+        return Frame(group, anchor, lower, upper, True)
+    fixed = np.zeros(group.program.neurons, dtype=np.int8) if phase is None else phase
+    possible, lower, upper = core.linear_bounds(group.core_region, anchor == certificate.PARALLEL, fixed, threads())
+    return Frame(group, anchor, lower, upper, possible)
