@@ -16,7 +16,7 @@ link_flags = []
 if os.environ.get("PYDUAL_WERROR") == "1":
     compile_flags += ["/W4", "/WX"] if msvc else ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 if sanitizers := os.environ.get("PYDUAL_SANITIZE"):
-    compile_flags += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
+    compile_flags += ["-O1", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
     link_flags += [f"-fsanitize={sanitizers}"]
 
 core = Pybind11Extension(
