@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pydual.errors import InputError, PydualError, UnsupportedError
 from pydual.io.onnx_file import read_model
+from pydual.io.onnx_node import Node, constant_array, node_name
 from pydual.network import Network
 from pydual.operators.add import add, subtract
 from pydual.operators.average_pool import average_pool
@@ -37,14 +37,13 @@ from pydual.operators.windows import Window
 
 OLDEST_OPSET = 7  # the first one with numpy's broadcasting
 ELEMENT_TYPES = {1: "float32", 11: "float64"}  # onnx.TensorProto.FLOAT and DOUBLE
-FLOAT_KINDS = (1, 10, 11, 16)
 
 
 def load(path: str | os.PathLike[str]) -> Network:
     """The network in an ONNX file, ``.onnx`` or gzipped.
 
-    The model must have one float32 or float64 input and one output; a first dimension of unknown size is the batch and is
-    taken as 1. Weights are exact, arithmetic is over real numbers; Dropout and BatchNormalization act as at inference.
+    The model must have one float32 or float64 input and one output; a first dimension of unknown size is the batch and
+    is taken as 1. Weights are exact, arithmetic is real; Dropout and BatchNormalization act as at inference.
     Raises InputError where the file cannot be read or is malformed, UnsupportedError where it uses anything outside
     ``OPERATORS``.
     """
@@ -53,56 +52,11 @@ def load(path: str | os.PathLike[str]) -> Network:
         return _network(model, data)
     except PydualError as error:
         raise type(error)(f"{path}: {error}") from None
-    except Exception as error:  # a damaged file may break any step; whatever breaks, it is the file that must be repaired
+    except Exception as error:  # a damaged file may break any step
         raise InputError(f"{path} is malformed ({_describe(error)}); export or download it again.") from None
 
 
-@dataclass
-class _Node:
-    """A node with its inputs at hand. What of its attributes no handler asks for must not change its meaning."""
-
-    proto: Any
-    inputs: list[Tensor | None]
-    attributes: dict[str, Any]
-
-    def attribute(self, name: str, default: Any = None) -> Any:
-        value = self.attributes.pop(name, default)
-        return value.decode() if isinstance(value, bytes) else value
-
-    def tensor(self, i: int) -> Tensor:
-        value = self.inputs[i] if i < len(self.inputs) else None
-        if value is None:
-            raise InputError(f"input {i} is missing")
-        return value
-
-    def value(self, i: int) -> Value:
-        tensor = self.tensor(i)
-        if not isinstance(tensor, Value):
-            raise UnsupportedError(f"input {i} is constant; fold constants when exporting the model")
-        return tensor
-
-    def constant(self, i: int) -> np.ndarray:
-        tensor = self.tensor(i)
-        if isinstance(tensor, Value):
-            raise UnsupportedError(f"input {i} depends on the network's input; it must be constant")
-        return tensor
-
-    def optional(self, i: int) -> np.ndarray | None:
-        return self.constant(i) if i < len(self.inputs) and self.inputs[i] is not None else None
-
-    def integers(self, i: int, attribute: str) -> list[int] | None:
-        """A list of integers that newer opsets pass as input ``i`` and older ones as an attribute; None if absent."""
-        given = self.attribute(attribute)
-        array = self.optional(i) if given is None else np.asarray(given)
-        return None if array is None else [int(n) for n in array.ravel()]
-
-    def scalar(self, i: int, attribute: str) -> float | None:
-        given = self.attribute(attribute)
-        array = self.optional(i) if given is None else np.asarray(given)
-        return None if array is None else float(array.reshape(()))
-
-
-Handler = Callable[[GraphBuilder, _Node], "Tensor | list[Tensor]"]
+Handler = Callable[[GraphBuilder, Node], "Tensor | list[Tensor]"]
 
 
 def _network(model: Any, data: bytes) -> Network:
@@ -145,17 +99,17 @@ def _define(tensors: dict[str, Any], name: str, tensor: Any) -> None:
 def _input(graph: Any, initializers: dict[str, Any]) -> tuple[str, tuple[int, ...], str]:
     inputs = [value for value in graph.input if value.name not in initializers]
     if len(inputs) != 1:
-        raise UnsupportedError(f"The model has {len(inputs)} inputs {[v.name for v in inputs]}; it must have exactly one.")
+        raise UnsupportedError(f"The model has {len(inputs)} inputs {[v.name for v in inputs]}; it must have one.")
     (value,) = inputs
     kind = value.type.tensor_type
     if kind.elem_type not in ELEMENT_TYPES:
-        raise UnsupportedError(f"The input '{value.name}' is not a float32 or float64 tensor; export the model with one.")
+        raise UnsupportedError(f"The input '{value.name}' is not a float32 or float64 tensor; export it as one.")
     sizes = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
     if len(sizes) > 1 and (sizes[0] is None or sizes[0] < 0):
         sizes[0] = 1
     if not sizes or any(n is None or n < 1 for n in sizes):
         shown = ["?" if n is None else n for n in sizes]
-        raise UnsupportedError(f"The input '{value.name}' has the shape {shown}; only the batch may be of unknown size.")
+        raise UnsupportedError(f"The input '{value.name}' has the shape {shown}; only the batch may be unknown.")
     shape = tuple(n for n in sizes if n is not None)
     check_entries(shape)
     return value.name, shape, ELEMENT_TYPES[kind.elem_type]
@@ -176,15 +130,15 @@ def _check_operators(protos: Sequence[Any]) -> None:
         if proto.op_type not in OPERATORS or proto.domain not in ("", "ai.onnx"):
             operator = f"{proto.domain}.{proto.op_type}" if proto.domain else proto.op_type
             raise UnsupportedError(
-                f"The node '{_name(proto)}' uses the operator {operator}, which is not supported; "
+                f"The node '{node_name(proto)}' uses the operator {operator}, which is not supported; "
                 f"supported are {', '.join(sorted(OPERATORS))}."
             )
 
 
 def _translate(graph: GraphBuilder, proto: Any, tensors: dict[str, Any]) -> None:
-    graph.name = _name(proto)
+    graph.name = node_name(proto)
     try:
-        node = _Node(proto, [_resolve(tensors, name) for name in proto.input], _attributes(proto))
+        node = Node.of(proto, tensors)
         results = OPERATORS[proto.op_type](graph, node)
         if node.attributes:
             raise UnsupportedError(f"the attributes {sorted(node.attributes)} are not supported")
@@ -198,44 +152,11 @@ def _translate(graph: GraphBuilder, proto: Any, tensors: dict[str, Any]) -> None
             _define(tensors, name, result)
 
 
-def _resolve(tensors: dict[str, Any], name: str) -> Tensor | None:
-    if not name:
-        return None
-    if name not in tensors:
-        raise InputError(f"nothing before it defines its input '{name}'")
-    if not isinstance(tensors[name], Value | np.ndarray):
-        tensors[name] = _array(tensors[name])
-    return tensors[name]
-
-
-def _array(proto: Any) -> np.ndarray:
-    """A constant tensor: floats of any width as the float64 numbers they are, integers as int64."""
-    import onnx
-
-    check_entries(tuple(proto.dims))
-    array = onnx.numpy_helper.to_array(proto)
-    if proto.data_type in FLOAT_KINDS:
-        return array.astype(np.float64)
-    if array.dtype.kind in "iub":
-        return array.astype(np.int64)
-    raise UnsupportedError(f"the constant '{proto.name}' is neither a float nor an integer tensor")
-
-
-def _attributes(proto: Any) -> dict[str, Any]:
-    import onnx
-
-    return {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
-
-
-def _name(proto: Any) -> str:
-    return proto.name or next(iter(proto.output), "")
-
-
 def _describe(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-def _window(node: _Node, x: Value, kernel: Sequence[int], ceil_mode: bool = False) -> Window:
+def _window(node: Node, x: Value, kernel: Sequence[int], ceil_mode: bool = False) -> Window:
     window = Window.of(
         kernel, node.attribute("strides"), node.attribute("dilations"), node.attribute("pads"), ceil_mode=ceil_mode
     )
@@ -247,7 +168,7 @@ def _window(node: _Node, x: Value, kernel: Sequence[int], ceil_mode: bool = Fals
     return window
 
 
-def _conv(graph: GraphBuilder, node: _Node) -> Tensor:
+def _conv(graph: GraphBuilder, node: Node) -> Tensor:
     x, weight = node.value(0), node.constant(1)
     if tuple(node.attribute("kernel_shape", weight.shape[2:])) != weight.shape[2:]:
         raise InputError(f"kernel_shape does not fit weights of shape {weight.shape}")
@@ -255,21 +176,21 @@ def _conv(graph: GraphBuilder, node: _Node) -> Tensor:
     return conv(graph, x, weight, node.optional(2), window=window, group=node.attribute("group", 1))
 
 
-def _pool_window(node: _Node, x: Value) -> Window:
-    return _window(node, x, node.attribute("kernel_shape", ()), bool(node.attribute("ceil_mode", 0)))
+def _pool_window(node: Node, x: Value) -> Window:
+    return _window(node, x, node.required("kernel_shape"), bool(node.attribute("ceil_mode", 0)))
 
 
-def _max_pool(graph: GraphBuilder, node: _Node) -> Tensor:
+def _max_pool(graph: GraphBuilder, node: Node) -> Tensor:
     node.attribute("storage_order")  # speaks of the second output, the indices, which is not supported
     return max_pool(graph, node.value(0), window=_pool_window(node, node.value(0)))
 
 
-def _average_pool(graph: GraphBuilder, node: _Node) -> Tensor:
+def _average_pool(graph: GraphBuilder, node: Node) -> Tensor:
     count_padding = bool(node.attribute("count_include_pad", 0))
     return average_pool(graph, node.value(0), window=_pool_window(node, node.value(0)), count_padding=count_padding)
 
 
-def _gemm(graph: GraphBuilder, node: _Node) -> Tensor:
+def _gemm(graph: GraphBuilder, node: Node) -> Tensor:
     return gemm(
         graph,
         node.tensor(0),
@@ -282,7 +203,7 @@ def _gemm(graph: GraphBuilder, node: _Node) -> Tensor:
     )
 
 
-def _batch_normalization(graph: GraphBuilder, node: _Node) -> Tensor:
+def _batch_normalization(graph: GraphBuilder, node: Node) -> Tensor:
     node.attribute("momentum")
     if node.attribute("training_mode", 0) or node.attribute("spatial", 1) != 1:
         raise UnsupportedError("training mode and spatial=0 are not supported; export the model for inference")
@@ -290,7 +211,7 @@ def _batch_normalization(graph: GraphBuilder, node: _Node) -> Tensor:
     return batch_normalization(graph, node.tensor(0), gamma, beta, mean, variance, node.attribute("epsilon", 1e-5))
 
 
-def _dropout(graph: GraphBuilder, node: _Node) -> Tensor:
+def _dropout(graph: GraphBuilder, node: Node) -> Tensor:
     node.attribute("ratio"), node.attribute("seed")
     training = node.optional(2)
     if training is not None and training.any():
@@ -298,25 +219,25 @@ def _dropout(graph: GraphBuilder, node: _Node) -> Tensor:
     return node.tensor(0)
 
 
-def _constant(graph: GraphBuilder, node: _Node) -> Tensor:
+def _constant(graph: GraphBuilder, node: Node) -> Tensor:
     if len(node.attributes) == 1:
         for name, kind in (("value_float", float), ("value_floats", float), ("value_int", int), ("value_ints", int)):
             if name in node.attributes:
                 return np.array(node.attribute(name), dtype=np.float64 if kind is float else np.int64)
         if "value" in node.attributes:
-            return _array(node.attribute("value"))
+            return constant_array(node.attribute("value"))
     raise UnsupportedError("only tensors, numbers and lists of numbers are supported as constants")
 
 
-def _constant_of_shape(graph: GraphBuilder, node: _Node) -> Tensor:
+def _constant_of_shape(graph: GraphBuilder, node: Node) -> Tensor:
     shape = tuple(node.constant(0).ravel().tolist())
     check_entries(shape)
     fill = node.attribute("value")
-    return np.zeros(shape) if fill is None else np.broadcast_to(_array(fill).ravel(), shape)
+    return np.zeros(shape) if fill is None else np.broadcast_to(constant_array(fill).ravel(), shape)
 
 
-def _cast(graph: GraphBuilder, node: _Node) -> Tensor:
-    x, kind = node.tensor(0), node.attribute("to")
+def _cast(graph: GraphBuilder, node: Node) -> Tensor:
+    x, kind = node.tensor(0), node.required("to")
     node.attribute("saturate")
     if kind in (1, 11):  # real arithmetic knows one kind of float
         return x if isinstance(x, Value) else x.astype(np.float64)
@@ -325,28 +246,28 @@ def _cast(graph: GraphBuilder, node: _Node) -> Tensor:
     raise UnsupportedError("only casts to float32 and float64 are supported, and those of integer constants to int64")
 
 
-def _shape(graph: GraphBuilder, node: _Node) -> Tensor:
+def _shape(graph: GraphBuilder, node: Node) -> Tensor:
     start, end = node.attribute("start", 0), node.attribute("end")
     return np.array(node.tensor(0).shape[start:end], dtype=np.int64)
 
 
-def _reshape(graph: GraphBuilder, node: _Node) -> Tensor:
+def _reshape(graph: GraphBuilder, node: Node) -> Tensor:
     shape = node.constant(1).ravel().tolist()
     return reshape(graph, node.tensor(0), shape, copy_zeros=not node.attribute("allowzero", 0))
 
 
-def _slice(graph: GraphBuilder, node: _Node) -> Tensor:
+def _slice(graph: GraphBuilder, node: Node) -> Tensor:
     starts, ends = node.integers(1, "starts"), node.integers(2, "ends")
     if starts is None or ends is None:
         raise InputError("starts or ends are missing")
     return strided_slice(graph, node.tensor(0), starts, ends, node.integers(3, "axes"), node.integers(4, "steps"))
 
 
-def _gather(graph: GraphBuilder, node: _Node) -> Tensor:
+def _gather(graph: GraphBuilder, node: Node) -> Tensor:
     return gather(graph, node.tensor(0), node.constant(1), node.attribute("axis", 0))
 
 
-def _split(graph: GraphBuilder, node: _Node) -> list[Tensor]:
+def _split(graph: GraphBuilder, node: Node) -> list[Tensor]:
     x, axis = node.tensor(0), node.attribute("axis", 0)
     pieces = node.attribute("num_outputs", len(node.proto.output))
     sizes = node.integers(1, "split")
@@ -358,7 +279,7 @@ def _split(graph: GraphBuilder, node: _Node) -> list[Tensor]:
     return split(graph, x, sizes, axis)
 
 
-def _pad(graph: GraphBuilder, node: _Node) -> Tensor:
+def _pad(graph: GraphBuilder, node: Node) -> Tensor:
     x, pads = node.tensor(0), node.integers(1, "pads")
     fill, axes = node.scalar(2, "value"), node.integers(3, "axes")
     if pads is None or node.attribute("mode", "constant") != "constant":
@@ -366,11 +287,12 @@ def _pad(graph: GraphBuilder, node: _Node) -> Tensor:
     axes = list(range(len(x.shape))) if axes is None else axes
     widths = np.zeros((2, len(x.shape)), dtype=np.int64)
     widths[:, axes] = np.reshape(pads, (2, len(axes)))
-    return pad(graph, x, *widths.tolist(), fill=fill or 0.0)
+    before, after = widths.tolist()
+    return pad(graph, x, before, after, fill or 0.0)
 
 
 def _reduce(operator: Callable[..., Value]) -> Handler:
-    def handle(graph: GraphBuilder, node: _Node) -> Tensor:
+    def handle(graph: GraphBuilder, node: Node) -> Tensor:
         axes = node.integers(1, "axes")
         if not axes and node.attribute("noop_with_empty_axes", 0):
             return node.tensor(0)
@@ -391,7 +313,7 @@ def _binary(operator: Callable[[GraphBuilder, Tensor, Tensor], Tensor]) -> Handl
     return lambda graph, node: operator(graph, node.tensor(0), node.tensor(1))
 
 
-def _maximum(graph: GraphBuilder, node: _Node) -> Tensor:
+def _maximum(graph: GraphBuilder, node: Node) -> Tensor:
     result = node.tensor(0)
     for i in range(1, len(node.inputs)):
         result = maximum(graph, result, node.tensor(i))
@@ -406,7 +328,7 @@ OPERATORS: dict[str, Handler] = {
     "Cast": _cast,
     "Clip": lambda graph, node: clip(graph, node.tensor(0), node.scalar(1, "min"), node.scalar(2, "max")),
     "Concat": lambda graph, node: concat(
-        graph, [node.tensor(i) for i in range(len(node.inputs))], node.attribute("axis")
+        graph, [node.tensor(i) for i in range(len(node.inputs))], node.required("axis")
     ),
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,

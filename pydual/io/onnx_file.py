@@ -36,7 +36,7 @@ def parse_model(data: bytes, source: str) -> Any:
     try:
         model = onnx.load_model_from_string(data)
     except (DecodeError, ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{source} is not an ONNX model, or is damaged ({error}); export or download it again.") from None
+        raise InputError(f"{source} is no ONNX model, or damaged ({error}); export or download it again.") from None
     if not model.graph.output:
         raise InputError(f"{source} is not a complete ONNX model (it has no output); export or download it again.")
     return model

@@ -12,9 +12,10 @@ from pydual.operators.primitives import GraphBuilder, Value
 
 def concat(graph: GraphBuilder, parts: Sequence[Tensor], axis: int) -> Tensor:
     """The parts, values or constants, joined along ``axis``."""
+    constants = [np.zeros(part.shape) if isinstance(part, Value) else part for part in parts]
+    bias = np.concatenate(constants, axis)
     if not any(isinstance(part, Value) for part in parts):
-        return np.concatenate(parts, axis)
-    bias = np.concatenate([np.zeros(p.shape) if isinstance(p, Value) else p for p in parts], axis)
+        return bias
     terms = []
     for number, part in enumerate(parts):
         if isinstance(part, Value):

@@ -17,8 +17,9 @@ def conv(
 
     ``bias`` has shape (filters,) or is None. Raises InputError where shapes do not fit.
     """
-    filters, depth = weight.shape[:2]
-    if len(x.shape) < 3 or group < 1 or x.shape[1] != depth * group or filters % group or window.kernel != weight.shape[2:]:
+    filters, depth, *kernel = weight.shape
+    fits = len(x.shape) > 2 and window.kernel == tuple(kernel) and group > 0
+    if not fits or x.shape[1] != depth * group or filters % group:
         raise InputError(f"weights of shape {weight.shape} in {group} groups do not fit an input of shape {x.shape}")
     if bias is not None and bias.shape != (filters,):
         raise InputError(f"a bias of shape {bias.shape} does not fit {filters} filters")

@@ -21,12 +21,13 @@ def gemm(
     trans_a: bool = False,
     trans_b: bool = False,
 ) -> Tensor:
-    """``alpha * A @ B + beta * c`` with ``A = a`` or its transpose, ``B`` likewise. At most one of a, b is not constant."""
+    """``alpha * A @ B + beta * c`` with ``A = a`` or its transpose, ``B`` likewise; one of a, b must be constant."""
     left = rearrange(graph, a, np.transpose) if trans_a else a
     right = rearrange(graph, b, np.transpose) if trans_b else b
     if not isinstance(right, Value):
         right = right * alpha
     elif not isinstance(left, Value):
         left = left * alpha
-    product = matmul(graph, left, right)
-    return product if c is None else weighted_sum(graph, [(product, 1), (c, beta)])
+    if isinstance(c, Value):
+        return weighted_sum(graph, [(matmul(graph, left, right), 1), (c, beta)])
+    return matmul(graph, left, right, 0.0 if c is None else c * beta)

@@ -24,7 +24,7 @@ def max_pool(graph: GraphBuilder, x: Value, *, window: Window) -> Value:
 
 
 def row_maxima(graph: GraphBuilder, x: Value, columns: np.ndarray, shape: Shape) -> Value:
-    """For each row of ``columns``, the maximum of the entries of ``x`` at these places; negative places are left out."""
+    """For each row of ``columns``, the maximum of the entries of ``x`` there; negative columns are left out."""
     present = columns >= 0
     counts = present.sum(axis=1)
     if not counts.all():
@@ -46,8 +46,8 @@ def _round(
     first = np.flatnonzero(rank % 2 == 0)
     paired = rank[first] + 1 < np.repeat(counts, counts)[first]
     pairs = np.stack([players[first[paired]], players[first[paired] + 1]], axis=1)
-    difference = graph.affine([(x, gather_matrix(pairs, np.array([1.0, -1.0]), x.size))], np.zeros(len(pairs)), (len(pairs),))
-    gain = graph.relu(difference)
+    difference = gather_matrix(pairs, np.array([1.0, -1.0]), x.size)
+    gain = graph.relu(graph.affine([(x, difference)], np.zeros(len(pairs)), (len(pairs),)))
     kept = players[first + paired]
     place = np.where(paired, np.cumsum(paired) - 1, -1)
     terms = [(x, gather_matrix(kept[:, None], 1.0, x.size)), (gain, gather_matrix(place[:, None], 1.0, gain.size))]

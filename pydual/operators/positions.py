@@ -1,4 +1,4 @@
-"""Tensors by the positions of their entries: what numpy does to an array of positions, a sparse matrix does to the values."""
+"""Tensors by the positions of their entries: what numpy does to positions, a sparse matrix does to the values."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def positions(x: Value) -> np.ndarray:
 
 
 def gather_matrix(columns: np.ndarray, weights: np.ndarray | float, size: int) -> Matrix:
-    """The matrix with a row for each leading index ``i`` and the entries ``weights[i, t]`` in the columns ``columns[i, t]``.
+    """The matrix with a row for each leading index ``i``, with the entries ``weights[i, t]`` at ``columns[i, t]``.
 
-    ``columns`` and ``weights`` broadcast against each other; column -1 means no entry; ``size`` is the number of columns.
+    The two arrays broadcast against each other; a negative column means no entry; ``size`` is the number of columns.
     A matrix that is full is returned dense, any other as CSR. Raises UnsupportedError above ``MAX_ENTRIES``.
     """
     weights = np.asarray(weights, dtype=np.float64)
@@ -44,7 +44,7 @@ def gather_matrix(columns: np.ndarray, weights: np.ndarray | float, size: int) -
 
 
 def rearrange(graph: GraphBuilder, x: Tensor, move: Callable[[np.ndarray], np.ndarray]) -> Tensor:
-    """``move`` applied to a tensor, for any numpy function that only copies entries; no primitive where the order stays."""
+    """``move`` applied to a tensor, for a numpy function that only copies entries; no primitive if the order stays."""
     if not isinstance(x, Value):
         return move(x)
     moved = move(positions(x))

@@ -12,7 +12,7 @@ from pydual.operators.primitives import GraphBuilder
 
 
 def reshape(graph: GraphBuilder, x: Tensor, shape: Sequence[int], *, copy_zeros: bool = False) -> Tensor:
-    """``x`` under another shape; one entry may be -1. With ``copy_zeros``, 0 stands for the size of ``x`` on that axis."""
+    """``x`` under another shape; one entry may be -1. With ``copy_zeros``, 0 stands for the size of ``x`` there."""
     sizes = [x.shape[i] if n == 0 and copy_zeros else int(n) for i, n in enumerate(shape)]
     return rearrange(graph, x, lambda p: p.reshape(sizes))
 

@@ -1,4 +1,4 @@
-"""Elementwise sums of weighted tensors, with numpy's broadcasting: the common form of the linear elementwise operators."""
+"""Elementwise sums of weighted tensors, with numpy's broadcasting: the form of all linear elementwise operators."""
 
 from __future__ import annotations
 

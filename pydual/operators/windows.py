@@ -33,11 +33,10 @@ class Window:
         pads: Sequence[int] | None = None,
         ceil_mode: bool = False,
     ) -> Window:
-        """Strides and dilations default to 1, pads to 0. Raises InputError for lengths or numbers that make no sense."""
+        """Strides and dilations default to 1, pads to 0. Raises InputError for numbers that make no sense."""
         n = len(kernel)
-        window = cls(
-            tuple(kernel), tuple(strides or (1,) * n), tuple(dilations or (1,) * n), tuple(pads or (0,) * 2 * n), ceil_mode
-        )
+        strides, dilations, pads = strides or (1,) * n, dilations or (1,) * n, pads or (0,) * 2 * n
+        window = cls(tuple(kernel), tuple(strides), tuple(dilations), tuple(pads), ceil_mode)
         if not len(window.strides) == len(window.dilations) == n or len(window.pads) != 2 * n:
             raise InputError(f"kernel, strides, dilations and pads do not fit each other: {window}")
         if min((*window.kernel, *window.strides, *window.dilations), default=1) < 1 or min(window.pads, default=0) < 0:
@@ -45,7 +44,7 @@ class Window:
         return window
 
     def padded_same(self, spatial: Shape, extra_after: bool) -> Window:
-        """The same window with the padding that gives ``ceil(size / stride)`` places an axis (SAME_UPPER, SAME_LOWER)."""
+        """The same window with the padding that gives ``ceil(size / stride)`` places on each axis."""
         before, after = [], []
         for n, k, stride, dilation in zip(spatial, self.kernel, self.strides, self.dilations, strict=True):
             total = max((-(-n // stride) - 1) * stride + (k - 1) * dilation + 1 - n, 0)
@@ -54,7 +53,7 @@ class Window:
         return replace(self, pads=(*before, *after))
 
     def places(self, spatial: Shape) -> tuple[Shape, np.ndarray]:
-        """The shape of the places of the window, and an array (places, kernel entries) of positions in the spatial axes."""
+        """The shape of the window's places, and an array (places, kernel entries) of positions in the spatial axes."""
         if len(spatial) != len(self.kernel):
             raise InputError(f"a window of shape {self.kernel} does not fit spatial axes of shape {spatial}")
         shape: Shape = ()
@@ -83,7 +82,7 @@ class Window:
 
 
 def pooling_columns(x: Value, window: Window) -> tuple[Shape, np.ndarray]:
-    """Output shape, and positions in ``x`` for windows within each channel: an array (batch * channels, places, entries)."""
+    """Output shape, and positions in ``x`` of the windows in each channel: (batch * channels, places, entries)."""
     channels = x.shape[:2]
     shape, index = window.places(x.shape[2:])
     maps = positions(x).reshape(channels[0] * channels[1], -1)
