@@ -29,7 +29,7 @@ LAYERS = (
     ("pydual.io", "pydual.bench", "pydual.cli", "pydual.demo", "pydual.__main__", "pydual"),
 )
 PROVERS = ("pydual.relax", "pydual.attack", "pydual.optimize", "pydual._core", "pydual.proof_systems", "pydual.solve")
-STANDARD_LIBRARY_ONLY = ("pydual.audit.exact", "pydual.audit.query")
+STANDARD_LIBRARY_ONLY = ("pydual.audit.exact", "pydual.audit.exact_bounds", "pydual.audit.exact_network", "pydual.audit.query")
 LATE = ("cvxpy", "numba", "onnx", "onnxruntime", "torch", "matplotlib", "sklearn", "scipy.optimize", "rich", "highspy")
 
 
@@ -110,7 +110,7 @@ def test_the_audit_knows_no_prover(module: str) -> None:
 
 @pytest.mark.parametrize("module", STANDARD_LIBRARY_ONLY)
 def test_the_exact_audit_needs_only_the_standard_library(module: str) -> None:
-    allowed = {"pydual.errors", "pydual.audit.query"}
+    allowed = {"pydual.errors", *STANDARD_LIBRARY_ONLY}
     for other in imports(module) - allowed:
         assert other.split(".")[0] in sys.stdlib_module_names, f"{module} imports {other}"
 

@@ -1,0 +1,1 @@
+"""Audits: they decide whether a certificate proves what it claims; PROOFS.md says when."""
