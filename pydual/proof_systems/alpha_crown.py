@@ -1,0 +1,41 @@
+"""alpha-CROWN: the prover optimizes the lines of the extrapolation (Xu et al. 2021), with the multipliers of fixed
+neurons where there are any (beta-CROWN, Wang et al. 2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pydual import certificate
+from pydual.proof_systems.duals import Duals, Nodes, ascend, with_best_margins
+from pydual.proof_systems.root_bound import RootBound
+from pydual.relax.frame import Frame
+
+
+@dataclass(frozen=True)
+class AlphaCrown(RootBound):
+    """``steps`` of projected Adam with learning rate ``rate`` on the slopes; intervals stay those of CROWN.
+
+    With enough steps the bound is the optimum of the triangle LP with the same intervals (Salman et al. 2019).
+    Ascent ends early when all bounds exceed ``target``.
+    """
+
+    steps: int = 100
+    rate: float = 0.1
+    target: float = 1e-6
+
+    name = "alpha-crown"
+    anchor = certificate.ADAPTIVE
+
+    def evaluate(self, frame: Frame, nodes: Nodes) -> Duals:
+        return ascend(frame, self._spread(frame, with_best_margins(frame, nodes)), steps=self.steps, rate=self.rate,
+                      target=self.target)  # fmt: skip
+
+    @staticmethod
+    def _spread(frame: Frame, nodes: Nodes) -> Nodes:
+        """Multiplicative steps cannot leave a vertex of the simplex, so a lone weight lends some to the others."""
+        allowed = frame.group.allowed[nodes.problem].astype(float)
+        lone = (nodes.weights == 1.0).any(axis=1, keepdims=True) & (allowed.sum(axis=1, keepdims=True) > 1)
+        uniform = allowed / allowed.sum(axis=1, keepdims=True)
+        return replace(nodes, weights=np.where(lone, 0.8 * nodes.weights + 0.2 * uniform, nodes.weights))

@@ -1,0 +1,158 @@
+"""Linear bounds of many nodes at once: the interface between relaxations and the searches that use them.
+
+A node is a problem of a frame with some neurons fixed to a phase. A bound answers with dual variables: any such
+variables give a valid bound (PROOFS.md, section 4), which is what makes them a proof.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from pydual import certificate
+from pydual.certificate import ProofTree
+from pydual.proof_systems.base import Play
+from pydual.relax.engine import threads
+from pydual.relax.frame import Frame
+
+ADAPTIVE_START = -1.0  # an alpha below zero asks for the adaptive slope
+
+
+@dataclass(frozen=True, eq=False)
+class Nodes:
+    """``problem`` (nodes,) numbers within the group; ``phase``, ``alpha``, ``beta`` (nodes, neurons); ``weights``
+    (nodes, margins), each row on its own problem's margins; a row of zeros asks for the best single margin."""
+
+    problem: np.ndarray
+    phase: np.ndarray
+    alpha: np.ndarray
+    beta: np.ndarray
+    weights: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Nodes:
+        return Nodes(self.problem[rows], self.phase[rows], self.alpha[rows], self.beta[rows], self.weights[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Duals:
+    """For each node the bound, what attains it (``x``, relaxed ReLU inputs ``y`` and outputs ``z``), the dual variables
+    that prove it, and ``price`` (nodes, neurons): the Lagrangian's coefficients of the ReLU outputs."""
+
+    bound: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    price: np.ndarray
+    alpha: np.ndarray
+    beta: np.ndarray
+    weights: np.ndarray
+    lines: int | None  # the rule for the lines, or None where alpha gives them
+
+
+class LinearBound(Protocol):
+    """A relaxation whose bounds are proved by one ``LinearLeaf``; ``anchor`` is how its intervals are derived."""
+
+    @property
+    def anchor(self) -> int: ...
+
+    def evaluate(self, frame: Frame, nodes: Nodes) -> Duals: ...
+
+
+def root_nodes(frame: Frame) -> Nodes:
+    """One node a problem, nothing fixed."""
+    count, neurons = len(frame.group.problems), frame.group.program.neurons
+    return Nodes(
+        np.arange(count),
+        np.zeros((count, neurons), dtype=np.int8),
+        np.full((count, neurons), ADAPTIVE_START),
+        np.zeros((count, neurons)),
+        np.zeros((count, frame.group.allowed.shape[1])),
+    )
+
+
+def ascend(frame: Frame, nodes: Nodes, *, steps: int, rate: float, target: float) -> Duals:
+    """Dual ascent in the core from the nodes' own start; ``target`` ends it early where every bound is above."""
+    g = frame.group
+    result = g.program.core.ascend(
+        g.core_margins,
+        g.core_region,
+        frame.lower,
+        frame.upper,
+        nodes.phase,
+        np.ascontiguousarray(g.allowed[nodes.problem]),
+        nodes.alpha,
+        nodes.beta,
+        nodes.weights,
+        steps=steps,
+        alpha_rate=rate,
+        beta_rate=rate,
+        weight_rate=0.5,
+        decay=0.98,
+        target=target,
+        threads=threads(),
+    )
+    z = relaxed_outputs(frame, nodes.phase, result["alpha"], result["y"], result["price"])
+    lines = certificate.ADAPTIVE_LINES if steps == 0 and (nodes.alpha < 0).all() else None
+    return Duals(
+        bound=result["bound"],
+        x=result["x"],
+        y=result["y"],
+        z=z,
+        price=result["price"],
+        alpha=result["alpha"],
+        beta=result["beta"],
+        weights=result["weights"],
+        lines=lines,
+    )
+
+
+def with_best_margins(frame: Frame, nodes: Nodes) -> Nodes:
+    """Nodes without weights get weight 1 on the single margin with the best bound by adaptive lines."""
+    rows = np.flatnonzero(~nodes.weights.any(axis=1))
+    if rows.size == 0:
+        return nodes
+    node, margin = np.nonzero(frame.group.allowed[nodes.problem[rows]])
+    trial = nodes.take(rows[node])
+    weights = np.zeros_like(trial.weights)
+    weights[np.arange(len(node)), margin] = 1.0
+    bounds = np.full((len(rows), frame.group.allowed.shape[1]), -np.inf)
+    bounds[node, margin] = ascend(frame, replace(trial, weights=weights), steps=0, rate=0.0, target=0.0).bound
+    chosen = nodes.weights.copy()
+    chosen[rows, bounds.argmax(axis=1)] = 1.0
+    return replace(nodes, weights=chosen)
+
+
+def relaxed_outputs(frame: Frame, phase: np.ndarray, alpha: np.ndarray, y: np.ndarray, price: np.ndarray) -> np.ndarray:
+    """The relaxed adversary's ReLU outputs: on the lower line where the price is positive, else on the upper."""
+    lower, upper = frame.lower, frame.upper
+    with np.errstate(divide="ignore", invalid="ignore"):
+        chord = (upper / (upper - lower)) * (y - lower)
+    unstable = (phase == 0) & (lower < 0) & (upper > 0)
+    active = (phase > 0) | ((phase == 0) & (lower >= 0))
+    return np.where(unstable, np.where(price >= 0, alpha * y, chord), np.where(active, y, 0.0))
+
+
+def play(frame: Frame, problem: int, duals: Duals, row: int) -> Play:
+    """What the relaxed adversary plays at one node."""
+    chosen = frame.group.problems[problem]
+    return Play(chosen, duals.x[row], float(duals.bound[row]), duals.y[row], duals.z[row])
+
+
+def leaf_proof(frame: Frame, problem: int, duals: Duals, row: int) -> ProofTree:
+    """The proof that consists of one leaf, at the root."""
+    weights = duals.weights[row, frame.group.columns(problem)]
+    neurons = frame.unstable if duals.lines is None else np.zeros(0, dtype=np.int64)
+    slopes = duals.alpha[row, neurons][None, :] if duals.lines is None else np.zeros((0, 0))
+    return ProofTree(
+        kind=np.array([certificate.LEAF], dtype=np.uint8),
+        index=np.zeros(0, dtype=np.int32),
+        threshold=np.zeros(0),
+        anchor=np.array([frame.anchor], dtype=np.uint8),
+        lines=np.array([0 if duals.lines is None else duals.lines], dtype=np.int32),
+        slopes=slopes,
+        slope_neurons=neurons.astype(np.int32),
+        multipliers=weights[None, :],
+        split_multipliers=np.zeros(0),
+    )

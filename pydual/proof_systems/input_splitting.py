@@ -1,0 +1,171 @@
+"""Branch and bound on inputs: bisect the box until every cell is proved (Wang et al. 2018, ReluVal; Bak et al. 2020).
+
+Cells are bounded natively by zonotopes and one back-substitution each, many cells a step, on all cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pydual import certificate
+from pydual.problem import Problem
+from pydual.proof_systems.base import Play, State, start
+from pydual.proof_systems.recorder import Leaf, TreeRecorder
+from pydual.relax.engine import threads
+from pydual.relax.frame import Group, group
+
+SMALLEST = 1e-9  # a cell whose sides are all below this share of the box is not split further
+CANDIDATES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Open cells: boxes (cells, inputs), their nodes in the tree, the bound and the input to split."""
+
+    low: np.ndarray
+    high: np.ndarray
+    node: np.ndarray
+    bound: np.ndarray
+    split: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Cells:
+        return Cells(self.low[rows], self.high[rows], self.node[rows], self.bound[rows], self.split[rows])
+
+    def joined(self, other: Cells) -> Cells:
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Cells(*(np.concatenate(pair) for pair in pairs))
+
+
+@dataclass(eq=False)
+class Search:
+    """The search for one problem; a step consumes it."""
+
+    group: Group
+    cells: Cells
+    recorder: TreeRecorder
+    best_x: np.ndarray
+    stuck: int = 0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InputState(State):
+    searches: tuple[Search, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class InputSplitting:
+    """Bisects the input that the bound is most sensitive to. ``batch`` cells a step, worst bounds first.
+
+    Needs a box: over a ball the cells' bounds ignore the ball.
+    """
+
+    batch: int = 1024
+
+    name = "bab"
+    complete = True
+
+    def init(self, problems: tuple[Problem, ...]) -> InputState:
+        return InputState(**vars(start(problems)), searches=tuple(_root(one) for one in _single_problems(problems)))
+
+    def step(self, state: InputState) -> InputState:
+        search = state.searches[0]
+        problem = search.group.problems[0]
+        candidates, bounded = self._expand(search)
+        open_cells = len(search.cells.node)
+        lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
+        lower[problem.index] = float(search.cells.bound.min()) if open_cells else (np.inf if not search.stuck else -np.inf)
+        searches = state.searches
+        if open_cells == 0:
+            searches = searches[1:]
+            plays.pop(problem.index, None)
+            if search.stuck == 0:
+                trees[problem.index] = search.recorder.finish()
+        else:
+            worst = int(search.cells.bound.argmin())
+            nothing = np.zeros(0)
+            plays[problem.index] = Play(problem, search.best_x, float(search.cells.bound[worst]), nothing, nothing)
+        return replace(
+            state,
+            lower=lower,
+            trees=trees,
+            plays=plays,
+            candidates=candidates,
+            searches=searches,
+            finished=not searches,
+            statistics={**state.counting(cells=bounded), "open_cells": sum(len(s.cells.node) for s in searches)},
+        )
+
+    def _expand(self, search: Search) -> tuple[np.ndarray, int]:
+        """Split the worst cells; the candidates among their children's plays, and the number of cells bounded."""
+        cells = search.cells
+        count = min(self.batch, len(cells.node))
+        chosen = np.argpartition(cells.bound, count - 1)[:count] if count < len(cells.node) else np.arange(count)
+        rest = np.setdiff1d(np.arange(len(cells.node)), chosen, assume_unique=True)
+        parents, search.cells = cells.take(chosen), cells.take(rest)
+        if np.isneginf(parents.split).any():  # the root has not been bounded yet
+            return _bound(search, parents.low, parents.high, parents.node)
+        low, high, node = _bisect(search, parents)
+        return _bound(search, low, high, node)
+
+
+def _single_problems(problems: tuple[Problem, ...]) -> list[Group]:
+    return [g.only(p) for g in group(problems) for p in range(len(g.problems))]
+
+
+def _root(single: Group) -> Search:
+    region = single.region
+    cells = Cells(
+        region.lower[None, :], region.upper[None, :], np.zeros(1, dtype=np.int64), np.full(1, -np.inf), np.full(1, -np.inf)
+    )
+    recorder = TreeRecorder(certificate.PARALLEL, anchor_leaves=True, slope_neurons=np.zeros(0, dtype=np.int32))
+    return Search(single, cells, recorder, region.lower)
+
+
+def _bisect(search: Search, parents: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows = np.arange(len(parents.node))
+    split = parents.split.astype(np.int64)
+    middle = 0.5 * (parents.low[rows, split] + parents.high[rows, split])
+    low, high = np.repeat(parents.low, 2, axis=0), np.repeat(parents.high, 2, axis=0)
+    high[2 * rows, split] = middle
+    low[2 * rows + 1, split] = middle
+    record = search.recorder.split
+    first = [
+        record(n, certificate.INPUT_SPLIT, i, t)
+        for n, i, t in zip(parents.node.tolist(), split.tolist(), middle.tolist(), strict=True)
+    ]
+    return low, high, np.add.outer(np.array(first), (0, 1)).ravel()
+
+
+def _bound(search: Search, low: np.ndarray, high: np.ndarray, node: np.ndarray) -> tuple[np.ndarray, int]:
+    g = search.group
+    result = g.program.core.bound_cells(g.core_margins, low, high, threads())
+    best = result["lower"].argmax(axis=1)
+    rows = np.arange(len(best))
+    bound = result["lower"][rows, best]
+    proved = bound > 0
+    for row in np.flatnonzero(proved).tolist():
+        multipliers = np.zeros(len(g.margins.bias), dtype=np.uint8)
+        multipliers[best[row]] = 1
+        lines = certificate.ADAPTIVE_LINES if result["adaptive"][row, best[row]] else certificate.PARALLEL_LINES
+        search.recorder.close(int(node[row]), Leaf(lines, None, multipliers, np.zeros(0)))
+    left = np.flatnonzero(~proved)
+    weight = np.abs(result["weight"][rows, :, best][left])
+    width = high[left] - low[left]
+    score = (weight + 1e-3 * weight.mean(axis=1, keepdims=True)) * width
+    split = np.where(score.max(axis=1) > 0, score.argmax(axis=1), width.argmax(axis=1)).astype(float)
+    small = (width <= SMALLEST * (g.region.upper - g.region.lower)).all(axis=1)
+    search.stuck += int(small.sum())
+    fresh = Cells(low[left], high[left], node[left], bound[left], split)
+    search.cells = search.cells.joined(fresh.take(np.flatnonzero(~small)))
+    return _candidates(search, result["x"][left]), len(bound)
+
+
+def _candidates(search: Search, points: np.ndarray) -> np.ndarray:
+    if len(points) == 0:
+        return points
+    values = search.group.worst(search.group.margins_at(points))
+    order = np.argsort(values)[:CANDIDATES]
+    search.best_x = points[order[0]]
+    return points[order]

@@ -1,0 +1,45 @@
+"""The triangle LP: the adversary plays any point of the convex relaxation of each ReLU (Ehlers 2017; Wong and Kolter 2018)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pydual import certificate
+from pydual.optimize.highs import minimize
+from pydual.proof_systems.duals import ADAPTIVE_START, Duals, Nodes, ascend
+from pydual.proof_systems.root_bound import RootBound
+from pydual.relax.frame import Frame
+from pydual.relax.triangle import triangle_program
+
+
+@dataclass(frozen=True)
+class TriangleLP(RootBound):
+    """Solved by HiGHS; its duals become slopes and multipliers, whose bound is evaluated anew.
+
+    Over an l1 or l2 ball the program knows only a polytope around the ball; the bound is evaluated over the ball.
+    ``seconds`` limits one program; one that does not end in time leaves the CROWN bound.
+    """
+
+    seconds: float = 60.0
+
+    name = "lp"
+    anchor = certificate.ADAPTIVE
+
+    def evaluate(self, frame: Frame, nodes: Nodes) -> Duals:
+        alpha = np.full_like(nodes.alpha, ADAPTIVE_START)
+        beta, weights = np.zeros_like(nodes.beta), frame.group.allowed[nodes.problem].astype(float)
+        solved: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+        for row, problem in enumerate(nodes.problem):
+            program = triangle_program(frame, int(problem), nodes.phase[row], binary=False)
+            solution = minimize(program.model, self.seconds)
+            if solution.row_dual is not None:
+                alpha[row], beta[row], weights[row] = program.duals(solution)
+                solved.append((row, program.x(solution), program.y(solution), program.z(solution)))
+        weights /= weights.sum(axis=1, keepdims=True)
+        duals = ascend(frame, Nodes(nodes.problem, nodes.phase, alpha, beta, weights), steps=0, rate=0.0, target=0.0)
+        x, y, z = duals.x.copy(), duals.y.copy(), duals.z.copy()
+        for row, *played in solved:
+            x[row], y[row], z[row] = played
+        return replace(duals, x=x, y=y, z=z)

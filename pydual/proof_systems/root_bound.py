@@ -1,0 +1,46 @@
+"""Proof systems that bound each problem once, at the root: one group of problems a step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pydual.problem import Problem
+from pydual.proof_systems.base import State, start
+from pydual.proof_systems.duals import LinearBound, leaf_proof, play, root_nodes
+from pydual.relax.frame import Group, group, make_frame
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RootState(State):
+    groups: tuple[Group, ...]
+
+
+class RootBound:
+    """Turns a linear bound into a proof system; the bound is the class that inherits this."""
+
+    complete = False
+
+    def init(self, problems: tuple[Problem, ...]) -> RootState:
+        return RootState(**vars(start(problems)), groups=tuple(group(problems)))
+
+    def step(self: LinearBound, state: RootState) -> RootState:
+        now, later = state.groups[0], state.groups[1:]
+        frame = make_frame(now, self.anchor)
+        duals = self.evaluate(frame, root_nodes(frame))
+        lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
+        for row, problem in enumerate(now.problems):
+            lower[problem.index] = float(duals.bound[row])
+            if duals.bound[row] > 0:
+                trees[problem.index] = leaf_proof(frame, row, duals, row)
+            else:
+                plays[problem.index] = play(frame, row, duals, row)
+        return replace(
+            state,
+            groups=later,
+            lower=lower,
+            trees=trees,
+            plays=plays,
+            candidates=duals.x,
+            finished=not later,
+            statistics=state.counting(bounds=len(now.problems), unstable_neurons=len(frame.unstable)),
+        )
