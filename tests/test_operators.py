@@ -22,7 +22,7 @@ DTYPES = {"float32": (np.float32, TensorProto.FLOAT, 1e-4), "float64": (np.float
 
 
 def one_node(
-    op: str, shape: Sequence[int], *inputs: Any, opset: int = 18, dtype: str = "float64", outputs: int = 1, **attributes: Any
+    op: str, shape: Sequence[int], *inputs: Any, opset: int = 18, dtype: str = "float64", **attributes: Any
 ) -> onnx.ModelProto:
     """A model of one node; among ``inputs``, "x" is the model's input of the given shape, arrays are constants."""
     kind, element, _ = DTYPES[dtype]
@@ -35,8 +35,7 @@ def one_node(
         array = array.astype(kind) if array.dtype.kind == "f" else array
         names.append(f"c{i}")
         initializers.append(numpy_helper.from_array(array, f"c{i}"))
-    names_out = [f"y{i}" for i in range(outputs)]
-    node = helper.make_node(op, names, names_out, name="the_node", **attributes)
+    node = helper.make_node(op, names, ["y0"], name="the_node", **attributes)
     graph = helper.make_graph(
         [node],
         "g",
@@ -299,6 +298,8 @@ def test_what_is_not_supported_is_refused_by_name(op, shape, inputs, attributes,
         ("Clip", (2, 3), ("x", np.array(1.0), np.array(0.0)), {}),
         ("Transpose", (2, 3), ("x",), {"perm": [0, 0]}),
         ("Relu", (2, 3), ("nowhere",), {}),
+        ("PRelu", (2, 3), ("x", weights(4, 2, 3)), {}),
+        ("BatchNormalization", (1, 1), ("x", *weights(3, 3), np.abs(weights(3))), {}),
         ("Div", (2, 3), ("x", np.array(0.0)), {}),
     ],
 )

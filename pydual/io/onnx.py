@@ -149,7 +149,7 @@ def _translate(graph: GraphBuilder, proto: Any, tensors: dict[str, Any]) -> None
     results = results if isinstance(results, list) else [results]
     for name, result in zip(proto.output, results, strict=False):
         if name:
-            _define(tensors, name, result)
+            _define(tensors, name, result if isinstance(result, Value) else np.asarray(result))
 
 
 def _describe(error: Exception) -> str:

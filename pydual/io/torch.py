@@ -18,8 +18,8 @@ def from_torch(module: Any, input_shape: Sequence[int] | None = None) -> Network
     """The network of a torch module as it computes in eval mode; the module itself is left as it is.
 
     ``input_shape`` is the shape of one input without the batch dimension; it may be omitted if the first layer is
-    Linear. Input and output of the network have a batch dimension of 1. Parameters must be all float32 or all float64. The
-    translation is compared with the module at random inputs. Raises InputError for shapes that do not fit and
+    Linear. Input and output of the network have a batch dimension of 1. Parameters must be all float32 or all float64.
+    The translation is compared with the module at random inputs. Raises InputError for shapes that do not fit and
     UnsupportedError, naming it, for a module or function that is not supported.
     """
     module = _copy(module)

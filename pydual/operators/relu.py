@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pydual.errors import InputError
 from pydual.operators.positions import Tensor
 from pydual.operators.primitives import GraphBuilder, Value
 from pydual.operators.weighted_sum import weighted_sum
@@ -15,7 +16,12 @@ def relu(graph: GraphBuilder, x: Tensor) -> Tensor:
 
 
 def leaky_relu(graph: GraphBuilder, x: Tensor, slope: np.ndarray | float) -> Tensor:
-    """``x`` where ``x >= 0``, else ``slope * x``; equal to ``slope * x + (1 - slope) * max(x, 0)``."""
+    """``x`` where ``x >= 0``, else ``slope * x``; equal to ``slope * x + (1 - slope) * max(x, 0)``.
+
+    ``slope`` broadcasts to the shape of ``x``; raises InputError where it does not.
+    """
+    if np.broadcast_shapes(np.shape(slope), x.shape) != x.shape:
+        raise InputError(f"slopes of shape {np.shape(slope)} do not fit a tensor of shape {x.shape}")
     return weighted_sum(graph, [(x, slope), (relu(graph, x), 1.0 - slope)])
 
 
