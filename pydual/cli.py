@@ -117,11 +117,12 @@ def _verify(args: argparse.Namespace) -> int:
 def _answer(outcome: Outcome) -> str:
     """What goes to stdout: the verdict in the first line, then the witness of an attack."""
     from pydual import Attack, Certificate, Unknown
-    from pydual.io.witness import witness_text
 
     match outcome:
         case Attack(x=x, y=y):
-            return "sat\n" + witness_text(x, y).rstrip("\n")
+            from pydual.io.witness import witness_text
+
+            return f"sat\n{witness_text(x, y)}"
         case Certificate():
             return "unsat"
         case Unknown(reason="timeout"):

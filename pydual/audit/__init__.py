@@ -1,1 +1,69 @@
-"""Audits: they decide whether a certificate proves what it claims; PROOFS.md says when."""
+"""Audits: they decide whether a certificate proves what it claims; PROOFS.md says when.
+
+``audit`` is the door; ``exact.py`` decides in rational arithmetic with the standard library only, ``rounded.py`` in
+float64 with rigorous error bounds. A test holds that the rounded audit never accepts what the exact one rejects.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydual.certificate import Proof, load_proof
+from pydual.checker import Checker
+from pydual.network import Network
+
+EXACT, ROUNDED = "exact", "rounded"
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What an accepted certificate proves: the worst margin is at least ``margin``; ``level`` is "exact" or "rounded"."""
+
+    margin: float
+    level: str
+
+
+def audit(
+    certificate: Any,
+    network: Network,
+    checker: Checker,
+    *,
+    level: str = EXACT,
+    deadline: Callable[[], object] | None = None,
+) -> Accepted:
+    """Check a certificate: an outcome ``Certificate``, a ``Proof``, or the path of a certificate file.
+
+    ``level`` "exact" is rational arithmetic; "rounded" is faster, in float64 with rigorous error bounds. ``deadline`` is
+    called between leaves and may raise to stop the audit. Raises CertificateError, with the first step that fails, if the
+    certificate does not prove that the network has no catastrophe.
+    """
+    if level not in (EXACT, ROUNDED):
+        from pydual.errors import InputError
+
+        raise InputError(f"Unknown audit level '{level}'; use '{EXACT}' or '{ROUNDED}'.")
+    proof = _proof(certificate)
+    if level == ROUNDED:
+        from pydual.audit.rounded import audit_rounded
+
+        return Accepted(audit_rounded(proof, network, checker, deadline), ROUNDED)
+    from pydual.audit.exact import audit_exact
+
+    return Accepted(_down(audit_exact(proof, network, checker, deadline)), EXACT)
+
+
+def _proof(certificate: Any) -> Proof:
+    if isinstance(certificate, Proof):
+        return certificate
+    if isinstance(certificate, (str, os.PathLike)):
+        return load_proof(certificate)
+    return certificate.certificate
+
+
+def _down(margin: Any) -> float:
+    """The largest float64 not above an exact margin."""
+    from pydual.region import round_down
+
+    return margin if isinstance(margin, float) else round_down(margin)

@@ -156,7 +156,7 @@ def _below_relu(w: list[int], exponent: int, lines: Lines) -> tuple[Vector, Numb
     if lines.flat:
         floors = sum(c * (f if c >= 0 else g) for c, f, g in zip(w, lines.rise, lines.chord, strict=True))
         return ([0] * len(w), 0), (floors, exponent + lines.exponent)
-    shift = max(0, bits(w) - BITS)
+    shift = bits(w) - BITS
     n = [c * (r if c >= 0 else s) >> (BITS + shift) for c, r, s in zip(w, lines.rise, lines.chord, strict=True)]
     constant = -sum(c * f for c, f in zip(n, lines.foot, strict=True) if c < 0)
     return (n, exponent + shift), (constant, exponent + shift + lines.exponent)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 RADII = (0.02, 0.05, 0.1, 0.15, 0.2)
 REFEREE = "crown"  # cheap, so the adversary's win is sometimes a relaxed one
+LEGEND = (
+    "[green]safe[/green]: certified, with the proven margin   [red]reads as[/red]: attacked   "
+    "[yellow]cheat[/yellow]: relaxed attack, its value"
+)
 TIMEOUT = 20.0  # seconds, for each call of solve
 
 
@@ -87,7 +91,9 @@ def table(games: list[Game]) -> Table:
     from rich.table import Table
 
     radii = sorted({game.radius for game in games})
-    result = Table(title=f"Who wins, refereed by '{REFEREE}'", title_justify="left")
+    result = Table(
+        title=f"Who wins, refereed by '{REFEREE}'", caption=LEGEND, title_justify="left", caption_justify="left"
+    )
     result.add_column("digit", justify="right")
     for radius in radii:
         result.add_column(f"radius {radius:g}")
@@ -100,11 +106,11 @@ def table(games: list[Game]) -> Table:
 def _cell(outcome: Outcome) -> str:
     match outcome:
         case Attack(y=y):
-            return f"[red]attack: reads {int(np.argmax(y))}[/red]"
+            return f"[red]reads as {int(np.argmax(y))}[/red]"
         case Certificate(margin=margin):
-            return f"[green]certified, margin {margin:.2f}[/green]"
+            return f"[green]safe {margin:+.2f}[/green]"
         case RelaxedAttack(value=value):
-            return f"[yellow]relaxed attack, {value:.2f}[/yellow]"
+            return f"[yellow]cheat {value:+.2f}[/yellow]"
     return "unknown"
 
 
@@ -124,12 +130,13 @@ def show_attack(network: pydual.Network, games: list[Game], folder: Path, consol
         f"The digit {game.label}, every pixel moved by at most {game.radius:g}: {rivals}. The model reads "
         f"{int(np.argmax(attack.y))}.\nThis is the real model ({attack.replay} evaluated it), not an estimate."
     )
-    for game, attack in attacks.values():
+    pictures.draw(console, game.image, attack.x)
+    for _, (game, attack) in sorted(attacks.items()):
         before = int(np.argmax(network.evaluate(game.image)))
         path = folder / f"attack-on-{game.label}.png"
         titles = (f"original: reads {before}", f"attacked: reads {int(np.argmax(attack.y))}")
         pictures.save_triple(game.image, attack.x, titles, f"moved by at most {game.radius:g}", path)
-        console.print(f"  picture: {path}")
+    console.print(f"Pictures of the least attack on each digit: {folder}/attack-on-*.png")
 
 
 def show_certificate(network: pydual.Network, games: list[Game], folder: Path, console: Console) -> None:
@@ -166,7 +173,7 @@ def show_relaxed_attack(network: pydual.Network, games: list[Game], folder: Path
     real = int(np.argmax(network.evaluate(outcome.x)))
     titles = ("original", f"the cheat's play: still reads {real}")
     pictures.save_triple(game.image, outcome.x, titles, f"moved by at most {game.radius:g}", path)
-    console.print(f"  picture: {path}")
+    console.print(f"A picture of its play: {path}")
     query = pydual.robustness(game.image, game.label, game.radius, clip=(0.0, 1.0))
     with console.status("asking a tighter referee ..."):
         tighter = pydual.solve(network, query, "auto", timeout=TIMEOUT)

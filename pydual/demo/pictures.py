@@ -1,12 +1,18 @@
-"""Pictures of what an adversary did to an image."""
+"""Pictures of what an adversary did to an image: as PNG, and in the terminal."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pydual.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SHADES = " ░▒▓█"
 
 
 def require_matplotlib() -> None:
@@ -37,3 +43,12 @@ def save_triple(before: np.ndarray, after: np.ndarray, titles: tuple[str, str], 
         axes.set_axis_off()
     figure.colorbar(drawn, ax=figure.axes, shrink=0.8)
     figure.savefig(path, dpi=110)
+
+
+def draw(console: Console, *images: np.ndarray) -> None:
+    """Print images (64,) side by side, two characters a pixel; in ASCII where the terminal knows nothing better."""
+    shades = SHADES if console.encoding.lower().startswith("utf") else " .:*#"
+    levels = [np.rint(np.reshape(image, (8, 8)) * (len(shades) - 1)).astype(int) for image in images]
+    for row in range(8):
+        panels = ("".join(2 * shades[level] for level in image[row]) for image in levels)
+        console.print("  " + "   ->   ".join(panels) if row == 4 else "  " + "        ".join(panels))

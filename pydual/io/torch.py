@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,7 +40,8 @@ def _copy(module: Any) -> Any:
     for name, part in module.named_modules():
         if part._forward_hooks or part._forward_pre_hooks:
             raise UnsupportedError(f"The module '{name}' has forward hooks (such as weight norm); remove them first.")
-    return copy.deepcopy(module).eval()
+    module = copy.deepcopy(module).eval()
+    return torch.nn.Sequential(module) if _is_plain(module) else module
 
 
 def _element_type(module: Any) -> str:
@@ -195,7 +197,8 @@ def _compare(network: Network, module: Any) -> None:
     for seed in range(3):
         x = np.random.default_rng(seed).standard_normal(network.input_shape).astype(network.element_type)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 expected = module(torch.from_numpy(x.copy())).double().numpy()
         except Exception as error:
             shape = network.input_shape

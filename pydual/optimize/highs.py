@@ -27,7 +27,7 @@ class LinearModel:
 class LinearSolution:
     """``status`` is "optimal", "infeasible" or "unfinished". ``bound`` is the dual bound, ``point`` None if there is none.
 
-    ``row_dual[i]`` is the rate at which the optimum grows with the bound of row i (LP only).
+    ``row_dual[i]`` is the rate at which the optimum grows with the bound of row i (LP only). ``seconds``: what it took.
     """
 
     status: str
@@ -35,6 +35,7 @@ class LinearSolution:
     value: float
     point: np.ndarray | None
     row_dual: np.ndarray | None
+    seconds: float
 
 
 def minimize(model: LinearModel, seconds: float = np.inf) -> LinearSolution:
@@ -84,13 +85,14 @@ def _bounded(values: np.ndarray) -> np.ndarray:
 
 def _solution(highs, model: LinearModel, highspy) -> LinearSolution:  # type: ignore[no-untyped-def]
     status = highs.getModelStatus()
-    info, solution = highs.getInfo(), highs.getSolution()
+    info, solution, seconds = highs.getInfo(), highs.getSolution(), float(highs.getRunTime())
     if status == highspy.HighsModelStatus.kInfeasible:
-        return LinearSolution("infeasible", np.inf, np.inf, None, None)
+        return LinearSolution("infeasible", np.inf, np.inf, None, None, seconds)
     point = np.array(solution.col_value) if info.primal_solution_status == 2 else None
     value = float(info.objective_function_value) if point is not None else np.inf
     optimal = status == highspy.HighsModelStatus.kOptimal
     if model.integer is not None:
-        return LinearSolution("optimal" if optimal else "unfinished", float(info.mip_dual_bound), value, point, None)
+        return LinearSolution("optimal" if optimal else "unfinished", float(info.mip_dual_bound), value, point, None, seconds)
     dual = np.array(solution.row_dual) if optimal else None
-    return LinearSolution("optimal" if optimal else "unfinished", value if optimal else -np.inf, value, point, dual)
+    bound = value if optimal else -np.inf
+    return LinearSolution("optimal" if optimal else "unfinished", bound, value, point, dual, seconds)

@@ -28,7 +28,7 @@ class AlphaCrown(RootBound):
     name = "alpha-crown"
     anchor = certificate.ADAPTIVE
 
-    def evaluate(self, frame: Frame, nodes: Nodes) -> Duals:
+    def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
         return ascend(frame, self._spread(frame, with_best_margins(frame, nodes)), steps=self.steps, rate=self.rate,
                       target=self.target)  # fmt: skip
 

@@ -79,8 +79,8 @@ class ProofSystem(Protocol):
 
     def init(self, problems: tuple[Problem, ...]) -> State: ...
 
-    def step(self, state: Any) -> State:
-        """A bounded amount of work."""
+    def step(self, state: Any, seconds: float) -> State:
+        """A bounded amount of work; engines that can be given a time limit get ``seconds``. The old state is used up."""
         ...
 
 

@@ -17,5 +17,5 @@ class Crown(RootBound):
     name = "crown"
     anchor = certificate.ADAPTIVE
 
-    def evaluate(self, frame: Frame, nodes: Nodes) -> Duals:
+    def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
         return ascend(frame, with_best_margins(frame, nodes), steps=0, rate=0.0, target=0.0)

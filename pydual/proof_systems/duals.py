@@ -57,7 +57,9 @@ class LinearBound(Protocol):
     @property
     def anchor(self) -> int: ...
 
-    def evaluate(self, frame: Frame, nodes: Nodes) -> Duals: ...
+    def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
+        """Bound the nodes; ``seconds`` is what an engine with a time limit may use."""
+        ...
 
 
 def root_nodes(frame: Frame) -> Nodes:

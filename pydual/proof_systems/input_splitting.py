@@ -5,6 +5,7 @@ Cells are bounded natively by zonotopes and one back-substitution each, many cel
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,9 +13,11 @@ import numpy as np
 from pydual import certificate
 from pydual.problem import Problem
 from pydual.proof_systems.base import Play, State, start
+from pydual.proof_systems.duals import LinearBound, root_nodes
 from pydual.proof_systems.recorder import Leaf, TreeRecorder
+from pydual.region import Region
 from pydual.relax.engine import threads
-from pydual.relax.frame import Group, group
+from pydual.relax.frame import Group, group, make_frame
 
 SMALLEST = 1e-9  # a cell whose sides are all below this share of the box is not split further
 CANDIDATES = 16
@@ -38,6 +41,16 @@ class Cells:
         return Cells(*(np.concatenate(pair) for pair in pairs))
 
 
+@dataclass(frozen=True, eq=False)
+class Bounded:
+    """For each cell the bound, what attains it, how much it moves with each input, and the leaf that proves it."""
+
+    bound: np.ndarray
+    x: np.ndarray
+    weight: np.ndarray
+    leaf: Callable[[int], Leaf]
+
+
 @dataclass(eq=False)
 class Search:
     """The search for one problem; a step consumes it."""
@@ -56,23 +69,24 @@ class InputState(State):
 
 @dataclass(frozen=True)
 class InputSplitting:
-    """Bisects the input that the bound is most sensitive to. ``batch`` cells a step, worst bounds first.
+    """Bisects the input that the bound is most sensitive to. ``batch`` cells a step, those with the worst bounds first.
 
-    Needs a box: over a ball the cells' bounds ignore the ball.
+    ``bound`` None takes the native zonotope cells, which know boxes only: over a ball, their bounds ignore the ball.
     """
 
+    bound: LinearBound | None = None
     batch: int = 1024
 
     name = "bab"
     complete = True
 
     def init(self, problems: tuple[Problem, ...]) -> InputState:
-        return InputState(**vars(start(problems)), searches=tuple(_root(one) for one in _single_problems(problems)))
+        return InputState(**vars(start(problems)), searches=tuple(self._root(one) for one in _single_problems(problems)))
 
-    def step(self, state: InputState) -> InputState:
+    def step(self, state: InputState, seconds: float) -> InputState:
         search = state.searches[0]
         problem = search.group.problems[0]
-        candidates, bounded = self._expand(search)
+        candidates, bounded = self._expand(search, seconds)
         open_cells = len(search.cells.node)
         lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
         lower[problem.index] = float(search.cells.bound.min()) if open_cells else (np.inf if not search.stuck else -np.inf)
@@ -97,7 +111,7 @@ class InputSplitting:
             statistics={**state.counting(cells=bounded), "open_cells": sum(len(s.cells.node) for s in searches)},
         )
 
-    def _expand(self, search: Search) -> tuple[np.ndarray, int]:
+    def _expand(self, search: Search, seconds: float) -> tuple[np.ndarray, int]:
         """Split the worst cells; the candidates among their children's plays, and the number of cells bounded."""
         cells = search.cells
         count = min(self.batch, len(cells.node))
@@ -105,22 +119,39 @@ class InputSplitting:
         rest = np.setdiff1d(np.arange(len(cells.node)), chosen, assume_unique=True)
         parents, search.cells = cells.take(chosen), cells.take(rest)
         if np.isneginf(parents.split).any():  # the root has not been bounded yet
-            return _bound(search, parents.low, parents.high, parents.node)
-        low, high, node = _bisect(search, parents)
-        return _bound(search, low, high, node)
+            low, high, node = parents.low, parents.high, parents.node
+        else:
+            low, high, node = _bisect(search, parents)
+        bounded = _native(search.group, low, high) if self.bound is None else self._framed(search.group, low, high, seconds)
+        return _settle(search, low, high, node, bounded), len(node)
+
+    def _root(self, single: Group) -> Search:
+        region = single.region
+        cells = Cells(
+            region.lower[None, :], region.upper[None, :], np.zeros(1, dtype=np.int64), np.full(1, -np.inf), np.full(1, -np.inf)
+        )
+        anchor = certificate.PARALLEL if self.bound is None else self.bound.anchor
+        explicit = np.arange(0 if self.bound is None else single.program.neurons)
+        recorder = TreeRecorder(anchor, anchor_leaves=True, slope_neurons=explicit)
+        return Search(single, cells, recorder, region.lower)
+
+    def _framed(self, g: Group, low: np.ndarray, high: np.ndarray, seconds: float) -> Bounded:
+        """Every cell with intervals of its own, by the given bound."""
+        assert self.bound is not None
+        leaves, bounds, plays, weights = [], [], [], []
+        for lower, upper in zip(low, high, strict=True):
+            frame = make_frame(g.within(Region(lower, upper, g.region.ball)), self.bound.anchor)
+            duals = self.bound.evaluate(frame, root_nodes(frame), seconds)
+            slopes = np.clip(duals.alpha[0], 0.0, 1.0) if duals.lines is None else None
+            leaves.append(Leaf(duals.lines, slopes, duals.weights[0], np.zeros(0)))
+            bounds.append(duals.bound[0])
+            plays.append(duals.x[0])
+            weights.append(np.ones(len(lower)))
+        return Bounded(np.array(bounds), np.array(plays), np.array(weights), leaves.__getitem__)
 
 
 def _single_problems(problems: tuple[Problem, ...]) -> list[Group]:
     return [g.only(p) for g in group(problems) for p in range(len(g.problems))]
-
-
-def _root(single: Group) -> Search:
-    region = single.region
-    cells = Cells(
-        region.lower[None, :], region.upper[None, :], np.zeros(1, dtype=np.int64), np.full(1, -np.inf), np.full(1, -np.inf)
-    )
-    recorder = TreeRecorder(certificate.PARALLEL, anchor_leaves=True, slope_neurons=np.zeros(0, dtype=np.int32))
-    return Search(single, cells, recorder, region.lower)
 
 
 def _bisect(search: Search, parents: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -138,28 +169,36 @@ def _bisect(search: Search, parents: Cells) -> tuple[np.ndarray, np.ndarray, np.
     return low, high, np.add.outer(np.array(first), (0, 1)).ravel()
 
 
-def _bound(search: Search, low: np.ndarray, high: np.ndarray, node: np.ndarray) -> tuple[np.ndarray, int]:
-    g = search.group
+def _native(g: Group, low: np.ndarray, high: np.ndarray) -> Bounded:
     result = g.program.core.bound_cells(g.core_margins, low, high, threads())
     best = result["lower"].argmax(axis=1)
     rows = np.arange(len(best))
-    bound = result["lower"][rows, best]
-    proved = bound > 0
-    for row in np.flatnonzero(proved).tolist():
+    adaptive = result["adaptive"][rows, best]
+
+    def leaf(row: int) -> Leaf:
         multipliers = np.zeros(len(g.margins.bias), dtype=np.uint8)
         multipliers[best[row]] = 1
-        lines = certificate.ADAPTIVE_LINES if result["adaptive"][row, best[row]] else certificate.PARALLEL_LINES
-        search.recorder.close(int(node[row]), Leaf(lines, None, multipliers, np.zeros(0)))
+        lines = certificate.ADAPTIVE_LINES if adaptive[row] else certificate.PARALLEL_LINES
+        return Leaf(lines, None, multipliers, np.zeros(0))
+
+    return Bounded(result["lower"][rows, best], result["x"], np.abs(result["weight"][rows, :, best]), leaf)
+
+
+def _settle(search: Search, low: np.ndarray, high: np.ndarray, node: np.ndarray, bounded: Bounded) -> np.ndarray:
+    """Close the proved cells, keep the others; the most promising inputs among their plays."""
+    proved = bounded.bound > 0
+    for row in np.flatnonzero(proved).tolist():
+        search.recorder.close(int(node[row]), bounded.leaf(row))
     left = np.flatnonzero(~proved)
-    weight = np.abs(result["weight"][rows, :, best][left])
-    width = high[left] - low[left]
+    weight, width = bounded.weight[left], high[left] - low[left]
     score = (weight + 1e-3 * weight.mean(axis=1, keepdims=True)) * width
     split = np.where(score.max(axis=1) > 0, score.argmax(axis=1), width.argmax(axis=1)).astype(float)
-    small = (width <= SMALLEST * (g.region.upper - g.region.lower)).all(axis=1)
+    region = search.group.region
+    small = (width <= SMALLEST * (region.upper - region.lower)).all(axis=1)
     search.stuck += int(small.sum())
-    fresh = Cells(low[left], high[left], node[left], bound[left], split)
+    fresh = Cells(low[left], high[left], node[left], bounded.bound[left], split)
     search.cells = search.cells.joined(fresh.take(np.flatnonzero(~small)))
-    return _candidates(search, result["x"][left]), len(bound)
+    return _candidates(search, bounded.x[left])
 
 
 def _candidates(search: Search, points: np.ndarray) -> np.ndarray:

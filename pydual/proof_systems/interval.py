@@ -19,7 +19,7 @@ class Interval(RootBound):
     name = "interval"
     anchor = certificate.INTERVAL
 
-    def evaluate(self, frame: Frame, nodes: Nodes) -> Duals:
+    def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
         g = frame.group
         active = np.where(nodes.phase < 0, 0.0, 1.0)
         low = active * np.maximum(frame.lower, 0.0)

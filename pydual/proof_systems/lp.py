@@ -19,21 +19,20 @@ class TriangleLP(RootBound):
     """Solved by HiGHS; its duals become slopes and multipliers, whose bound is evaluated anew.
 
     Over an l1 or l2 ball the program knows only a polytope around the ball; the bound is evaluated over the ball.
-    ``seconds`` limits one program; one that does not end in time leaves the CROWN bound.
+    A program that does not end in time leaves the CROWN bound.
     """
-
-    seconds: float = 60.0
 
     name = "lp"
     anchor = certificate.ADAPTIVE
 
-    def evaluate(self, frame: Frame, nodes: Nodes) -> Duals:
+    def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
         alpha = np.full_like(nodes.alpha, ADAPTIVE_START)
         beta, weights = np.zeros_like(nodes.beta), frame.group.allowed[nodes.problem].astype(float)
         solved: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
         for row, problem in enumerate(nodes.problem):
             program = triangle_program(frame, int(problem), nodes.phase[row], binary=False)
-            solution = minimize(program.model, self.seconds)
+            solution = minimize(program.model, seconds)
+            seconds = max(seconds - solution.seconds, 0.0)
             if solution.row_dual is not None:
                 alpha[row], beta[row], weights[row] = program.duals(solution)
                 solved.append((row, program.x(solution), program.y(solution), program.z(solution)))

@@ -23,10 +23,10 @@ class RootBound:
     def init(self, problems: tuple[Problem, ...]) -> RootState:
         return RootState(**vars(start(problems)), groups=tuple(group(problems)))
 
-    def step(self: LinearBound, state: RootState) -> RootState:
+    def step(self: LinearBound, state: RootState, seconds: float) -> RootState:
         now, later = state.groups[0], state.groups[1:]
         frame = make_frame(now, self.anchor)
-        duals = self.evaluate(frame, root_nodes(frame))
+        duals = self.evaluate(frame, root_nodes(frame), seconds)
         lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
         for row, problem in enumerate(now.problems):
             lower[problem.index] = float(duals.bound[row])

@@ -1,0 +1,75 @@
+"""Lifting: from a point of the search to an input of the model's own type inside the region, replayed outside the search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pydual.attack.replay import Replay
+from pydual.checker import Checker
+from pydual.network import Network
+from pydual.region import Ball, Region
+
+SHRINKS = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Hit:
+    """A replayed catastrophe: input, output, exact margin rounded to float64, and what replayed it."""
+
+    x: np.ndarray
+    y: np.ndarray
+    margin: float
+    replay: str
+
+
+class Lifter:
+    """Replays candidates of one query; only a catastrophe at zero tolerance is a hit."""
+
+    def __init__(self, network: Network, checker: Checker) -> None:
+        self._network = network
+        self._checker = checker
+        self._replay = Replay(network)
+
+    def lift(self, x: np.ndarray, region: Region) -> Hit | None:
+        """The hit at ``x`` after rounding into ``region``, or None."""
+        rounded = round_into(x, region, self._network.element_type)
+        if rounded is None:
+            return None
+        y = self._replay.outputs(rounded)
+        if not self._checker.is_catastrophe(rounded, y):
+            return None
+        return Hit(rounded, y, float(self._checker.margin(rounded, y)), self._replay.name)
+
+
+def round_into(x: np.ndarray, region: Region, element_type: str) -> np.ndarray | None:
+    """The point in the element type (as float64) nearest to ``x`` in the region as asked for; None if there is none."""
+    kind = np.dtype(element_type).type
+    low, high = _at_least(region.inner_lower, kind), _at_most(region.inner_upper, kind)
+    if (low > high).any():
+        return None
+    rounded = np.clip(x.astype(kind), low, high).astype(np.float64)
+    return rounded if region.ball is None else _into_ball(rounded, region, region.ball, low, high)
+
+
+def _into_ball(x: np.ndarray, region: Region, ball: Ball, low: np.ndarray, high: np.ndarray) -> np.ndarray | None:
+    """Shrink toward the center, by more each time, until the rounded point lies in the ball."""
+    step, kind = x - ball.center, low.dtype.type
+    shrink = 0.0
+    for k in range(SHRINKS):
+        point = np.clip((ball.center + (1.0 - shrink) * step).astype(kind), low, high).astype(np.float64)
+        if region.contains(point):
+            return point
+        shrink = 2.0**-30 * 2.0**k if k < 30 else 1.0
+    return None
+
+
+def _at_least(bound: np.ndarray, kind: type) -> np.ndarray:
+    """The smallest numbers of the type that are not below ``bound``."""
+    nearest = bound.astype(kind)
+    return np.where(nearest.astype(np.float64) < bound, np.nextafter(nearest, kind(np.inf)), nearest)
+
+
+def _at_most(bound: np.ndarray, kind: type) -> np.ndarray:
+    return -_at_least(-bound, kind)

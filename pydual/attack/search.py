@@ -1,0 +1,89 @@
+"""The primal player: projected gradient descent on the real network, from corners, random points and relaxed attacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pydual.problem import Problem
+from pydual.region import Region
+from pydual.relax.engine import threads
+from pydual.relax.frame import Group, group
+
+
+@dataclass(frozen=True)
+class Effort:
+    """``restarts`` starts a problem, ``steps`` gradient steps each."""
+
+    restarts: int
+    steps: int
+
+
+QUICK = Effort(restarts=4, steps=8)
+NORMAL = Effort(restarts=16, steps=25)
+THOROUGH = Effort(restarts=64, steps=60)
+
+
+@dataclass(frozen=True, eq=False)
+class Find:
+    """A point of a problem's region and its worst margin in float64: at most 0 for a candidate attack."""
+
+    problem: Problem
+    x: np.ndarray
+    margin: float
+
+
+class Adversary:
+    """Searches all problems of a query; random numbers come from one generator with the caller's seed."""
+
+    def __init__(self, problems: tuple[Problem, ...], seed: int) -> None:
+        self._single = [g.only(p) for g in group(problems) for p in range(len(g.problems))]
+        self._random = np.random.default_rng(seed)
+
+    def search(self, effort: Effort, goal: float = 0.0, skip: frozenset[int] = frozenset()) -> list[Find]:
+        """The best find of each problem, the least margin first. Stops at the first problem whose margin reaches ``goal``."""
+        finds = []
+        for single in self._single:
+            if single.problems[0].index in skip:
+                continue
+            starts = self._starts(single.region, effort.restarts)
+            finds.append(self._descend(single, starts, effort.steps, goal))
+            if finds[-1].margin <= goal:
+                break
+        return sorted(finds, key=lambda find: find.margin)
+
+    def polish(self, points: np.ndarray, effort: Effort, goal: float = 0.0) -> list[Find]:
+        """Descent from given inputs, for every problem whose region has them (after projection)."""
+        if len(points) == 0:
+            return []
+        return sorted(
+            (self._descend(single, points, effort.steps, goal) for single in self._single), key=lambda find: find.margin
+        )
+
+    def evaluate(self, points: np.ndarray) -> list[Find]:
+        """The best of the given inputs for each problem, as they are."""
+        finds = []
+        for single in self._single:
+            inside = np.clip(points, single.region.lower, single.region.upper)
+            values = single.margins_at(inside).max(axis=1)
+            best = int(values.argmin())
+            finds.append(Find(single.problems[0], inside[best], float(values[best])))
+        return sorted(finds, key=lambda find: find.margin)
+
+    def _descend(self, single: Group, starts: np.ndarray, steps: int, goal: float) -> Find:
+        starts = np.clip(starts, single.region.lower, single.region.upper)
+        core = single.program.core
+        points, values = core.descend(
+            single.core_margins, single.core_region, starts, steps=steps, first_step=0.25, decay=0.93, goal=goal,
+            threads=threads(),
+        )  # fmt: skip
+        best = int(np.argmin(values))
+        return Find(single.problems[0], points[best], float(values[best]))
+
+    def _starts(self, region: Region, restarts: int) -> np.ndarray:
+        """The center, then corners and uniform points by turns."""
+        uniform = self._random.random((restarts, region.size))
+        uniform[1::2] = np.round(uniform[1::2])
+        uniform[0] = 0.5
+        return region.lower + uniform * (region.upper - region.lower)

@@ -1,0 +1,42 @@
+"""Branch and bound: a certificate for each cell of a partition. Splits inputs where there are few, else neurons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydual.problem import Problem
+from pydual.proof_systems.base import State
+from pydual.proof_systems.duals import LinearBound
+from pydual.proof_systems.input_splitting import InputSplitting
+from pydual.proof_systems.neuron_splitting import NeuronSplitting
+
+
+@dataclass(frozen=True)
+class BranchAndBound:
+    """``bound`` bounds the cells; None takes the native default of each kind of splitting.
+
+    ``split`` is "input", "neuron", or "auto": inputs where there are at most ``few_inputs`` of them.
+    """
+
+    bound: LinearBound | None = None
+    split: str = "auto"
+    few_inputs: int = 12
+    batch: int | None = None
+
+    name = "bab"
+    complete = True
+
+    def init(self, problems: tuple[Problem, ...]) -> State:
+        return self._splitting(problems).init(problems)
+
+    def step(self, state: State, seconds: float) -> State:
+        return self._splitting(state.problems).step(state, seconds)  # type: ignore[arg-type]
+
+    def _splitting(self, problems: tuple[Problem, ...]) -> InputSplitting | NeuronSplitting:
+        few = bool(problems) and problems[0].network.input_size <= self.few_inputs
+        batch = {} if self.batch is None else {"batch": self.batch}
+        if self.split == "input" or (self.split == "auto" and few):
+            return InputSplitting(bound=self.bound, **batch)
+        return NeuronSplitting(**batch) if self.bound is None else NeuronSplitting(bound=self.bound, root=self.bound, **batch)
+
+

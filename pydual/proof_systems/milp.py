@@ -1,0 +1,79 @@
+"""Mixed-integer programming: the exact big-M encoding, solved by HiGHS (Tjeng et al. 2019).
+
+HiGHS's word is not a proof. Where it finds no attack, branch and bound proves the problem again, and that is the
+certificate; where that does not end in time, the problem stays open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pydual import certificate
+from pydual.optimize.highs import minimize
+from pydual.problem import Problem
+from pydual.proof_systems.base import Play, State, no_candidates, start
+from pydual.proof_systems.branch_and_bound import BranchAndBound
+from pydual.relax.frame import group, make_frame
+from pydual.relax.triangle import triangle_program
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MILPState(State):
+    waiting: tuple[Problem, ...]
+    claimed: tuple[Problem, ...] = ()  # HiGHS found no attack; to be proved
+    proving: State | None = field(default=None)
+
+
+@dataclass(frozen=True)
+class MILP:
+    """``proof`` is the branch and bound that turns HiGHS's claims into proofs."""
+
+    proof: BranchAndBound = BranchAndBound()
+
+    name = "milp"
+    complete = True
+
+    def init(self, problems: tuple[Problem, ...]) -> MILPState:
+        return MILPState(**vars(start(problems)), waiting=problems)
+
+    def step(self, state: MILPState, seconds: float) -> MILPState:
+        return self._claim(state, seconds) if state.waiting else self._prove(state, seconds)
+
+    def _claim(self, state: MILPState, seconds: float) -> MILPState:
+        problem, waiting = state.waiting[0], state.waiting[1:]
+        frame = make_frame(group([problem])[0], certificate.ADAPTIVE)
+        program = triangle_program(frame, 0, np.zeros(len(frame.lower), dtype=np.int8), binary=True)
+        solution = minimize(program.model, seconds)
+        lower = {**state.lower, problem.index: solution.bound}
+        safe = solution.bound > 0
+        plays, candidates = dict(state.plays), no_candidates(state.problems)
+        if solution.point is not None:
+            candidates = program.x(solution)[None, :]
+        if solution.point is not None and not safe:
+            plays[problem.index] = Play(
+                problem, candidates[0], solution.value, program.y(solution), program.z(solution)
+            )
+        claimed = (*state.claimed, problem) if safe else state.claimed
+        return replace(
+            state,
+            waiting=waiting,
+            claimed=claimed,
+            lower=lower,
+            plays=plays,
+            candidates=candidates,
+            finished=not waiting and not claimed,
+            statistics=state.counting(programs=1, claimed_safe=int(safe)),
+        )
+
+    def _prove(self, state: MILPState, seconds: float) -> MILPState:
+        proving = self.proof.step(state.proving or self.proof.init(state.claimed), seconds)
+        return replace(
+            state,
+            proving=proving,
+            trees={**state.trees, **proving.trees},
+            candidates=proving.candidates,
+            finished=proving.finished,
+            statistics={**state.statistics, self.proof.name: proving.statistics},
+        )

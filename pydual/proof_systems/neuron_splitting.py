@@ -1,0 +1,228 @@
+"""Branch and bound on ReLU phases over any linear bound (Bunel et al. 2018; Wang et al. 2021, beta-CROWN)."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pydual import certificate
+from pydual.problem import Problem
+from pydual.proof_systems.alpha_crown import AlphaCrown
+from pydual.proof_systems.base import Play, State, start
+from pydual.proof_systems.duals import ADAPTIVE_START, Duals, LinearBound, Nodes, play, root_nodes
+from pydual.proof_systems.lp import TriangleLP
+from pydual.proof_systems.recorder import Leaf, TreeRecorder
+from pydual.relax.frame import Frame, group, make_frame
+
+CANDIDATES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """An open node: its problem and place in the tree, the fixed neurons, the duals found so far, what to split next."""
+
+    problem: int
+    place: int
+    path: tuple[int, ...]
+    phases: tuple[int, ...]
+    alpha: np.ndarray
+    beta: np.ndarray
+    weights: np.ndarray
+    bound: float
+    split: int
+
+
+@dataclass(eq=False)
+class Search:
+    """The search over one frame; a step consumes it. ``queue`` is ordered by bound, the worst first."""
+
+    frame: Frame
+    recorders: list[TreeRecorder]
+    queue: list[tuple[float, int, Node]] = field(default_factory=list)
+    open_nodes: dict[int, int] = field(default_factory=dict)
+    stuck: set[int] = field(default_factory=set)
+    pushed: int = 0
+    bounded: bool = False
+
+    def push(self, node: Node) -> None:
+        self.pushed += 1
+        self.open_nodes[node.problem] = self.open_nodes.get(node.problem, 0) + 1
+        heapq.heappush(self.queue, (node.bound, self.pushed, node))
+
+    def pop(self, count: int) -> list[Node]:
+        popped = [heapq.heappop(self.queue)[2] for _ in range(min(count, len(self.queue)))]
+        for node in popped:
+            self.open_nodes[node.problem] -= 1
+        return popped
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NeuronState(State):
+    searches: tuple[Search, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class NeuronSplitting:
+    """Splits the neuron whose relaxation costs the bound most. ``root`` bounds the problems once, ``bound`` the nodes.
+
+    ``batch`` nodes are split a step, those with the worst bounds first. A node without unstable neurons is a linear
+    program, and ``last`` solves it.
+    """
+
+    bound: LinearBound = AlphaCrown(steps=12, rate=0.1)
+    root: LinearBound = AlphaCrown(steps=60, rate=0.1)
+    last: LinearBound = TriangleLP()
+    batch: int = 64
+
+    name = "bab"
+    complete = True
+
+    def init(self, problems: tuple[Problem, ...]) -> NeuronState:
+        searches = []
+        for g in group(problems):
+            frame = make_frame(g, self.root.anchor)
+            recorders = [TreeRecorder(self.root.anchor, False, frame.unstable) for _ in g.problems]
+            searches.append(Search(frame, recorders))
+        return NeuronState(**vars(start(problems)), searches=tuple(searches))
+
+    def step(self, state: NeuronState, seconds: float) -> NeuronState:
+        search = state.searches[0]
+        nodes, places, paths, phases = self._roots(search) if not search.bounded else self._children(search)
+        duals = (self.bound if search.bounded else self.root).evaluate(search.frame, nodes, seconds)
+        search.bounded = True
+        points = self._settle(search, nodes, duals, places, paths, phases, seconds)
+        return self._advance(state, search, points, len(places), nodes, duals)
+
+    def _roots(self, search: Search):  # type: ignore[no-untyped-def]
+        nodes = root_nodes(search.frame)
+        count = len(nodes.problem)
+        return nodes, [0] * count, [()] * count, [()] * count
+
+    def _children(self, search: Search):  # type: ignore[no-untyped-def]
+        """Both phases of the chosen neuron of the worst nodes: inactive first, as in the proof."""
+        parents = search.pop(self.batch)
+        places, paths, phases, origin = [], [], [], []
+        for parent in parents:
+            first = search.recorders[parent.problem].split(parent.place, certificate.NEURON_SPLIT, parent.split)
+            for side, phase in enumerate((-1, 1)):
+                places.append(first + side)
+                paths.append((*parent.path, parent.split))
+                phases.append((*parent.phases, phase))
+                origin.append(parent)
+        return _as_nodes(search.frame, origin, paths, phases), places, paths, phases
+
+    def _settle(  # type: ignore[no-untyped-def]
+        self, search: Search, nodes: Nodes, duals: Duals, places, paths, phases, seconds: float
+    ) -> np.ndarray:
+        """Close the proved nodes, queue the others; what attains the bounds of the others."""
+        unstable = search.frame.unstable
+        score = branching_scores(search.frame, nodes, duals)
+        open_rows = []
+        for row, problem in enumerate(nodes.problem.tolist()):
+            alpha = duals.alpha[row, unstable].astype(np.float32)
+            beta = duals.beta[row, list(paths[row])].astype(np.float32)
+            if duals.bound[row] > 0:
+                search.recorders[problem].close(places[row], _leaf(search, problem, duals, row, alpha, beta))
+                continue
+            open_rows.append(row)
+            split = int(score[row].argmax())
+            if score[row, split] < 0:
+                self._finish_leaf(search, nodes.take(np.array([row])), problem, places[row], paths[row], seconds)
+                continue
+            weights = duals.weights[row]
+            bound = float(duals.bound[row])
+            search.push(Node(problem, places[row], paths[row], phases[row], alpha, beta, weights, bound, split))
+        return duals.x[open_rows]
+
+    def _finish_leaf(
+        self, search: Search, node: Nodes, problem: int, place: int, path: tuple[int, ...], seconds: float
+    ) -> None:
+        """Every neuron is fixed, so the problem is linear: an exact bound, or the search cannot close this node."""
+        duals = self.last.evaluate(search.frame, node, seconds)
+        if duals.bound[0] > 0:
+            alpha = duals.alpha[0, search.frame.unstable].astype(np.float32)
+            beta = duals.beta[0, list(path)].astype(np.float32)
+            search.recorders[problem].close(place, _leaf(search, problem, duals, 0, alpha, beta))
+        else:
+            search.stuck.add(problem)
+
+    def _advance(
+        self, state: NeuronState, search: Search, points: np.ndarray, bounded: int, nodes: Nodes, duals: Duals
+    ) -> NeuronState:
+        lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
+        worst = {node.problem: bound for bound, _, node in sorted(search.queue, key=lambda q: -q[0])}
+        for p, problem in enumerate(search.frame.group.problems):
+            if problem.index in trees:
+                continue
+            if search.open_nodes.get(p, 0):
+                lower[problem.index] = max(worst[p], lower[problem.index])
+            elif p in search.stuck:
+                lower[problem.index] = min(lower[problem.index], 0.0)
+            else:
+                trees[problem.index] = search.recorders[p].finish()
+                lower[problem.index] = max(lower[problem.index], 0.0)
+                plays.pop(problem.index, None)
+        plays |= _plays(search.frame, nodes, duals, trees)
+        searches = state.searches if search.queue else state.searches[1:]
+        return replace(
+            state,
+            lower=lower,
+            trees=trees,
+            plays=plays,
+            candidates=_best_points(search.frame, points),
+            searches=searches,
+            finished=not searches,
+            statistics={**state.counting(nodes=bounded), "open_nodes": sum(len(s.queue) for s in searches)},
+        )
+
+
+def branching_scores(frame: Frame, nodes: Nodes, duals: Duals) -> np.ndarray:
+    """What each neuron's relaxation costs the bound, -1 where the sign is decided: shape (nodes, neurons).
+
+    |price| times the gap between the relaxed and the real output at the relaxed play, plus a share of the intercept
+    price * s * l of the upper line (Bunel et al. 2020, BaBSR), which breaks ties.
+    """
+    lower, upper = frame.lower, frame.upper
+    unstable = (nodes.phase == 0) & (lower < 0) & (upper > 0)
+    gap = np.abs(duals.price) * np.abs(duals.z - np.maximum(duals.y, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        intercept = np.abs(duals.price) * (-upper * lower / (upper - lower))
+    return np.where(unstable, gap + 0.1 * intercept, -1.0)
+
+
+def _as_nodes(frame: Frame, origin: list[Node], paths: list, phases: list) -> Nodes:
+    count, neurons = len(origin), frame.group.program.neurons
+    phase = np.zeros((count, neurons), dtype=np.int8)
+    alpha = np.full((count, neurons), ADAPTIVE_START)
+    beta = np.zeros((count, neurons))
+    for row, node in enumerate(origin):
+        phase[row, list(paths[row])] = phases[row]
+        beta[row, list(node.path)] = node.beta
+        alpha[row, frame.unstable] = node.alpha
+    weights = np.array([node.weights for node in origin])
+    return Nodes(np.array([node.problem for node in origin]), phase, alpha, beta, weights)
+
+
+def _leaf(search: Search, problem: int, duals: Duals, row: int, alpha: np.ndarray, beta: np.ndarray) -> Leaf:
+    multipliers = duals.weights[row, search.frame.group.columns(problem)]
+    return Leaf(duals.lines, alpha if duals.lines is None else None, multipliers, beta)
+
+
+def _plays(frame: Frame, nodes: Nodes, duals: Duals, trees: dict) -> dict[int, Play]:
+    """The worst play of the batch for each open problem."""
+    found: dict[int, Play] = {}
+    for row in np.argsort(-duals.bound).tolist():
+        problem = int(nodes.problem[row])
+        index = frame.group.problems[problem].index
+        if duals.bound[row] <= 0 and index not in trees:
+            found[index] = play(frame, problem, duals, row)
+    return found
+
+
+def _best_points(frame: Frame, points: np.ndarray) -> np.ndarray:
+    if len(points) <= CANDIDATES:
+        return points
+    values = frame.group.worst(frame.group.margins_at(points))
+    return points[np.argsort(values)[:CANDIDATES]]

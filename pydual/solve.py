@@ -1,0 +1,264 @@
+"""The driver: the one loop, the one clock, and the only place that makes verdicts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pydual.attack.lift import Hit, Lifter
+from pydual.attack.search import NORMAL, QUICK, THOROUGH, Adversary, Effort, Find
+from pydual.audit import EXACT, ROUNDED, Accepted, audit
+from pydual.audit.query import query_digest
+from pydual.certificate import Proof
+from pydual.checker import Checker
+from pydual.errors import CertificateError, InputError
+from pydual.network import Network
+from pydual.outcome import Attack, Bracket, Certificate, Cheat, RelaxedAttack, TracePoint, Unknown
+from pydual.problem import normalize
+from pydual.progress import Progress
+from pydual.proof_systems import ProofSystem, by_name
+from pydual.proof_systems.base import Play, State
+from pydual.relax.engine import single_threaded_blas
+from pydual.relax.program import compile_network
+
+ATTACK_SHARE = 0.25  # of the time so far, spent on polishing candidates of the search
+EXACT_PATIENCE = 0.2  # seconds that an exact audit may always take
+CHEAT = 1e-6  # a relaxed output further from the real one than this is reported
+
+
+class _OutOfTime(Exception):
+    """The budget ended inside an audit."""
+
+
+def solve(
+    model: Network,
+    checker: Checker,
+    proof_system: str | ProofSystem = "auto",
+    *,
+    timeout: float | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> Attack | RelaxedAttack | Certificate | Unknown:
+    """Decide whether ``model`` has a catastrophe in the sense of ``checker``.
+
+    ``proof_system`` is a name ("interval", "crown", "alpha-crown", "lp", "bab", "milp", "auto") or a proof-system object
+    with its options; ``timeout`` is in seconds, for search and audit together; ``progress`` shows the bracket on
+    stderr. The result is the same for the same seed as long as no timeout strikes.
+
+    Returns an ``Attack`` (a replayed input), a ``Certificate`` (audited), a ``RelaxedAttack`` (an incomplete proof system
+    cannot exclude a catastrophe and none was found) or ``Unknown`` (the budget ended first). Raises InputError for models,
+    checkers and options that do not fit.
+    """
+    _check(model, checker, timeout)
+    system = by_name(proof_system) if isinstance(proof_system, str) else proof_system
+    with single_threaded_blas(), Progress(progress, system.name) as display:
+        return _Game(model, checker, system, timeout, seed, display).play()
+
+
+def _check(model: Network, checker: Checker, timeout: float | None) -> None:
+    if not isinstance(model, Network):
+        raise InputError(f"The model is a {type(model).__name__}; load it with pydual.load, from_torch or from_sklearn.")
+    if not isinstance(checker, Checker):
+        raise InputError(f"The checker is a {type(checker).__name__}; make one with pydual.load_checker or robustness.")
+    if timeout is not None and not timeout > 0:
+        raise InputError(f"The timeout is {timeout}; give a positive number of seconds, or None.")
+
+
+@dataclass
+class _Game:
+    model: Network
+    checker: Checker
+    system: ProofSystem
+    timeout: float | None
+    seed: int
+    display: Progress
+    trace: list[TracePoint] = field(default_factory=list)
+    lower: float = -np.inf
+    upper: float = np.inf
+    best: Find | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._start = time.monotonic()
+        self.problems = normalize(self.model, self.checker)
+        self.adversary = Adversary(self.problems, self.seed)
+        self.lifter = Lifter(self.model, self.checker)
+        self.statistics: dict[str, Any] = {"problems": len(self.problems), "neurons": compile_network(self.model).neurons}
+
+    def play(self) -> Attack | RelaxedAttack | Certificate | Unknown:
+        if hit := self._attack(lambda: self.adversary.search(QUICK)):
+            return self._attacked(hit)
+        if any(not problem.margins for problem in self.problems):
+            return self._unknown("The property calls every input of a region a catastrophe, but no input could be replayed.",
+                                 "Look at the bounds of the inputs: no number of the model's type may lie between them.")  # fmt: skip
+        state = self.system.init(self.problems)
+        while not state.finished and self._left() > 0:
+            with self._timed("search"):
+                state = self.system.step(state, self._left())
+            self._note(state)
+            if hit := self._answer(state):
+                return self._attacked(hit)
+        return self._end(state)
+
+    # the clock
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._start
+
+    def _left(self) -> float:
+        return np.inf if self.timeout is None else self.timeout - self._elapsed()
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[what] = self.seconds.get(what, 0.0) + time.monotonic() - begin
+
+    # the bracket
+
+    def _note(self, state: State) -> None:
+        self.statistics[self.system.name] = state.statistics
+        self._bracket(max(self.lower, min(state.bound, self.upper)), self.upper)
+
+    def _bracket(self, lower: float, upper: float) -> None:
+        if not self.trace or (lower, upper) != (self.lower, self.upper):
+            self.lower, self.upper = lower, upper
+            self.trace.append(TracePoint(self._elapsed(), lower, upper))
+        self.display.show(self._elapsed(), self.lower, self.upper)
+
+    # the primal player
+
+    def _attack(self, search: Callable[[], list[Find]]) -> Hit | None:
+        """Search, keep the best find, and lift what looks like an attack."""
+        with self._timed("attack"):
+            finds = search()
+            if finds and (self.best is None or finds[0].margin < self.best.margin):
+                self.best = finds[0]
+                self._bracket(min(self.lower, finds[0].margin), min(self.upper, finds[0].margin))
+            for find in finds:
+                if find.margin <= 0 and (hit := self._lift(find)):
+                    return hit
+        return None
+
+    def _lift(self, find: Find) -> Hit | None:
+        """Replay; where rounding spoils a narrow attack, dig deeper from there."""
+        if hit := self.lifter.lift(find.x, find.problem.region):
+            return hit
+        deeper = self.adversary.polish(find.x[None, :], NORMAL, goal=-np.inf)
+        for other in deeper:
+            if other.margin <= 0 and (hit := self.lifter.lift(other.x, other.problem.region)):
+                return hit
+        return None
+
+    def _answer(self, state: State) -> Hit | None:
+        """Play the candidates of the last step; polish them while the primal player's share of the time lasts."""
+        if len(state.candidates) == 0:
+            return None
+        if hit := self._attack(lambda: self.adversary.evaluate(state.candidates)):
+            return hit
+        if self.seconds.get("attack", 0.0) > ATTACK_SHARE * self._elapsed():
+            return None
+        return self._attack(lambda: self.adversary.polish(state.candidates[:8], Effort(8, 15)))
+
+    # the verdicts
+
+    def _end(self, state: State) -> RelaxedAttack | Certificate | Attack | Unknown:
+        if state.proved:
+            return self._certify(state)
+        if not state.finished:
+            return self._timed_out()
+        play = state.relaxed_attack
+        if hit := self._last_attempt(play, state):
+            return self._attacked(hit)
+        if play is not None and not self.system.complete and np.isfinite(play.value):
+            return self._relaxed(play)
+        return self._unknown("The search ended without a proof: some cells could neither be proved nor attacked.",
+                             "The margin may be zero or too small for floating point; try another proof system.")  # fmt: skip
+
+    def _last_attempt(self, play: Play | None, state: State) -> Hit | None:
+        proved = frozenset(state.trees)
+        if play is not None and (hit := self._attack(lambda: self.adversary.polish(play.x[None, :], THOROUGH))):
+            return hit
+        return self._attack(lambda: self.adversary.search(THOROUGH, skip=proved))
+
+    def _certify(self, state: State) -> Certificate | Unknown:
+        trees = tuple(state.trees[problem.index] for problem in self.problems)
+        proof = Proof(self.model.digest, query_digest(self.checker), trees)
+        try:
+            with self._timed("audit"):
+                accepted = self._audited(proof)
+        except _OutOfTime:
+            return self._timed_out()
+        except CertificateError as error:
+            return self._unknown(f"The search believes in a proof, but the audit rejects it: {error}",
+                                 "The margin may be too small for floating point; please report the model.")  # fmt: skip
+        self.statistics["leaves"] = proof.leaves
+        self._bracket(max(self.lower, min(accepted.margin, self.upper)), self.upper)
+        common = self._common(Bracket(min(accepted.margin, self.upper), self.upper))
+        return Certificate(**common, certificate=proof, margin=accepted.margin, level=accepted.level)
+
+    def _audited(self, proof: Proof) -> Accepted:
+        """Rounded first; exact too where that takes no longer than the solve did, or where rounding spoils the proof."""
+        solved = self._elapsed()
+
+        def in_time() -> None:
+            if self._left() <= 0:
+                raise _OutOfTime
+
+        def patient() -> None:
+            in_time()
+            if self._elapsed() - begin > max(solved, EXACT_PATIENCE):
+                raise _OutOfTime
+
+        try:
+            rounded = audit(proof, self.model, self.checker, level=ROUNDED, deadline=in_time)
+        except CertificateError:
+            return audit(proof, self.model, self.checker, level=EXACT, deadline=in_time)
+        begin = self._elapsed()
+        try:
+            return audit(proof, self.model, self.checker, level=EXACT, deadline=patient)
+        except _OutOfTime:
+            return rounded
+
+    def _attacked(self, hit: Hit) -> Attack:
+        upper = min(self.upper, hit.margin)
+        return Attack(**self._common(Bracket(min(self.lower, upper), upper)), x=hit.x, y=hit.y, margin=hit.margin, replay=hit.replay)
+
+    def _relaxed(self, play: Play) -> RelaxedAttack:
+        lifted = self.best.margin if self.best is not None else np.inf
+        cheats = _cheats(self.model, play)
+        return RelaxedAttack(**self._common(), x=play.x, value=play.value, lifted=lifted, cheats=cheats)
+
+    def _timed_out(self) -> Unknown:
+        return self._unknown("timeout", "Give more time, or a smaller region; the trace shows how fast the bracket closes.")
+
+    def _unknown(self, reason: str, advice: str) -> Unknown:
+        return Unknown(**self._common(), reason=reason, advice=advice, x=None if self.best is None else self.best.x)
+
+    def _common(self, bracket: Bracket | None = None) -> dict[str, Any]:
+        self.statistics["seconds"] = {**self.seconds, "total": self._elapsed()}
+        return {
+            "bracket": bracket or Bracket(self.lower, self.upper),
+            "proof_system": self.system.name,
+            "statistics": self.statistics,
+            "trace": tuple(self.trace),
+        }
+
+
+def _cheats(network: Network, play: Play) -> tuple[Cheat, ...]:
+    """The neurons at which the play leaves the real model, the largest error first."""
+    program = compile_network(network)
+    errors = np.abs(play.z - np.maximum(play.y, 0.0))
+    order = np.argsort(-errors, kind="stable")
+    return tuple(
+        Cheat(program.neuron_name(int(n)), float(play.y[n]), float(play.z[n])) for n in order if errors[n] > CHEAT
+    )
+
+
