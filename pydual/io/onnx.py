@@ -138,8 +138,9 @@ def _check_operators(protos: Sequence[Any]) -> None:
 def _translate(graph: GraphBuilder, proto: Any, tensors: dict[str, Any]) -> None:
     graph.name = node_name(proto)
     try:
-        node = Node.of(proto, tensors)
-        results = OPERATORS[proto.op_type](graph, node)
+        with np.errstate(all="ignore"):  # a network refuses weights that are not finite
+            node = Node.of(proto, tensors)
+            results = OPERATORS[proto.op_type](graph, node)
         if node.attributes:
             raise UnsupportedError(f"the attributes {sorted(node.attributes)} are not supported")
     except PydualError as error:

@@ -125,7 +125,8 @@ def _call(graph: GraphBuilder, node: Any, module: Any, args: Any, kwargs: Any, e
     if options.pop("inplace", False) and len(node.args[0].users) > 1:
         raise UnsupportedError(f"The node '{node.name}' changes in place what others use; set inplace=False.")
     try:
-        return handler(graph, *_constants(args, element_type), **_constants(options, element_type))
+        with np.errstate(all="ignore"):  # a network refuses weights that are not finite
+            return handler(graph, *_constants(args, element_type), **_constants(options, element_type))
     except PydualError as error:
         raise type(error)(f"The node '{node.name}' ({name}): {error}.") from None
     except Exception as error:

@@ -27,8 +27,7 @@ def divide(graph: GraphBuilder, a: Tensor, b: Tensor) -> Tensor:
     if isinstance(b, Value):
         raise UnsupportedError("a quotient by a value that depends on the input is not piecewise linear")
     if isinstance(a, Value):
-        with np.errstate(divide="ignore"):
-            return weighted_sum(graph, [(a, 1.0 / b)])
+        return weighted_sum(graph, [(a, 1.0 / b)])
     if a.dtype.kind == b.dtype.kind == "i":
         return np.fix(a / b).astype(np.int64)
     return a / b

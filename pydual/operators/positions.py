@@ -12,7 +12,7 @@ from pydual.errors import UnsupportedError
 from pydual.operators.primitives import GraphBuilder, Matrix, Shape, Value
 
 Tensor = Value | np.ndarray  # a value of the graph, or a constant
-MAX_ENTRIES = 2**27
+MAX_ENTRIES = 2**26
 
 
 def positions(x: Value) -> np.ndarray:
