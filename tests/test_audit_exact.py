@@ -1,0 +1,473 @@
+"""The exact audit against truth: bounds by hand, enumeration with one input, sampled points, a reading in floats."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import random_instances as instances
+import scipy.sparse as sparse
+
+from pydual.audit import query
+from pydual.audit.exact import audit_exact
+from pydual.certificate import Proof, ProofTree
+from pydual.checker import And, Atom, Checker, Linear, Or, X, Y
+from pydual.errors import CertificateError, InputError
+from pydual.network import Network
+from pydual.operators.primitives import Affine, GraphBuilder, Relu
+from pydual.problem import normalize
+from pydual.region import Ball, Region
+
+
+def tree(**columns: Any) -> ProofTree:
+    """A tree of one adaptive leaf at an adaptive anchor, with other columns where given."""
+    types = {"kind": np.uint8, "anchor": np.uint8, "index": np.int32, "lines": np.int32, "slope_neurons": np.int32}
+    default: dict[str, Any] = {
+        "kind": [0],
+        "index": [],
+        "threshold": [],
+        "anchor": [3],
+        "lines": [-3],
+        "slopes": np.zeros((0, 0)),
+        "slope_neurons": [],
+        "multipliers": [[1.0]],
+        "split_multipliers": [],
+    }
+    return ProofTree(**{name: np.asarray(columns.get(name, d), types.get(name)) for name, d in default.items()})
+
+
+def prove(network: Network, checker: Checker, *trees: ProofTree) -> Fraction | float:
+    return audit_exact(Proof(network.digest, query.query_digest(checker), trees), network, checker)
+
+
+# hand-computed: y = relu(x) on [-1, 2], where the line above is (2/3) (x + 1)
+
+
+@pytest.fixture
+def ramp() -> Network:
+    return Network.from_layers([([[1.0]], [0.0]), ([[1.0]], [0.0])])
+
+
+INTERVAL = Region([-1.0], [2.0])
+
+
+def ramp_margin(network: Network, output: str, **columns: Any) -> Fraction | float:
+    """The proven margin of ``output + 10 > 0`` minus 10, for output y, -y or y - x."""
+    margin = {"y": Y[0], "-y": -Y[0], "y-x": Y[0] - X[0]}[output]
+    return prove(network, Checker(INTERVAL, margin + 10 <= 0), tree(**columns)) - 10
+
+
+@pytest.mark.parametrize(
+    ("output", "columns", "expected"),
+    [
+        ("y", {"lines": [-1]}, 0),  # max(l, 0)
+        ("-y", {"lines": [-1]}, -2),  # -max(u, 0)
+        ("y", {"lines": [-3]}, -1),  # u > -l: the line y >= x
+        ("y", {"lines": [0], "slopes": [[0.0]], "slope_neurons": [0]}, 0),
+        ("y", {"lines": [0], "slopes": [[0.25]], "slope_neurons": [0]}, Fraction(-1, 4)),
+        ("y", {"lines": [1], "slopes": np.array([[0], [64]], np.uint8), "slope_neurons": [0]}, Fraction(-1, 2)),
+        ("y", {"lines": [0], "slopes": np.zeros((1, 0)), "slope_neurons": []}, -1),  # not listed: adaptive
+        ("-y", {"lines": [-3]}, -2),  # the chord at x = 2
+        ("y-x", {"lines": [-3]}, 0),
+        ("y-x", {"lines": [-1]}, -2),
+        ("y-x", {"lines": [-2]}, Fraction(-2, 3)),  # the line y >= (2/3) x
+        ("y-x", {"lines": [-2], "multipliers": [[0.125]]}, Fraction(-2, 3)),
+    ],
+)
+def test_bounds_by_hand(ramp: Network, output: str, columns: dict[str, Any], expected: Fraction) -> None:
+    found = ramp_margin(ramp, output, **columns)
+    assert expected - Fraction(1, 2**50) <= found <= expected
+
+
+def test_neuron_split_by_hand(ramp: Network) -> None:
+    """y - x + 1/4 > 0 is true by 1/4; with parallel lines a split at the neuron proves it."""
+    checker = Checker(INTERVAL, Y[0] - X[0] + "1/4" <= 0)
+    with pytest.raises(CertificateError, match="F = -0.41"):
+        prove(ramp, checker, tree(lines=[-2]))
+    split: dict[str, Any] = {"kind": [2, 0, 0], "index": [0], "anchor": [3, 0, 0], "multipliers": [[1.0], [1.0]]}
+    with pytest.raises(CertificateError, match="node 1: the leaf's bound F = -1.75"):
+        prove(ramp, checker, tree(**split, lines=[-2, -2], split_multipliers=[0.0, 0.0]))
+    # inactive, with beta: y - x + beta x >= 0 - x + x
+    assert prove(ramp, checker, tree(**split, lines=[-2, -2], split_multipliers=[1.0, 0.0])) == Fraction(1, 4)
+    with pytest.raises(CertificateError, match="node 2"):  # active: y - x - beta x = -x / 2 is -1 at x = 2
+        prove(ramp, checker, tree(**split, lines=[-2, -2], split_multipliers=[1.0, 0.5]))
+
+
+def test_input_split_by_hand(ramp: Network) -> None:
+    """-y + 3/2 > 0 fails at 2; on y - x + 1/4 a cut of the input at 0 makes the neuron stable on both sides."""
+    split: dict[str, Any] = {"kind": [1, 0, 0], "index": [0], "threshold": [0.0], "multipliers": [[1.0], [1.0]]}
+    checker = Checker(INTERVAL, Y[0] - X[0] + "1/4" <= 0)
+    assert prove(ramp, checker, tree(**split, anchor=[0, 3, 3], lines=[-3, -3])) == Fraction(1, 4)
+    with pytest.raises(CertificateError, match="node 2"):
+        prove(ramp, Checker(INTERVAL, -Y[0] + "3/2" <= 0), tree(**split, anchor=[0, 3, 3], lines=[-3, -3]))
+
+
+def test_a_threshold_outside_leaves_an_empty_cell(ramp: Network) -> None:
+    checker = Checker(INTERVAL, Y[0] + 5 <= 0)
+    columns: dict[str, Any] = {"kind": [1, 0, 0], "index": [0], "threshold": [7.0], "anchor": [3, 0, 0]}
+    assert prove(ramp, checker, tree(**columns, lines=[-1, -1], multipliers=[[1.0], [0.0]])) == 5
+    with pytest.raises(CertificateError, match="node 1"):
+        prove(ramp, checker, tree(**columns, lines=[-1, -1], multipliers=[[0.0], [1.0]]))
+
+
+def test_a_phase_against_the_interval_leaves_an_empty_cell() -> None:
+    network = Network.from_layers([([[1.0]], [5.0]), ([[1.0]], [0.0])])
+    columns: dict[str, Any] = {"kind": [2, 0, 0], "index": [0], "anchor": [1, 0, 0], "lines": [-3, -3]}
+    proof = tree(**columns, multipliers=[[0.0], [1.0]], split_multipliers=[0.0, 0.0])
+    assert prove(network, Checker(INTERVAL, Y[0] <= 0), proof) == 4  # y = x + 5 >= 4, and never inactive
+
+
+def test_strict_margins_hold_at_zero(ramp: Network) -> None:
+    assert prove(ramp, Checker(INTERVAL, Y[0] < 0), tree(lines=[-1])) == 0
+    with pytest.raises(CertificateError, match="F = 0 is not positive"):
+        prove(ramp, Checker(INTERVAL, Y[0] <= 0), tree(lines=[-1]))
+    both = Checker(INTERVAL, (Y[0] <= 0) & (Y[0] - X[0] < 0))
+    with pytest.raises(CertificateError, match="F = 0 is not positive"):  # no weight on the strict one
+        prove(ramp, both, tree(lines=[-1], multipliers=[[1.0, 0.0]]))
+
+
+def test_a_query_without_problems_needs_no_tree(ramp: Network) -> None:
+    checker = Checker(INTERVAL, X[0] >= 3)
+    assert query.problems(checker) == [] and prove(ramp, checker) == math.inf
+
+
+def test_disjoint_box_and_ball_are_proven_without_margins(ramp: Network) -> None:
+    for norm, radius in (("l1", 1.5), ("l2", 1.5), ("l2", 0.0)):
+        region = Region([-1.0], [2.0], Ball(np.array([4.0]), radius, norm))
+        empty = Checker(region, X[0] <= 2)
+        assert prove(ramp, empty, tree(multipliers=np.ones((1, 0)))) == math.inf
+        near = Checker(Region([-1.0], [2.0], Ball(np.array([4.0]), 2.0, norm)), X[0] <= 2)
+        with pytest.raises(CertificateError):  # they meet in x = 2
+            prove(ramp, near, tree(multipliers=np.ones((1, 0))))
+
+
+# balls, against a closed form and a conic solver
+
+
+def linear_network(w: np.ndarray) -> Network:
+    return Network.from_layers([(w[None, :], np.zeros(1))])
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+@pytest.mark.parametrize("size", [1, 3, 40])
+def test_a_ball_inside_the_box(norm: str, size: int) -> None:
+    rng = np.random.default_rng(size)
+    w, center, radius = rng.normal(size=size), rng.normal(size=size), 0.7
+    region = Region(center - 1, center + 1, Ball(center, radius, norm))
+    truth = w @ center - radius * (np.abs(w).max() if norm == "l1" else np.linalg.norm(w))
+    found = float(prove(linear_network(w), Checker(region, Y[0] + 1000 <= 0), tree())) - 1000
+    assert truth - 1e-6 * abs(truth) - 1e-9 <= found <= truth + 1e-9
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+@pytest.mark.parametrize("seed", range(6))
+def test_box_and_ball_against_a_conic_solver(norm: str, seed: int) -> None:
+    cvxpy = pytest.importorskip("cvxpy")
+    rng = np.random.default_rng(seed)
+    w, center, radius = rng.normal(size=8), rng.normal(size=8), 1.0
+    lower, upper = center - rng.random(8) * 0.6 + 0.1, center + rng.random(8) * 0.6 + 0.1
+    x = cvxpy.Variable(8)
+    inside = cvxpy.norm(x - center, 1 if norm == "l1" else 2) <= radius
+    truth = cvxpy.Problem(cvxpy.Minimize(w @ x), [x >= lower, x <= upper, inside]).solve()
+    checker = Checker(Region(lower, upper, Ball(center, radius, norm)), Y[0] + 100 <= 0)
+    found = float(prove(linear_network(w), checker, tree())) - 100
+    assert truth - 1e-5 <= found <= truth + 1e-6
+
+
+# random proofs
+
+
+def outcomes(inputs: int, seeds: range) -> Iterator[tuple[np.random.Generator, Network, Checker, Proof, Any]]:
+    """Random questions with random proofs, and the proven margin or the CertificateError."""
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        network = instances.random_network(rng, inputs)
+        checker = instances.random_checker(rng, network, instances.random_region(rng, inputs))
+        for _ in range(3):
+            proof = instances.random_proof(rng, network, checker)
+            try:
+                yield rng, network, checker, proof, audit_exact(proof, network, checker)
+            except CertificateError as error:
+                yield rng, network, checker, proof, error
+
+
+def test_one_input_never_better_than_the_truth() -> None:
+    accepted = rejected = 0
+    for _, network, checker, _, result in outcomes(1, range(150)):
+        if isinstance(result, CertificateError):
+            rejected += 1
+            continue
+        accepted += 1
+        truth = instances.truth(network, checker)
+        assert result <= truth.margin and not truth.catastrophe
+    assert accepted > 100 and rejected > 100
+
+
+def test_several_inputs_never_better_than_a_point() -> None:
+    accepted = rejected = points = 0
+    for rng, network, checker, _, result in outcomes(3, range(150)):
+        if isinstance(result, CertificateError):
+            rejected += 1
+            continue
+        accepted += 1
+        for problem in query.problems(checker):
+            for x in instances.random_points(rng, problem, 10):
+                values = instances.margins_at(problem, network, x)
+                points += 1
+                assert max(values) >= result and not instances.is_catastrophe(problem, values)
+    assert accepted > 100 and rejected > 100 and points > 1000
+
+
+def test_agrees_with_a_reading_in_floats() -> None:
+    """Not only sound but as tight as the specification: margins are those of a plain float64 evaluation of it."""
+    compared = Counter[bool]()
+    for inputs in (1, 2, 5):
+        for _, network, checker, proof, result in outcomes(inputs, range(60)):
+            if checker.region.ball is not None:
+                continue
+            bounds = [
+                leaf
+                for tree, problem in zip(proof.trees, query.problems(checker), strict=True)
+                for leaf in float_bounds(tree, problem, network)
+            ]
+            accepted = not isinstance(result, CertificateError)
+            compared[accepted] += 1
+            if accepted:
+                margins = [f / total for f, total in bounds if total]
+                assert float(result) == pytest.approx(min(margins, default=math.inf), rel=1e-7, abs=1e-7)
+            else:
+                assert min(f for f, _ in bounds) < 1e-9
+    assert min(compared.values()) > 60
+
+
+def float_bounds(tree: ProofTree, problem: query.Problem, network: Network) -> list[tuple[float, float]]:
+    """(F, sum of multipliers) of each leaf whose cell is not empty: PROOFS.md in float64, recursively; no ball."""
+    index, threshold = iter(tree.index.tolist()), iter(tree.threshold.tolist())
+    betas = iter(tree.split_multipliers.tolist())
+    kinds, leaves = iter(zip(tree.kind.tolist(), tree.anchor.tolist(), strict=True)), iter(range(tree.leaves))
+    neurons = [(p.source, i) for p in network.primitives if isinstance(p, Relu) for i in range(p.size)]
+    found: list[tuple[float, float]] = []
+
+    def walk(lower: np.ndarray, upper: np.ndarray, path: list[tuple[int, bool]], bounds: Any) -> None:
+        kind, anchor = next(kinds)
+        empty = bool((lower > upper).any()) or isinstance(bounds, str)
+        if anchor and not empty:
+            bounds = float_anchor(network, lower, upper, [(*neurons[j], active) for j, active in path], anchor)
+        elif bounds is not None and not empty:
+            bounds = {v: (low.copy(), high.copy()) for v, (low, high) in bounds.items()}
+            float_phases(bounds, [(*neurons[j], active) for j, active in path])
+        slack = 1e-12  # not empty by rounding
+        if bounds is not None and not empty and any((low > high + slack).any() for low, high in bounds.values()):
+            bounds = "empty"
+        if kind == 1:
+            i, t = next(index), next(threshold)
+            first, second = upper.copy(), lower.copy()
+            first[i], second[i] = min(first[i], t), max(second[i], t)
+            walk(lower, first, path, bounds)
+            walk(second, upper, path, bounds)
+        elif kind == 2:
+            j = next(index)
+            walk(lower, upper, [*path, (j, False)], bounds)
+            walk(lower, upper, [*path, (j, True)], bounds)
+        else:
+            leaf, mine = next(leaves), [next(betas) for _ in path]
+            if not (lower > upper).any() and not isinstance(bounds, str):
+                found.append(float_leaf(tree, leaf, mine, path, problem, network, (lower, upper), bounds))
+
+    walk(np.array(problem.lower), np.array(problem.upper), [], None)
+    return found
+
+
+def float_phases(bounds: Any, phases: list[tuple[int, int, bool]]) -> None:
+    for value, i, active in phases:
+        if value in bounds and active:
+            bounds[value][0][i] = max(bounds[value][0][i], 0.0)
+        elif value in bounds:
+            bounds[value][1][i] = min(bounds[value][1][i], 0.0)
+
+
+def float_anchor(
+    network: Network, lower: np.ndarray, upper: np.ndarray, phases: list[tuple[int, int, bool]], anchor: int
+) -> Any:
+    every = {0: (lower.copy(), upper.copy())}
+    sources = {p.source for p in network.primitives if isinstance(p, Relu)}
+    for k in range(len(network.primitives) + 1):
+        primitive = network.primitives[k - 1] if k else None
+        if isinstance(primitive, Relu):
+            every[k] = tuple(np.maximum(b, 0.0) for b in every[primitive.source])  # type: ignore[assignment]
+        elif isinstance(primitive, Affine):
+            low, high = primitive.bias.copy(), primitive.bias.copy()
+            for source, matrix in primitive.terms:
+                m = matrix.toarray() if sparse.issparse(matrix) else matrix
+                low += np.maximum(m, 0) @ every[source][0] + np.minimum(m, 0) @ every[source][1]
+                high += np.maximum(m, 0) @ every[source][1] + np.minimum(m, 0) @ every[source][0]
+            every[k] = (low, high)
+        if k in sources:
+            if anchor > 1:
+                for sign, side in ((1.0, 0), (-1.0, 1)):
+                    units = sign * np.eye(network.sizes[k])
+                    b = [sign * float_bound(network, {k: unit}, -anchor, {}, (lower, upper), every) for unit in units]
+                    every[k][side][:] = (np.maximum, np.minimum)[side](every[k][side], b)
+            float_phases(every, [phase for phase in phases if phase[0] == k])
+    return {k: every[k] for k in sources}
+
+
+def float_leaf(
+    tree: ProofTree, leaf: int, betas: Any, path: Any, problem: query.Problem, network: Network, box: Any, bounds: Any
+) -> tuple[float, float]:
+    neurons = [(p.source, i) for p in network.primitives if isinstance(p, Relu) for i in range(p.size)]
+    weights = tree.multipliers[leaf].astype(float)
+    w = {k: np.zeros(size) for k, size in enumerate(network.sizes)}
+    constant = 0.0
+    for weight, margin in zip(weights, problem.margins, strict=True):
+        constant += weight * float(margin.constant)
+        for value, coefficients in ((0, margin.x), (network.output, margin.y)):
+            for i, c in coefficients.items():
+                w[value][i] += weight * float(c)
+    for beta, (j, active) in zip(betas, path, strict=True):
+        w[neurons[j][0]][neurons[j][1]] += -beta if active else beta
+    rule, slopes = int(tree.lines[leaf]), {}
+    if rule >= 0:
+        row = tree.slopes[rule] / (128.0 if tree.slopes.dtype == np.uint8 else 1.0)
+        slopes = dict(zip(tree.slope_neurons.tolist(), row.tolist(), strict=True))
+    return constant + float_bound(network, w, rule, slopes, box, bounds), float(weights.sum())
+
+
+def float_bound(network: Network, w: Any, rule: int, slopes: dict[int, float], box: Any, bounds: Any) -> float:
+    constant, first = 0.0, network.neurons
+    for k in range(len(network.primitives), 0, -1):
+        primitive = network.primitives[k - 1]
+        first -= primitive.size if isinstance(primitive, Relu) else 0
+        if k not in w:
+            continue
+        if isinstance(primitive, Affine):
+            constant += w[k] @ primitive.bias
+            for source, matrix in primitive.terms:
+                w[source] = w.get(source, 0.0) + matrix.T @ w[k]
+            continue
+        below = np.zeros(primitive.size)
+        for i, c in enumerate(w[k]):
+            low, high = bounds[primitive.source][0][i], bounds[primitive.source][1][i]
+            if rule == -1:
+                constant += c * max(low, 0.0) if c >= 0 else c * max(high, 0.0)
+            elif low >= 0:
+                below[i] = c
+            elif high > 0:
+                s = high / (high - low)
+                alpha = s if rule == -2 else slopes.get(first + i, 1.0 if high > -low else 0.0)
+                below[i] = c * (alpha if c >= 0 else s)
+                constant -= below[i] * low if c < 0 else 0.0
+        w[primitive.source] = w.get(primitive.source, 0.0) + below
+    x = w.get(0, np.zeros(network.input_size))
+    return float(constant + np.where(x >= 0, x * box[0], x * box[1]).sum())
+
+
+# networks and queries
+
+
+def test_network_digest_is_the_networks() -> None:
+    checker_of = lambda network: Checker(Region([0.0] * network.input_size, [1.0] * network.input_size), Y[0] <= -1e9)  # noqa: E731
+    for seed in range(30):
+        network = instances.random_network(np.random.default_rng(seed), 3)
+        prove(network, checker_of(network), tree())  # raises if the digests differ
+
+
+def test_sparse_and_dense_are_the_same_network() -> None:
+    matrix = np.array([[0.0, 2.0, -0.0], [0.5, 0.0, 1.0]])
+    networks = []
+    for stored in (matrix, sparse.csr_array(matrix)):
+        graph = GraphBuilder((3,))
+        networks.append(Network.from_graph(graph, graph.affine([(graph.input, stored)], np.zeros(2), (2,))))
+    assert networks[0].digest == networks[1].digest
+    checker = Checker(Region([0.0] * 3, [1.0] * 3), Y[0] + 1 <= 0)
+    assert prove(networks[0], checker, tree()) == prove(networks[1], checker, tree()) == 1
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e150])
+def test_extreme_weights_are_exact(scale: float) -> None:
+    network = Network.from_layers([([[scale, 1.0]], [1.0]), ([[1.0], [scale]], [0.0, -scale])])
+    checker = Checker(Region([0.0, 0.0], [1.0, 1.0]), Y[0] <= "1/2")
+    assert prove(network, checker, tree()) == Fraction(1, 2)
+    checker = Checker(Region([0.0, 0.0], [1.0, 1.0]), Y[1] <= -Fraction(scale))
+    assert prove(network, checker, tree()) == Fraction(scale)
+
+
+def random_condition(rng: np.random.Generator, depth: int) -> Any:
+    if depth == 0 or rng.random() < 0.3:
+        x = {int(i): Fraction(int(rng.integers(-3, 4)), 3) for i in rng.permutation(3)[: rng.integers(0, 3)]}
+        y = {int(j): Fraction(int(rng.integers(-2, 3)), 7) for j in rng.permutation(2)[: rng.integers(0, 2)]}
+        nonzero = [{i: c for i, c in terms.items() if c} for terms in (x, y)]
+        constant = Fraction(int(rng.integers(-9, 10)), int(rng.integers(1, 9)))
+        return Atom(Linear(nonzero[0], nonzero[1], constant), bool(rng.random() < 0.4))
+    parts = tuple(random_condition(rng, depth - 1) for _ in range(rng.integers(1, 4)))
+    return And(parts) if rng.random() < 0.5 else Or(parts)
+
+
+def test_problems_are_those_of_normalize() -> None:
+    network = Network.from_layers([(np.ones((2, 3)), np.zeros(2))])
+    counts = Counter[int]()
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        checker = Checker(Region([-1.0, 0.0, 0.1], [1.0, 0.0, 0.3]), random_condition(rng, 3))
+        ours, theirs = query.problems(checker), normalize(network, checker)
+        counts[len(ours)] += 1
+        assert len(ours) == len(theirs)
+        for a, b in zip(ours, theirs, strict=True):
+            assert (a.lower, a.upper) == (b.region.lower.tolist(), b.region.upper.tolist())
+            assert [(m.x, m.y, m.constant, m.strict) for m in a.margins] == [
+                (dict(m.margin.x), dict(m.margin.y), m.margin.constant, m.strict) for m in b.margins
+            ]
+    assert counts[0] > 10 and sum(number for size, number in counts.items() if size > 2) > 50
+
+
+def test_query_digest_by_hand() -> None:
+    region = Region([-1.0, -0.0], [0.1, 2.0], Ball(np.array([0.0, 1.5]), 0.25, "l2"))
+    checker = Checker(region, (Y[2] * "1/3" + X[1] - 2 * Y[0] - 5 < 0) & (X[0] <= Fraction(1, 3)) & (X[1] <= 1))
+    text = """problem 2 1
+-0x1.0000000000000p+0 0x1.999999999999ap-4
+0x0.0p+0 0x1.0000000000000p+0
+ball l2 0x1.0000000000000p-2
+0x0.0p+0
+0x1.8000000000000p+0
+margin < -5 x1:1 y0:-2 y2:1/3
+"""
+    import hashlib
+
+    assert query.query_digest(checker) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_tightened_bounds_are_rounded_outward() -> None:
+    (problem,) = query.problems(Checker(Region([-1.0], [1.0]), (X[0] <= "1/3") & (X[0] >= "1/10") & (Y[0] <= 0)))
+    assert Fraction(problem.lower[0]) < Fraction(1, 10) < Fraction(math.nextafter(problem.lower[0], 1))
+    assert Fraction(problem.upper[0]) > Fraction(1, 3) > Fraction(math.nextafter(problem.upper[0], 0))
+
+
+def test_long_conditions_need_no_recursion() -> None:
+    region = Region([-1.0], [1.0])
+    chain: Any = Atom(Y[0])
+    for _ in range(5000):
+        chain = And((Or((chain,)), Atom(Y[0] + 1)))
+    wide = Or(tuple(And((Atom(Y[0]), Atom(X[0] - 2))) for _ in range(5000)))
+    checker = type("Checker", (), {"region": region, "catastrophe": And((chain, wide))})
+    assert [len(p.margins) for p in query.problems(checker)] == [5002] * 5000
+
+
+def test_a_checker_of_another_size_is_an_input_error(ramp: Network) -> None:
+    for checker in (Checker(Region([0.0, 0.0], [1.0, 1.0]), Y[0] <= 0), Checker(INTERVAL, Y[1] <= 0)):
+        with pytest.raises(InputError):
+            prove(ramp, checker, tree())
+
+
+def test_the_deadline_may_stop_the_audit(ramp: Network) -> None:
+    checker = Checker(INTERVAL, Y[0] <= -1)
+
+    def stop() -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        audit_exact(Proof(ramp.digest, query.query_digest(checker), (tree(),)), ramp, checker, stop)
