@@ -219,6 +219,8 @@ def test_gzip_is_recognized_by_content(tmp_path: Path) -> None:
         (HEAD + "(declare-const X_2 Int)", "line 5: write a declaration as"),
         (HEAD + BOX + "(assert (<= X_7 1))", "line 9: X_7 is not declared"),
         (HEAD + BOX + "(assert (<= (+ Y_0 Y_7) 1))", "line 9: Y_7 is not declared"),
+        (HEAD + BOX + "(assert (<= Y_7 1))", "line 9: Y_7 is not declared"),
+        (HEAD + BOX + "(assert (or (<= Y_7 Y_7)))", "line 9: Y_7 is not declared"),
         (HEAD + BOX + "\n(assert (or (<= Y_0 1)", r"line 10: '\(assert' is never closed"),
         (HEAD + BOX + "\n(assert (<= Y_0 1)\n(assert (<= X_0 1))", "line 11: an assertion starts inside"),
         (HEAD + BOX + "\n(assert (<= Y_0 1)\n(assert (or (<= X_0 1)))", r"line 11: '\(assert' cannot stand inside"),
@@ -237,6 +239,7 @@ def test_gzip_is_recognized_by_content(tmp_path: Path) -> None:
         (HEAD + BOX + "(assert (<= Y_0 0) (<= Y_1 0))", "line 9: 'assert' has 2 parts"),
         (HEAD + BOX + "(assert true)", "line 9: 'true' stands where a parenthesis has to open"),
         (HEAD + BOX + "(<= Y_0 0)", r"line 9: '\(<=' cannot stand inside of 'file'"),
+        (HEAD + BOX + "(assert (<= (<= Y_0 1) 0))", r"line 9: '\(<=' cannot stand inside of '<='"),
         (HEAD + BOX + "(assert (<= (and Y_0) 0))", r"line 9: '\(and' cannot stand inside of '<='"),
         (HEAD + BOX + "(assert (+ Y_0 1))", r"line 9: '\(\+' cannot stand inside of 'assert'"),
         (HEAD + BOX + "(assert ((<= Y_0 1)))", r"line 9: '\(' cannot stand inside of 'assert'"),
@@ -355,7 +358,7 @@ SEEDS = [
     "; c\n(declare-fun X_0 () Real)(declare-fun Y_0 () Real)\n(assert (or (and (>= X_0 -1) (<= X_0 1e0) (>= Y_0 9))))",
     "(set-logic QF_LRA)\n" + HEAD + BOX + "(assert (<= Y_0 -1.5e-3))\n(check-sat)",
 ]
-PIECES = ["(", ")", "))", "((", "X_0", "Y_9", "X_9999999999", "<=", "=", "and", "or", "not", "assert", "-", "+", "*", "/"]
+PIECES = ["(", ")", "))", "((", "X_0", "Y_9", "X_9999999", "<=", "=", "and", "or", "not", "assert", "-", "+", "*", "/"]
 PIECES += ["1e9999", "1e-9999", "0", "-0.0", "1/3", ";", "|", '"', "\0", "é", "\n", " "]
 PIECES += ["(declare-const X_2 Real)", "(assert (<= X_0 0))", "(assert"]
 

@@ -2,7 +2,7 @@
 
 The conjunction of all assertions describes the catastrophe. It is read in one pass by a stack machine: an opening
 parenthesis pushes a ``_Frame``, a closing one turns it into a term or a condition of the frame around it. Files consist
-mostly of declarations and of bounds of single inputs, so each of these is one token. All numbers are exact.
+mostly of declarations, bounds of single inputs and plain comparisons, so each of these is one token. Numbers are exact.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ MAX_OPEN = 100_000  # parentheses open at a time
 
 _INDEX = r"(?:0|[1-9]\d{0,8})"
 _NUMBER = r"[-+]?(?:\d{1,1000}(?:\.\d{0,1000})?|\.\d{1,1000})(?:[eE][-+]?\d{1,4})?"
+_VARIABLE = rf"[XY]_{_INDEX}"
 _WORD = r"[^\s();\"|]"
 _TOKEN = re.compile(
     r"\s*(?:;[^\n]*\s*)*(?:"
     rf"\(\s*assert\s*\(\s*(?P<side>[<>]=)\s+X_(?P<bounded>{_INDEX})\s+(?P<bound>{_NUMBER})\s*\)\s*\)"
     rf"|\(\s*declare-(?:const|fun)\s+(?P<kind>[XY])_(?P<declared>{_INDEX})\s*(?:\(\s*\)\s*)?\bReal\s*\)"
+    rf"|\(\s*(?P<relation>[<>]=?)\s+(?P<left>{_VARIABLE})\s+(?P<right>{_VARIABLE}|{_NUMBER})\s*\)"
     rf"|\(\s*(?P<open>{_WORD}*)|(?P<close>\))|(?P<word>{_WORD}+)"
     r"|(?P<quoted>\"[^\"]*\"|\|[^|]*\|)|(?P<stray>\S)|(?P<end>\Z))"
 )
-_IS_VARIABLE = re.compile(rf"[XY]_{_INDEX}").fullmatch
+_IS_VARIABLE = re.compile(_VARIABLE).fullmatch
 _IS_NUMBER = re.compile(_NUMBER).fullmatch
 
 _CONNECTIVES = {"and", "or", "not"}
@@ -113,6 +115,10 @@ def _split(condition: Condition, connective: type[And] | type[Or]) -> tuple[type
     return connective, list(condition.parts) if isinstance(condition, connective) else [condition]
 
 
+def _negated(sign: int, strict: bool) -> tuple[int, bool]:
+    return -sign, not strict  # not m <= 0 is -m < 0
+
+
 class _Reader:
     def __init__(self, name: str, text: str) -> None:
         self.name = name
@@ -138,6 +144,7 @@ class _Reader:
         actions = {
             "bound": self.bound,
             "declared": self.declare,
+            "right": self.comparison,
             "open": self.open,
             "close": self.close,
             "word": self.word,
@@ -169,6 +176,26 @@ class _Reader:
         if i in self.declared[kind]:
             self.fail(token, f"{kind}_{i} is declared twice")
         self.declared[kind].add(i)
+
+    def comparison(self, token: re.Match[str]) -> None:
+        """``(<= variable variable)`` or ``(<= variable number)``, with any of the four relations."""
+        outer, word, left, right = self.stack[-1], token["relation"], token["left"], token["right"]
+        if outer.word in _IGNORED:
+            return
+        if word not in _INNER[outer.word]:
+            self.misplaced(token, word, outer)
+        sign, strict = _negated(*_COMPARISONS[word]) if outer.negated else _COMPARISONS[word]
+        coefficients: dict[str, dict[int, Fraction]] = {"X": {}, "Y": {}}
+        coefficients[left[0]][self.index(token, left)] = Fraction(sign)
+        constant = Fraction(0)
+        if right == left:
+            coefficients[left[0]].clear()
+        elif right[0] in "XY":
+            coefficients[right[0]][self.index(token, right)] = Fraction(-sign)
+        else:
+            constant = Fraction(right) * -sign
+        outer.parts += 1
+        outer.conditions.append(Atom(Linear(coefficients["X"], coefficients["Y"], constant), strict))
 
     def open(self, token: re.Match[str]) -> None:
         word, outer = token["open"], self.stack[-1]
@@ -215,8 +242,7 @@ class _Reader:
         if outer.word not in _ATOMS and outer.word not in _ARITHMETIC:
             self.fail(token, f"'{word[:40]}' stands where a parenthesis has to open")
         if _IS_VARIABLE(word):
-            if int(word[2:]) not in self.declared[word[0]]:
-                self.fail(token, f"{word} is not declared")
+            self.index(token, word)
             outer.terms.append(AffineTerm({word: Fraction(1)}))
         elif _IS_NUMBER(word):
             value = Fraction(word)
@@ -242,8 +268,8 @@ class _Reader:
         except OverflowError:
             self.fail(token, f"a coefficient has more than {MAX_BITS} bits", UnsupportedError)
         signs = [(1, False), (-1, False)] if frame.word == "=" else [_COMPARISONS[frame.word]]
-        if frame.negated:  # not m <= 0 is -m < 0
-            signs = [(-sign, not strict) for sign, strict in signs]
+        if frame.negated:
+            signs = [_negated(*sign) for sign in signs]
         return Or if frame.negated else And, [Atom(margin * sign, strict) for sign, strict in signs]
 
     def calculate(self, token: re.Match[str], frame: _Frame) -> AffineTerm:
@@ -257,6 +283,12 @@ class _Reader:
             self.fail(token, "a division by zero")
         except ValueError:
             self.fail(token, "a product or quotient of variables; only linear terms are supported", UnsupportedError)
+
+    def index(self, token: re.Match[str], variable: str) -> int:
+        index = int(variable[2:])
+        if index not in self.declared[variable[0]]:
+            self.fail(token, f"{variable} is not declared")
+        return index
 
     def declarations(self, kind: str) -> int:
         declared = self.declared[kind]
