@@ -226,6 +226,14 @@ def test_average_pool_with_ceil_mode_counts_no_place_beyond_the_padding(include,
     np.testing.assert_allclose(network.evaluate(x.ravel()), expected.ravel(), atol=1e-14)
 
 
+def test_batch_normalization_with_the_outputs_of_training_is_refused(tmp_path):
+    model = one_node("BatchNormalization", (1, 3), "x", *weights(3, 3), np.abs(weights(3)), opset=9)
+    model.graph.node[0].output.extend(["mean", "variance", "saved mean", "saved variance"])
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(UnsupportedError, match="training mode"):
+        load(tmp_path / "m.onnx")
+
+
 def test_every_operator_has_a_test():
     tested = {case[0] for case in CASES.values()} | {case[0] for case in OPTIONS}
     structural = {"Cast", "Constant", "ConstantOfShape", "Shape", "Split"}  # in test_onnx.py

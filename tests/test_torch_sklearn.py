@@ -160,6 +160,11 @@ class InPlace(nn.Module):
         return F.relu(y, inplace=True) + y
 
 
+class Misfit(nn.Module):
+    def forward(self, x):
+        return x + torch.ones(2, 3).matmul(torch.ones(2, x.shape[1]))
+
+
 class Branching(nn.Module):
     def forward(self, x):
         return x if x.sum() > 0 else -x
@@ -205,6 +210,7 @@ def test_what_is_not_supported_is_refused(module, message):
         (nn.Linear(2, 2), (3,), "do not fit"),
         (nn.Conv2d(1, 1, 5), (1, 3, 3), "larger than"),
         (lambda x: x, (2,), "takes a torch.nn.Module"),
+        (Misfit(), (2,), "matmul.*fails"),
     ],
 )
 def test_what_does_not_fit_is_refused(module, shape, message):

@@ -206,7 +206,8 @@ def _gemm(graph: GraphBuilder, node: Node) -> Tensor:
 
 def _batch_normalization(graph: GraphBuilder, node: Node) -> Tensor:
     node.attribute("momentum")
-    if node.attribute("training_mode", 0) or node.attribute("spatial", 1) != 1:
+    training = node.attribute("training_mode", 0) or len(node.proto.output) > 1  # before opset 14, more outputs say so
+    if training or node.attribute("spatial", 1) != 1:
         raise UnsupportedError("training mode and spatial=0 are not supported; export the model for inference")
     gamma, beta, mean, variance = (node.constant(i) for i in (1, 2, 3, 4))
     return batch_normalization(graph, node.tensor(0), gamma, beta, mean, variance, node.attribute("epsilon", 1e-5))

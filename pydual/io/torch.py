@@ -115,14 +115,13 @@ def _attribute(module: Any, target: str) -> Any:
 def _call(graph: GraphBuilder, node: Any, module: Any, args: Any, kwargs: Any, element_type: str) -> Any:
     """The result of one call; what does not depend on the input is left to torch."""
     if node.op != "call_module" and not _depends((args, kwargs)):
-        function = node.target if node.op == "call_function" else getattr(type(args[0]), node.target)
-        return function(*args, **kwargs)
+        return _call_torch(node, args, kwargs)
     name, handler, options = _handler(node, module)
     if handler is None:
         known = ", ".join(sorted({*MODULES, *FUNCTIONS, *METHODS}))
         raise UnsupportedError(f"The node '{node.name}' uses {name}, which is not supported; supported are {known}.")
     options = {**options, **kwargs}
-    if options.pop("inplace", False) and len(node.args[0].users) > 1:
+    if options.pop("inplace", False) and any(len(source.users) > 1 for source in node.all_input_nodes):
         raise UnsupportedError(f"The node '{node.name}' changes in place what others use; set inplace=False.")
     try:
         with np.errstate(all="ignore"):  # a network refuses weights that are not finite
@@ -131,6 +130,14 @@ def _call(graph: GraphBuilder, node: Any, module: Any, args: Any, kwargs: Any, e
         raise type(error)(f"The node '{node.name}' ({name}): {error}.") from None
     except Exception as error:
         raise UnsupportedError(f"The node '{node.name}' ({name}) cannot be used so ({_one_line(error)}).") from None
+
+
+def _call_torch(node: Any, args: Any, kwargs: Any) -> Any:
+    try:
+        function = node.target if node.op == "call_function" else getattr(type(args[0]), node.target)
+        return function(*args, **kwargs)
+    except Exception as error:
+        raise InputError(f"The node '{node.name}' fails ({_one_line(error)}); check the input's shape.") from None
 
 
 def _handler(node: Any, module: Any) -> tuple[str, Callable[..., Any] | None, dict[str, Any]]:
