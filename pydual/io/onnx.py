@@ -178,7 +178,7 @@ def _conv(graph: GraphBuilder, node: Node) -> Tensor:
 
 
 def _pool_window(node: Node, x: Value) -> Window:
-    return _window(node, x, node.required("kernel_shape"), bool(node.attribute("ceil_mode", 0)))
+    return _window(node, x, node.required("kernel_shape"), node.flag("ceil_mode"))
 
 
 def _max_pool(graph: GraphBuilder, node: Node) -> Tensor:
@@ -187,7 +187,7 @@ def _max_pool(graph: GraphBuilder, node: Node) -> Tensor:
 
 
 def _average_pool(graph: GraphBuilder, node: Node) -> Tensor:
-    count_padding = bool(node.attribute("count_include_pad", 0))
+    count_padding = node.flag("count_include_pad")
     return average_pool(graph, node.value(0), window=_pool_window(node, node.value(0)), count_padding=count_padding)
 
 
@@ -199,14 +199,14 @@ def _gemm(graph: GraphBuilder, node: Node) -> Tensor:
         node.inputs[2] if len(node.inputs) > 2 else None,
         alpha=node.attribute("alpha", 1.0),
         beta=node.attribute("beta", 1.0),
-        trans_a=bool(node.attribute("transA", 0)),
-        trans_b=bool(node.attribute("transB", 0)),
+        trans_a=node.flag("transA"),
+        trans_b=node.flag("transB"),
     )
 
 
 def _batch_normalization(graph: GraphBuilder, node: Node) -> Tensor:
     node.attribute("momentum")
-    training = node.attribute("training_mode", 0) or len(node.proto.output) > 1  # before opset 14, more outputs say so
+    training = node.flag("training_mode") or len(node.proto.output) > 1  # before opset 14, more outputs say so
     if training or node.attribute("spatial", 1) != 1:
         raise UnsupportedError("training mode and spatial=0 are not supported; export the model for inference")
     gamma, beta, mean, variance = (node.constant(i) for i in (1, 2, 3, 4))
@@ -255,7 +255,7 @@ def _shape(graph: GraphBuilder, node: Node) -> Tensor:
 
 def _reshape(graph: GraphBuilder, node: Node) -> Tensor:
     shape = node.constant(1).ravel().tolist()
-    return reshape(graph, node.tensor(0), shape, copy_zeros=not node.attribute("allowzero", 0))
+    return reshape(graph, node.tensor(0), shape, copy_zeros=not node.flag("allowzero"))
 
 
 def _slice(graph: GraphBuilder, node: Node) -> Tensor:
@@ -295,10 +295,10 @@ def _pad(graph: GraphBuilder, node: Node) -> Tensor:
 
 def _reduce(operator: Callable[..., Value]) -> Handler:
     def handle(graph: GraphBuilder, node: Node) -> Tensor:
-        axes = node.integers(1, "axes")
-        if not axes and node.attribute("noop_with_empty_axes", 0):
+        axes, keep_axes = node.integers(1, "axes"), node.flag("keepdims", 1)
+        if node.flag("noop_with_empty_axes") and not axes:
             return node.tensor(0)
-        return operator(graph, node.value(0), axes or None, bool(node.attribute("keepdims", 1)))
+        return operator(graph, node.value(0), axes or None, keep_axes)
 
     return handle
 

@@ -42,6 +42,12 @@ class Node:
             raise InputError(f"the attribute {name} is missing")
         return self.attribute(name)
 
+    def flag(self, name: str, default: int = 0) -> bool:
+        value = self.attribute(name, default)
+        if value not in (0, 1):
+            raise InputError(f"the attribute {name} is {value}, neither 0 nor 1")
+        return bool(value)
+
     def tensor(self, i: int) -> Tensor:
         value = self.inputs[i] if i < len(self.inputs) else None
         if value is None:
