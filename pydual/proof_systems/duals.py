@@ -18,6 +18,7 @@ from pydual.relax.engine import threads
 from pydual.relax.frame import Frame
 
 ADAPTIVE_START = -1.0  # an alpha below zero asks for the adaptive slope
+EXPLICIT = 0  # as the rule for the lines: the slopes are those of alpha
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,8 @@ class Nodes:
 @dataclass(frozen=True, eq=False)
 class Duals:
     """For each node the bound, what attains it (``x``, relaxed ReLU inputs ``y`` and outputs ``z``), the dual variables
-    that prove it, and ``price`` (nodes, neurons): the Lagrangian's coefficients of the ReLU outputs."""
+    that prove it, ``price`` (nodes, neurons), the Lagrangian's coefficients of the ReLU outputs, and ``lines``, the rule
+    for the lines as in PROOFS.md, or EXPLICIT."""
 
     bound: np.ndarray
     x: np.ndarray
@@ -48,7 +50,14 @@ class Duals:
     alpha: np.ndarray
     beta: np.ndarray
     weights: np.ndarray
-    lines: int | None  # the rule for the lines, or None where alpha gives them
+    lines: np.ndarray
+
+
+def better_of(first: Duals, second: Duals) -> Duals:
+    """Node by node the duals with the larger bound."""
+    choose = second.bound > first.bound
+    columns = zip(vars(first).items(), vars(second).values(), strict=True)
+    return Duals(**{k: np.where(choose.reshape(-1, *(1,) * (a.ndim - 1)), b, a) for (k, a), b in columns})
 
 
 class LinearBound(Protocol):
@@ -96,7 +105,7 @@ def ascend(frame: Frame, nodes: Nodes, *, steps: int, rate: float, target: float
         threads=threads(),
     )
     z = relaxed_outputs(frame, nodes.phase, result["alpha"], result["y"], result["price"])
-    lines = certificate.ADAPTIVE_LINES if steps == 0 and (nodes.alpha < 0).all() else None
+    adaptive = (steps == 0) & (nodes.alpha < 0).all(axis=1)
     return Duals(
         bound=result["bound"],
         x=result["x"],
@@ -106,7 +115,7 @@ def ascend(frame: Frame, nodes: Nodes, *, steps: int, rate: float, target: float
         alpha=result["alpha"],
         beta=result["beta"],
         weights=result["weights"],
-        lines=lines,
+        lines=np.where(adaptive, certificate.ADAPTIVE_LINES, EXPLICIT),
     )
 
 
@@ -145,14 +154,15 @@ def play(frame: Frame, problem: int, duals: Duals, row: int) -> Play:
 def leaf_proof(frame: Frame, problem: int, duals: Duals, row: int) -> ProofTree:
     """The proof that consists of one leaf, at the root."""
     weights = duals.weights[row, frame.group.columns(problem)]
-    neurons = frame.unstable if duals.lines is None else np.zeros(0, dtype=np.int64)
-    slopes = duals.alpha[row, neurons][None, :] if duals.lines is None else np.zeros((0, 0))
+    explicit = duals.lines[row] == EXPLICIT
+    neurons = frame.unstable if explicit else np.zeros(0, dtype=np.int64)
+    slopes = duals.alpha[row, neurons][None, :] if explicit else np.zeros((0, 0))
     return ProofTree(
         kind=np.array([certificate.LEAF], dtype=np.uint8),
         index=np.zeros(0, dtype=np.int32),
         threshold=np.zeros(0),
         anchor=np.array([frame.anchor], dtype=np.uint8),
-        lines=np.array([0 if duals.lines is None else duals.lines], dtype=np.int32),
+        lines=duals.lines[row : row + 1].astype(np.int32),
         slopes=slopes,
         slope_neurons=neurons.astype(np.int32),
         multipliers=weights[None, :],

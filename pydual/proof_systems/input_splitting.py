@@ -13,7 +13,7 @@ import numpy as np
 from pydual import certificate
 from pydual.problem import Problem
 from pydual.proof_systems.base import Play, State, start
-from pydual.proof_systems.duals import LinearBound, root_nodes
+from pydual.proof_systems.duals import EXPLICIT, LinearBound, root_nodes
 from pydual.proof_systems.recorder import Leaf, TreeRecorder
 from pydual.region import Region
 from pydual.relax.engine import threads
@@ -142,8 +142,8 @@ class InputSplitting:
         for lower, upper in zip(low, high, strict=True):
             frame = make_frame(g.within(Region(lower, upper, g.region.ball)), self.bound.anchor)
             duals = self.bound.evaluate(frame, root_nodes(frame), seconds)
-            slopes = np.clip(duals.alpha[0], 0.0, 1.0) if duals.lines is None else None
-            leaves.append(Leaf(duals.lines, slopes, duals.weights[0], np.zeros(0)))
+            slopes = np.clip(duals.alpha[0], 0.0, 1.0) if duals.lines[0] == EXPLICIT else None
+            leaves.append(Leaf(int(duals.lines[0]), slopes, duals.weights[0], np.zeros(0)))
             bounds.append(duals.bound[0])
             plays.append(duals.x[0])
             weights.append(np.ones(len(lower)))

@@ -46,4 +46,5 @@ class Interval(RootBound):
         z = np.concatenate([plays[k] for k in layers], axis=1) if layers else np.zeros((len(bound), 0))
         price = np.concatenate([prices[k] for k in layers], axis=1) if layers else np.zeros((len(bound), 0))
         y = np.clip(z, frame.lower, frame.upper)
-        return Duals(bound, plays[0], y, z, price, nodes.alpha, nodes.beta, weights, certificate.INTERVAL_LINES)
+        lines = np.full(len(bound), certificate.INTERVAL_LINES)
+        return Duals(bound, plays[0], y, z, price, nodes.alpha, nodes.beta, weights, lines)

@@ -8,7 +8,8 @@ import numpy as np
 
 from pydual import certificate
 from pydual.optimize.highs import minimize
-from pydual.proof_systems.duals import ADAPTIVE_START, Duals, Nodes, ascend
+from pydual.proof_systems.crown import Crown
+from pydual.proof_systems.duals import ADAPTIVE_START, Duals, Nodes, ascend, better_of
 from pydual.proof_systems.root_bound import RootBound
 from pydual.relax.frame import Frame
 from pydual.relax.triangle import triangle_program
@@ -19,7 +20,7 @@ class TriangleLP(RootBound):
     """Solved by HiGHS; its duals become slopes and multipliers, whose bound is evaluated anew.
 
     Over an l1 or l2 ball the program knows only a polytope around the ball; the bound is evaluated over the ball.
-    A program that does not end in time leaves the CROWN bound.
+    The CROWN bound counts where it is better: over balls, or where a program does not end in time.
     """
 
     name = "lp"
@@ -41,4 +42,4 @@ class TriangleLP(RootBound):
         x, y, z = duals.x.copy(), duals.y.copy(), duals.z.copy()
         for row, *played in solved:
             x[row], y[row], z[row] = played
-        return replace(duals, x=x, y=y, z=z)
+        return better_of(replace(duals, x=x, y=y, z=z), Crown().evaluate(frame, nodes, seconds))

@@ -11,7 +11,7 @@ from pydual import certificate
 from pydual.problem import Problem
 from pydual.proof_systems.alpha_crown import AlphaCrown
 from pydual.proof_systems.base import Play, State, start
-from pydual.proof_systems.duals import ADAPTIVE_START, Duals, LinearBound, Nodes, play, root_nodes
+from pydual.proof_systems.duals import ADAPTIVE_START, EXPLICIT, Duals, LinearBound, Nodes, play, root_nodes
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.recorder import Leaf, TreeRecorder
 from pydual.relax.frame import Frame, group, make_frame
@@ -207,7 +207,7 @@ def _as_nodes(frame: Frame, origin: list[Node], paths: list, phases: list) -> No
 
 def _leaf(search: Search, problem: int, duals: Duals, row: int, alpha: np.ndarray, beta: np.ndarray) -> Leaf:
     multipliers = duals.weights[row, search.frame.group.columns(problem)]
-    return Leaf(duals.lines, alpha if duals.lines is None else None, multipliers, beta)
+    return Leaf(int(duals.lines[row]), alpha if duals.lines[row] == EXPLICIT else None, multipliers, beta)
 
 
 def _plays(frame: Frame, nodes: Nodes, duals: Duals, trees: dict) -> dict[int, Play]:

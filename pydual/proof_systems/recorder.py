@@ -12,9 +12,9 @@ from pydual.certificate import ProofTree
 
 @dataclass(frozen=True, eq=False)
 class Leaf:
-    """What closes a node: a line rule or explicit slopes, multipliers, and a beta for each neuron split above it."""
+    """What closes a node: explicit slopes or else a line rule, multipliers, and a beta for each neuron split above it."""
 
-    lines: int | None
+    lines: int
     slopes: np.ndarray | None
     multipliers: np.ndarray
     betas: np.ndarray
@@ -91,7 +91,6 @@ def _lines(leaves: list[Leaf], columns: int) -> tuple[np.ndarray, np.ndarray]:
     rows: list[np.ndarray] = []
     for leaf in leaves:
         if leaf.slopes is None:
-            assert leaf.lines is not None
             rules.append(leaf.lines)
         else:
             rules.append(len(rows))

@@ -207,10 +207,9 @@ def _variable_bounds(
     lower, upper = np.full(columns, -np.inf), np.full(columns, np.inf)
     lower[: region.size], upper[: region.size] = region.lower, region.upper
     lower[region.size : y_at] = 0.0
-    low = np.where(phase > 0, np.maximum(frame.lower, 0.0), frame.lower)
-    high = np.where(phase < 0, np.minimum(frame.upper, 0.0), frame.upper)
-    # a fixed phase that contradicts its interval makes the program infeasible, and HiGHS says so
-    lower[y_at : y_at + neurons], upper[y_at : y_at + neurons] = low, high
+    # [l, u] is implied: each bound on the way is a dual of this very program; only fixed phases need bounds
+    lower[y_at : y_at + neurons][phase > 0] = 0.0
+    upper[y_at : y_at + neurons][phase < 0] = 0.0
     lower[y_at + neurons : t_at] = 0.0
     dead = (phase < 0) | ((phase == 0) & (frame.upper <= 0))
     upper[y_at + neurons : t_at][dead] = 0.0
