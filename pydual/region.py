@@ -51,8 +51,8 @@ class Region:
     lower: np.ndarray
     upper: np.ndarray
     ball: Ball | None = None
-    inner_lower: np.ndarray = field(default=None)  # type: ignore[assignment]
-    inner_upper: np.ndarray = field(default=None)  # type: ignore[assignment]
+    inner_lower: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    inner_upper: np.ndarray = field(default=None)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         for name in ("lower", "upper", "inner_lower", "inner_upper"):
