@@ -397,6 +397,16 @@ def test_extreme_weights_are_exact(scale: float) -> None:
     assert prove(network, checker, tree()) == Fraction(scale)
 
 
+def test_the_least_excess_decides() -> None:
+    network = linear_network(np.ones(1))
+    tiny = Fraction(1, 2**1000)
+    unit = Region([0.0], [1.0])
+    assert prove(network, Checker(unit, Y[0] <= -tiny), tree()) == tiny
+    for constant in (0, tiny):
+        with pytest.raises(CertificateError, match="not positive"):
+            prove(network, Checker(unit, Y[0] <= constant), tree())
+
+
 def random_condition(rng: np.random.Generator, depth: int) -> Any:
     if depth == 0 or rng.random() < 0.3:
         x = {int(i): Fraction(int(rng.integers(-3, 4)), 3) for i in rng.permutation(3)[: rng.integers(0, 3)]}
@@ -455,6 +465,11 @@ def test_long_conditions_need_no_recursion() -> None:
     wide = Or(tuple(And((Atom(Y[0]), Atom(X[0] - 2))) for _ in range(5000)))
     checker = type("Checker", (), {"region": region, "catastrophe": And((chain, wide))})
     assert [len(p.margins) for p in query.problems(checker)] == [5002] * 5000
+
+
+def test_coefficients_of_thousands_of_digits_are_an_input_error(ramp: Network) -> None:
+    with pytest.raises(InputError, match="digits"):
+        query.query_digest(Checker(INTERVAL, Y[0] <= Fraction(1, 10**5000)))
 
 
 def test_a_checker_of_another_size_is_an_input_error(ramp: Network) -> None:

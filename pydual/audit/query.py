@@ -80,8 +80,11 @@ def _canonical(problem: Problem) -> Iterator[str]:
         yield f"ball {problem.ball.norm} {_hex(problem.ball.radius)}"
         yield from map(_hex, problem.ball.center)
     for margin in problem.margins:
-        terms = [f" x{i}:{c}" for i, c in margin.x.items()] + [f" y{j}:{c}" for j, c in margin.y.items()]
-        yield f"margin {'<' if margin.strict else '<='} {margin.constant}{''.join(terms)}"
+        try:
+            terms = [f" x{i}:{c}" for i, c in margin.x.items()] + [f" y{j}:{c}" for j, c in margin.y.items()]
+            yield f"margin {'<' if margin.strict else '<='} {margin.constant}{''.join(terms)}"
+        except ValueError:  # Python's limit on the conversion of integers to text
+            raise InputError("A coefficient of the condition has thousands of digits; round it.") from None
 
 
 def _hex(value: float) -> str:
