@@ -35,6 +35,16 @@ if TYPE_CHECKING:
     from pydual.outcome import Certificate as Certificate
     from pydual.outcome import RelaxedAttack as RelaxedAttack
     from pydual.outcome import Unknown as Unknown
+    from pydual.proof_systems import MILP as MILP
+    from pydual.proof_systems import AlphaCrown as AlphaCrown
+    from pydual.proof_systems import Auto as Auto
+    from pydual.proof_systems import BranchAndBound as BranchAndBound
+    from pydual.proof_systems import Crown as Crown
+    from pydual.proof_systems import InputSplitting as InputSplitting
+    from pydual.proof_systems import Interval as Interval
+    from pydual.proof_systems import NeuronSplitting as NeuronSplitting
+    from pydual.proof_systems import Portfolio as Portfolio
+    from pydual.proof_systems import TriangleLP as TriangleLP
     from pydual.region import Ball as Ball
     from pydual.region import Region as Region
     from pydual.solve import solve as solve
@@ -43,17 +53,27 @@ __version__ = "0.1.0"
 
 # where each public name lives; tests/test_package.py holds this table and the imports above to each other
 _HOME = {
+    "AlphaCrown": "pydual.proof_systems",
     "Attack": "pydual.outcome",
+    "Auto": "pydual.proof_systems",
     "Ball": "pydual.region",
     "Bracket": "pydual.outcome",
+    "BranchAndBound": "pydual.proof_systems",
     "Certificate": "pydual.outcome",
     "CertificateError": "pydual.errors",
     "Checker": "pydual.checker",
+    "Crown": "pydual.proof_systems",
     "InputError": "pydual.errors",
+    "InputSplitting": "pydual.proof_systems",
+    "Interval": "pydual.proof_systems",
+    "MILP": "pydual.proof_systems",
     "Network": "pydual.network",
+    "NeuronSplitting": "pydual.proof_systems",
+    "Portfolio": "pydual.proof_systems",
     "PydualError": "pydual.errors",
     "Region": "pydual.region",
     "RelaxedAttack": "pydual.outcome",
+    "TriangleLP": "pydual.proof_systems",
     "Unknown": "pydual.outcome",
     "UnsupportedError": "pydual.errors",
     "X": "pydual.checker",
@@ -69,17 +89,27 @@ _HOME = {
 }
 
 __all__ = [
+    "AlphaCrown",
     "Attack",
+    "Auto",
     "Ball",
     "Bracket",
+    "BranchAndBound",
     "Certificate",
     "CertificateError",
     "Checker",
+    "Crown",
     "InputError",
+    "InputSplitting",
+    "Interval",
+    "MILP",
     "Network",
+    "NeuronSplitting",
+    "Portfolio",
     "PydualError",
     "Region",
     "RelaxedAttack",
+    "TriangleLP",
     "Unknown",
     "UnsupportedError",
     "X",

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ from typing import TYPE_CHECKING
 from pydual.errors import CertificateError, InputError, PydualError
 
 if TYPE_CHECKING:
+    from pydual.audit import Accepted
+    from pydual.certificate import Proof
+    from pydual.checker import Checker
+    from pydual.network import Network
     from pydual.outcome import Outcome
 
 REJECTED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
@@ -69,7 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("certificate", metavar="FILE", help="a certificate that 'pydual verify' saved")
     audit.add_argument("--network", required=True, metavar="MODEL.onnx")
     audit.add_argument("--query", required=True, metavar="SPEC.vnnlib")
-    audit.add_argument("--exact", action="store_true", help="in rational arithmetic, however long it takes")
+    audit.add_argument(
+        "--exact",
+        action="store_true",
+        help="in rational arithmetic (default: where rounding spoils a proof)",
+    )
     audit.set_defaults(run=_audit)
 
     demo = commands.add_parser("demo", help="an attack, a certificate and a relaxed attack on a digits classifier")
@@ -172,18 +181,28 @@ def _save(outcome: Outcome, path: Path) -> int:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    from pydual import audit, load, load_checker, load_proof
+    from pydual import load, load_checker, load_proof
 
     network, checker = load(args.network), load_checker(args.query)
     if not Path(args.certificate).is_file():
         raise InputError(f"There is no certificate file {args.certificate}; check the path.")
     try:
-        report = audit(load_proof(args.certificate), network, checker)
+        accepted = _accept(load_proof(args.certificate), network, checker, args.exact)
     except CertificateError as error:
         print(f"pydual: rejected: {error}", file=sys.stderr)
         return REJECTED
-    print(f"accepted: proven margin {float(report.margin):.6g}, level '{report.level}'")
+    print(f"accepted: proven margin {accepted.margin:.6g}, level '{accepted.level}'")
     return 0
+
+
+def _accept(proof: Proof, network: Network, checker: Checker, exact: bool) -> Accepted:
+    """Audit in floating point first, unless ``exact``; what rounding errors spoil is decided in rational arithmetic."""
+    from pydual import audit
+
+    if not exact:
+        with suppress(CertificateError):
+            return audit(proof, network, checker, level="rounded")
+    return audit(proof, network, checker, level="exact")
 
 
 def _demo(args: argparse.Namespace) -> int:

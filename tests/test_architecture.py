@@ -25,7 +25,7 @@ LAYERS = (
     ("pydual.problem", "pydual.certificate", "pydual.outcome"),
     ("pydual.audit", "pydual.relax", "pydual.attack", "pydual.optimize", "pydual._core"),
     ("pydual.proof_systems",),
-    ("pydual.solve",),
+    ("pydual.solve", "pydual.progress"),
     ("pydual.io", "pydual.bench", "pydual.cli", "pydual.demo", "pydual.__main__", "pydual"),
 )
 PROVERS = ("pydual.relax", "pydual.attack", "pydual.optimize", "pydual._core", "pydual.proof_systems", "pydual.solve")

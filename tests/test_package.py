@@ -73,7 +73,7 @@ def test_the_python_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str
 
 
 def test_the_readme_lists_the_proof_systems_there_are() -> None:
-    from pydual.proof_systems import PROOF_SYSTEMS
+    from pydual.proof_systems import BY_NAME
 
     listed = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(listed) == sorted(PROOF_SYSTEMS)
+    assert sorted(listed) == sorted(BY_NAME)

@@ -146,7 +146,7 @@ def show_certificate(network: pydual.Network, games: list[Game], folder: Path, c
     if not certified:
         console.print("Nothing was certified at these radii.")
         return
-    game = max(certified, key=lambda game: game.radius)
+    game = max(certified, key=lambda game: (game.radius, game.outcome.bracket.lower))
     path = folder / f"digit-{game.label}.certificate"
     assert isinstance(game.outcome, Certificate)
     game.outcome.save(path)
@@ -154,7 +154,7 @@ def show_certificate(network: pydual.Network, games: list[Game], folder: Path, c
     report = pydual.audit(pydual.load_proof(path), network, query)
     console.print(
         f"The digit {game.label}: however its pixels move by at most {game.radius:g}, the model reads {game.label}, "
-        f"ahead by at least {float(report.margin):.4f}.\n"
+        f"ahead by at least {report.margin:.4f}.\n"
         f"The proof is a file of {path.stat().st_size:,} bytes: {path}\n"
         f"Audited again from the file, without the prover: accepted at level '{report.level}'."
     )
