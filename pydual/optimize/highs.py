@@ -91,7 +91,7 @@ def _solution(highs, model: LinearModel, highspy) -> LinearSolution:  # type: ig
     point = np.array(solution.col_value) if info.primal_solution_status == 2 else None
     value = float(info.objective_function_value) if point is not None else np.inf
     optimal = status == highspy.HighsModelStatus.kOptimal
-    if model.integer is not None:
+    if model.integer is not None and model.integer.any():  # HiGHS gives no MIP bound where nothing is integer
         return LinearSolution("optimal" if optimal else "unfinished", float(info.mip_dual_bound), value, point, None, seconds)
     dual = np.array(solution.row_dual) if optimal else None
     bound = value if optimal else -np.inf
