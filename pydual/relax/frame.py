@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from pydual import certificate
+from pydual.network import Network
+from pydual.operators.primitives import Relu
 from pydual.problem import Problem
 from pydual.region import Region
 from pydual.relax.engine import _core, threads
@@ -100,8 +102,30 @@ def make_frame(group: Group, anchor: int, phase: np.ndarray | None = None) -> Fr
     """Intervals over the group's region, with neurons fixed by ``phase`` (1 active, -1 inactive, 0 free)."""
     core = group.program.core
     if anchor == certificate.INTERVAL:
-        lower, upper = core.interval_bounds(group.core_region)
+        lower, upper = _interval_arithmetic(group.problems[0].network, group.region)
         return Frame(group, anchor, lower, upper, True)
     fixed = np.zeros(group.program.neurons, dtype=np.int8) if phase is None else phase
     possible, lower, upper = core.linear_bounds(group.core_region, anchor == certificate.PARALLEL, fixed, threads())
     return Frame(group, anchor, lower, upper, possible)
+
+
+def _interval_arithmetic(network: Network, region: Region) -> tuple[np.ndarray, np.ndarray]:
+    """The intervals of the neurons primitive by primitive, as the audit derives them.
+
+    The core's program has consecutive affine maps multiplied out: its intervals are narrower than any audit would confirm.
+    """
+    values = [(region.lower, region.upper)]
+    neurons: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros(0), np.zeros(0))]
+    for primitive in network.primitives:
+        if isinstance(primitive, Relu):
+            low, high = values[primitive.source]
+            neurons.append((low, high))
+            values.append((np.maximum(low, 0.0), np.maximum(high, 0.0)))
+            continue
+        lower, upper = primitive.bias, primitive.bias
+        for source, matrix in primitive.terms:
+            low, high = values[source]
+            center, radius = matrix @ (low + high) / 2, abs(matrix) @ (high - low) / 2
+            lower, upper = lower + center - radius, upper + center + radius
+        values.append((lower, upper))
+    return np.concatenate([low for low, _ in neurons]), np.concatenate([high for _, high in neurons])
