@@ -112,7 +112,7 @@ def make_frame(group: Group, anchor: int, phase: np.ndarray | None = None) -> Fr
 def _interval_arithmetic(network: Network, region: Region) -> tuple[np.ndarray, np.ndarray]:
     """The intervals of the neurons primitive by primitive, as the audit derives them.
 
-    The core's program has consecutive affine maps multiplied out: its intervals are narrower than any audit would confirm.
+    The core's program has consecutive affine maps multiplied out: its intervals are narrower, too narrow for an audit.
     """
     values = [(region.lower, region.upper)]
     neurons: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros(0), np.zeros(0))]
