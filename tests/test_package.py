@@ -61,7 +61,7 @@ def test_an_installation_contains_every_module_and_the_data(tmp_path: Path) -> N
     subprocess.run([*command[:3], *egg, *command[3:]], cwd=ROOT, check=True, capture_output=True)
     installed = {path.relative_to(tmp_path / "lib").as_posix() for path in (tmp_path / "lib").rglob("*.*")}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "pydual").rglob("*.py")}
-    data = {"pydual/py.typed", "pydual/demo/digits.onnx", "pydual/demo/digits.npz"}
+    data = {"pydual/py.typed", "pydual/_core.pyi", "pydual/demo/digits.onnx", "pydual/demo/digits.npz"}
     assert modules | data <= installed
 
 
