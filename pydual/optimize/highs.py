@@ -27,7 +27,8 @@ class LinearModel:
 class LinearSolution:
     """``status`` is "optimal", "infeasible" or "unfinished". ``bound`` is the dual bound, ``point`` None if there is none.
 
-    ``row_dual[i]`` is the rate at which the optimum grows with the bound of row i (LP only). ``seconds``: what it took.
+    ``row_dual[i]`` is the rate at which the optimum grows with the bound of row i; where the program is infeasible, the
+    multipliers of the rows that show it (Farkas), or None (LP only). ``seconds``: what it took.
     """
 
     status: str
@@ -87,7 +88,8 @@ def _solution(highs, model: LinearModel, highspy) -> LinearSolution:  # type: ig
     status = highs.getModelStatus()
     info, solution, seconds = highs.getInfo(), highs.getSolution(), float(highs.getRunTime())
     if status == highspy.HighsModelStatus.kInfeasible:
-        return LinearSolution("infeasible", np.inf, np.inf, None, None, seconds)
+        _, found, ray = highs.getDualRay() if model.integer is None else (None, False, None)
+        return LinearSolution("infeasible", np.inf, np.inf, None, np.array(ray) if found else None, seconds)
     point = np.array(solution.col_value) if info.primal_solution_status == 2 else None
     value = float(info.objective_function_value) if point is not None else np.inf
     optimal = status == highspy.HighsModelStatus.kOptimal

@@ -29,6 +29,7 @@ class TriangleLP(RootBound):
     def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
         alpha = np.full_like(nodes.alpha, ADAPTIVE_START)
         beta, weights = np.zeros_like(nodes.beta), frame.group.allowed[nodes.problem].astype(float)
+        weights /= weights.sum(axis=1, keepdims=True)
         solved: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
         for row, problem in enumerate(nodes.problem):
             program = triangle_program(frame, int(problem), nodes.phase[row], binary=False)
@@ -36,8 +37,8 @@ class TriangleLP(RootBound):
             seconds = max(seconds - solution.seconds, 0.0)
             if solution.row_dual is not None:
                 alpha[row], beta[row], weights[row] = program.duals(solution)
+            if solution.point is not None:
                 solved.append((row, program.x(solution), program.y(solution), program.z(solution)))
-        weights /= weights.sum(axis=1, keepdims=True)
         duals = ascend(frame, Nodes(nodes.problem, nodes.phase, alpha, beta, weights), steps=0, rate=0.0, target=0.0)
         x, y, z = duals.x.copy(), duals.y.copy(), duals.z.copy()
         for row, *played in solved:

@@ -57,8 +57,9 @@ class Triangle:
         weights = np.zeros(g.allowed.shape[1])
         weights[g.columns(self.problem)] = np.maximum(solution.row_dual[self.margin_rows], 0.0)
         total = weights.sum()
-        weights = weights / total if total > 0 else g.allowed[self.problem] / g.allowed[self.problem].sum()
-        before = solution.row_dual[: g.program.neurons]
+        scale = 1.0 / total if total > 1e-9 else 1.0  # no weight at all: a proof that the node has no point
+        weights = weights * scale if total > 1e-9 else np.zeros_like(weights)
+        before = scale * solution.row_dual[: g.program.neurons]
         after = self._adjoints(before, weights)
         with np.errstate(divide="ignore", invalid="ignore"):
             alpha = np.where(after > 0, np.clip(before / after, 0.0, 1.0), 0.0)
