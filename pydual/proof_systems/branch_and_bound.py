@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pydual.problem import Problem
 from pydual.proof_systems.base import State
+from pydual.proof_systems.crown import Crown
 from pydual.proof_systems.duals import LinearBound
 from pydual.proof_systems.input_splitting import InputSplitting
 from pydual.proof_systems.neuron_splitting import NeuronSplitting
@@ -15,7 +16,8 @@ from pydual.proof_systems.neuron_splitting import NeuronSplitting
 class BranchAndBound:
     """``bound`` bounds the cells; None takes the native default of each kind of splitting.
 
-    ``split`` is "input", "neuron", or "auto": inputs where there are at most ``few_inputs`` of them.
+    ``split`` is "input", "neuron", or "auto": inputs where there are at most ``few_inputs`` of them in a box. The native
+    bound of input splitting does not know balls; CROWN, which does, takes its place over a ball.
     """
 
     bound: LinearBound | None = None
@@ -35,8 +37,9 @@ class BranchAndBound:
     def _splitting(self, problems: tuple[Problem, ...]) -> InputSplitting | NeuronSplitting:
         few = bool(problems) and problems[0].network.input_size <= self.few_inputs
         batch = {} if self.batch is None else {"batch": self.batch}
-        if self.split == "input" or (self.split == "auto" and few):
-            return InputSplitting(bound=self.bound, **batch)
+        ball = any(problem.region.ball is not None for problem in problems)
+        if self.split == "input" or (self.split == "auto" and few and not ball):
+            return InputSplitting(bound=Crown() if ball and self.bound is None else self.bound, **batch)
         return NeuronSplitting(**batch) if self.bound is None else NeuronSplitting(bound=self.bound, root=self.bound, **batch)
 
 
