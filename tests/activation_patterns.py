@@ -1,7 +1,7 @@
-"""The true minimum of a margin over a region, by enumerating activation patterns depth first; independent of the provers.
+"""The true minimum of a margin over a region by enumeration of activation patterns; independent of the provers.
 
-Where the phases of all earlier neurons are fixed, every value is an affine function of the input on a polytope, so that a
-linear program (scipy's HiGHS) tells which phases a neuron can take there, and what the least margin is.
+Depth first: where the phases of all earlier neurons are fixed, every value is an affine function of the input on a
+polytope, so that a linear program (scipy's HiGHS) tells which phases a neuron can take there, and the least margin.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _descend(
     bias: np.ndarray,
     neuron: int,
 ) -> float:
-    """The least margin in ``cell``. ``values`` are known there; of the next ReLU, the first neurons (``rows``, ``bias``)."""
+    """The least margin in ``cell``, where ``values`` are known, and of the next ReLU ``neuron`` rows."""
     if len(values) > len(network.primitives):
         return _least(network, margins, cell, values)
     primitive = network.primitives[len(values) - 1]

@@ -1,0 +1,585 @@
+"""The compiled kernels against plain numpy, dense and sparse, with skips. "sh run sanitize" runs these tests too.
+
+The references below go neuron by neuron, or through whole matrices in the order of PROOFS.md, section 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sparse
+from scipy.optimize import minimize_scalar
+
+from pydual.relax.engine import _core
+
+Generator = np.random.Generator
+Terms = list[tuple[int, np.ndarray]]
+
+
+# a network as layers, in numpy and in the core
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """Layer k reads the values of its terms; ``layers[k]`` is (bias, terms) with dense matrices."""
+
+    inputs: int
+    layers: list[tuple[np.ndarray, Terms]]
+    margins: tuple[np.ndarray, Terms]
+    core: Any
+    form: Any
+
+    @property
+    def sizes(self) -> list[int]:
+        return [self.inputs, *(len(bias) for bias, _ in self.layers)]
+
+    @property
+    def neurons(self) -> int:
+        return sum(self.sizes[1:])
+
+    def split(self, flat: np.ndarray) -> list[np.ndarray]:
+        """A vector over all neurons as one vector a layer, in front of them an empty one for the input."""
+        return [np.zeros(0), *np.split(flat, np.cumsum(self.sizes[1:])[:-1])] if self.layers else [np.zeros(0)]
+
+
+def affine(layer: tuple[np.ndarray, Terms], values: list[np.ndarray]) -> np.ndarray:
+    bias, terms = layer
+    return bias + sum((matrix @ values[source] for source, matrix in terms), np.zeros(len(bias)))
+
+
+def packed(matrix: np.ndarray, form: str) -> Any:
+    if form == "dense":
+        return np.ascontiguousarray(matrix)
+    csr = sparse.csr_array(matrix)
+    return csr.indptr.astype(np.int32), csr.indices.astype(np.int32), csr.data, csr.shape[1]
+
+
+def make(rng: Generator, sizes: tuple[int, ...], margins: int, *, form: str = "dense", skips: bool = False) -> Layers:
+    """Random layers; with skips, every layer reads some earlier values besides the last."""
+
+    def terms(k: int, rows: int) -> Terms:
+        sources = [k] + ([s for s in range(k) if rng.random() < 0.6] if skips else [])
+        found = [(s, rng.normal(size=(rows, sizes[s])) / np.sqrt(max(sizes[s], 1))) for s in sources]
+        return [(s, m * (rng.random(m.shape) < 0.6)) if form == "sparse" else (s, m) for s, m in found]
+
+    layers = [(0.3 * rng.normal(size=n), terms(k, n)) for k, n in enumerate(sizes[1:])]
+    last = (0.3 * rng.normal(size=margins), terms(len(sizes) - 1, margins))
+    core = _core.Program(sizes[0], [(bias, [(s, packed(m, form)) for s, m in ts]) for bias, ts in layers])
+    held = _core.Form(last[0], [(s, packed(m, form)) for s, m in last[1]])
+    return Layers(sizes[0], layers, last, core, held)
+
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "no hidden layer": {"sizes": (3,), "margins": 2},
+    "one neuron": {"sizes": (1, 1), "margins": 1},
+    "dense": {"sizes": (4, 7, 5), "margins": 3},
+    "deep": {"sizes": (2, 5, 6, 5, 4), "margins": 2},
+    "wide": {"sizes": (5, 40, 30), "margins": 9},
+    "sparse": {"sizes": (6, 9, 8), "margins": 4, "form": "sparse"},
+    "skips": {"sizes": (4, 6, 5, 6), "margins": 2, "skips": True},
+    "sparse skips": {"sizes": (4, 6, 5, 6), "margins": 2, "skips": True, "form": "sparse"},
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def net(request: pytest.FixtureRequest) -> Layers:
+    return make(np.random.default_rng(len(request.param)), **NETWORKS[request.param])
+
+
+@dataclass(frozen=True, eq=False)
+class Set:
+    """A box, cut by a ball if ``norm`` says so, in numpy and in the core."""
+
+    lower: np.ndarray
+    upper: np.ndarray
+    norm: str = ""
+    center: np.ndarray | None = None
+    radius: float = 0.0
+
+    @property
+    def core(self) -> Any:
+        center = np.zeros(0) if self.center is None else self.center
+        return _core.Region(self.lower, self.upper, self.norm, center, self.radius)
+
+    def points(self, rng: Generator, number: int) -> np.ndarray:
+        x = self.lower + rng.random((number, len(self.lower))) * (self.upper - self.lower)
+        if self.center is None:
+            return x
+        step = x - self.center
+        size = np.linalg.norm(step, 1 if self.norm == "l1" else 2, axis=1, keepdims=True)
+        return self.center + step * np.minimum(1.0, self.radius / np.maximum(size, 1e-300))
+
+
+def region(rng: Generator, inputs: int, norm: str = "") -> Set:
+    center, radius = 0.3 * rng.normal(size=inputs), 0.2 + 0.6 * rng.random(inputs)
+    lower, upper = center - radius, center + radius
+    return Set(lower, upper, norm, center + 0.1 * radius, 0.8 * float(radius.mean())) if norm else Set(lower, upper)
+
+
+# references
+
+PARALLEL, ADAPTIVE = "parallel", "adaptive"
+
+
+def lines(lower: np.ndarray, upper: np.ndarray, phase: np.ndarray, rule: str) -> tuple[np.ndarray, ...]:
+    """(alpha, slope, offset): alpha y <= max(y, 0) <= slope y + offset."""
+    unstable = (phase == 0) & (lower < 0) & (upper > 0)
+    on = ((phase > 0) | ((phase == 0) & (lower >= 0))).astype(float)
+    slope = np.where(unstable, upper / np.where(unstable, upper - lower, 1.0), on)
+    chosen = slope if rule == PARALLEL else (upper > -lower).astype(float)
+    return np.where(unstable, chosen, on), slope, np.where(unstable, -slope * lower, 0.0)
+
+
+def linear_minimum(w: np.ndarray, box: Set) -> float:
+    """The minimum of w.x over the region; over a ball the best Lagrangian bound over kappa, which is concave in kappa."""
+    plain = float(np.minimum(w * box.lower, w * box.upper).sum())
+    if box.center is None or not w.any():
+        return plain
+    low, high = box.lower - box.center, box.upper - box.center
+
+    def bound(kappa: float) -> float:
+        if box.norm == "l2":
+            d = np.clip(-w / (2 * kappa), low, high)
+            return float(w @ box.center + w @ d + kappa * (d @ d - box.radius**2))
+        ends = np.stack([low, np.clip(np.zeros_like(w), low, high), high])
+        return float(w @ box.center + (w * ends + kappa * np.abs(ends)).min(axis=0).sum() - kappa * box.radius)
+
+    if box.norm == "l1":  # piecewise linear
+        return max(plain, *(bound(kappa) for kappa in np.abs(w)))
+    steepest = np.linalg.norm(w) / (2 * box.radius)
+    ends = np.log([1e-9 * steepest, 10 * steepest])
+    best = minimize_scalar(lambda t: -bound(np.exp(t)), bounds=ends, method="bounded")
+    return max(plain, -float(best.fun))
+
+
+def back_substitute(
+    net: Layers, form: tuple[np.ndarray, Terms], row: np.ndarray, relaxed: list[tuple[np.ndarray, ...]],
+    added: list[np.ndarray] | None = None,
+) -> tuple[np.ndarray, float]:  # fmt: skip
+    """Coefficients of the input and the constant of row @ form below, through the lines of the layers."""
+    coefficients = [np.zeros(n) for n in net.sizes]
+    constant = float(row @ form[0])
+    for source, matrix in form[1]:
+        coefficients[source] += row @ matrix
+    for k in range(len(relaxed), 0, -1):
+        w, (alpha, slope, offset) = coefficients[k], relaxed[k - 1]
+        constant += float(np.minimum(w, 0.0) @ offset)
+        before = alpha * np.maximum(w, 0.0) + slope * np.minimum(w, 0.0)
+        before = before if added is None else before + added[k]
+        constant += float(before @ net.layers[k - 1][0])
+        for source, matrix in net.layers[k - 1][1]:
+            coefficients[source] += before @ matrix
+    return coefficients[0], constant
+
+
+def interval_reference(net: Layers, box: Set) -> tuple[np.ndarray, np.ndarray]:
+    low, high = [box.lower], [box.upper]
+    lower: list[np.ndarray] = [np.zeros(0)]
+    upper: list[np.ndarray] = [np.zeros(0)]
+    for bias, terms in net.layers:
+        a, b = bias.copy(), bias.copy()
+        for s, m in terms:
+            a += np.maximum(m, 0) @ low[s] + np.minimum(m, 0) @ high[s]
+            b += np.maximum(m, 0) @ high[s] + np.minimum(m, 0) @ low[s]
+        lower.append(a)
+        upper.append(b)
+        low.append(np.maximum(a, 0.0))
+        high.append(np.maximum(b, 0.0))
+    return np.concatenate(lower), np.concatenate(upper)
+
+
+def linear_reference(net: Layers, box: Set, rule: str, phase: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Intervals by interval arithmetic, cut by lines where they leave the sign open, cut by the phases."""
+    fixed = net.split(phase)
+    low, high = [box.lower], [box.upper]
+    relaxed: list[tuple[np.ndarray, ...]] = []
+    lower, upper = [], []
+    for k, (bias, terms) in enumerate(net.layers, 1):
+        a = bias + sum(np.maximum(m, 0) @ low[s] + np.minimum(m, 0) @ high[s] for s, m in terms)
+        b = bias + sum(np.maximum(m, 0) @ high[s] + np.minimum(m, 0) @ low[s] for s, m in terms)
+        for i in np.flatnonzero((a < 0) & (b > 0)):
+            unit = np.eye(len(bias))[i]
+            for sign in (1.0, -1.0):
+                w, constant = back_substitute(net, net.layers[k - 1], sign * unit, relaxed)
+                bound = constant + linear_minimum(w, box)
+                if sign > 0:
+                    a[i] = max(a[i], bound)
+                else:
+                    b[i] = min(b[i], -bound)
+        a, b = np.where(fixed[k] > 0, np.maximum(a, 0), a), np.where(fixed[k] < 0, np.minimum(b, 0), b)
+        lower.append(a)
+        upper.append(b)
+        relaxed.append(lines(a, b, fixed[k], rule))
+        low.append(np.where(fixed[k] < 0, 0.0, np.maximum(a, 0)))
+        high.append(np.where(fixed[k] < 0, 0.0, np.maximum(b, 0)))
+    return np.concatenate([np.zeros(0), *lower]), np.concatenate([np.zeros(0), *upper])
+
+
+def forward(net: Layers, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pre-activations of all neurons, and the margins, at one input."""
+    values, before = [x], [np.zeros(0)]
+    for layer in net.layers:
+        before.append(affine(layer, values))
+        values.append(np.maximum(before[-1], 0.0))
+    return np.concatenate(before), affine(net.margins, values)
+
+
+# intervals
+
+
+def test_interval_bounds(net: Layers) -> None:
+    box = region(np.random.default_rng(1), net.inputs)
+    for ours, reference in zip(net.core.interval_bounds(box.core), interval_reference(net, box), strict=True):
+        np.testing.assert_allclose(ours, reference, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", [PARALLEL, ADAPTIVE])
+@pytest.mark.parametrize("norm", ["", "l1", "l2"])
+def test_linear_bounds(net: Layers, rule: str, norm: str) -> None:
+    box = region(np.random.default_rng(2), net.inputs, norm)
+    free = np.zeros(net.neurons, dtype=np.int8)
+    possible, *ours = net.core.linear_bounds(box.core, rule == PARALLEL, free, 2)
+    assert possible
+    noise = 1e-6 if norm else 1e-9
+    for mine, reference in zip(ours, linear_reference(net, box, rule, free), strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=noise, atol=noise)
+
+
+@pytest.mark.parametrize("rule", [PARALLEL, ADAPTIVE])
+def test_linear_bounds_with_phases(net: Layers, rule: str) -> None:
+    """Phases that a point of the region has, so that no interval is empty."""
+    rng = np.random.default_rng(3)
+    box = region(rng, net.inputs)
+    before = forward(net, box.points(rng, 1)[0])[0]
+    phase = (np.sign(before) * (rng.random(net.neurons) < 0.5)).astype(np.int8)
+    possible, *ours = net.core.linear_bounds(box.core, rule == PARALLEL, phase, 1)
+    assert possible
+    for mine, reference in zip(ours, linear_reference(net, box, rule, phase), strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=1e-9, atol=1e-10)
+
+
+def test_an_impossible_phase_is_noticed() -> None:
+    core = _core.Program(1, [(np.array([2.0]), [(0, np.array([[1.0]]))])])
+    box = Set(-np.ones(1), np.ones(1)).core
+    assert core.linear_bounds(box, True, np.array([-1], dtype=np.int8), 1)[0] is False
+    assert core.linear_bounds(box, True, np.array([1], dtype=np.int8), 1)[0] is True
+
+
+@pytest.mark.parametrize("norm", ["", "l1", "l2"])
+def test_intervals_hold_at_points(net: Layers, norm: str) -> None:
+    rng = np.random.default_rng(4)
+    box = region(rng, net.inputs, norm)
+    free = np.zeros(net.neurons, dtype=np.int8)
+    bounds = [net.core.interval_bounds(box.core)]
+    bounds += [net.core.linear_bounds(box.core, parallel, free, 1)[1:] for parallel in (True, False)]
+    for x in box.points(rng, 100):
+        before = forward(net, x)[0]
+        for lower, upper in bounds:
+            assert (lower - 1e-9 <= before).all() and (before <= upper + 1e-9).all()
+
+
+# ascent
+
+
+def ascend(net: Layers, box: Set, **changes: Any) -> dict[str, np.ndarray]:
+    """The kernel at the root, one row a margin, adaptive slopes; arguments and options may be changed."""
+    rows = changes.pop("rows", len(net.margins[0]))
+    arguments = {
+        "interval": net.core.linear_bounds(box.core, False, np.zeros(net.neurons, dtype=np.int8), 1)[1:],
+        "phase": np.zeros((rows, net.neurons), dtype=np.int8),
+        "allowed": np.ones((rows, len(net.margins[0])), dtype=np.int8),
+        "alpha": np.full((rows, net.neurons), -1.0),
+        "beta": np.zeros((rows, net.neurons)),
+        "weights": np.eye(len(net.margins[0]))[:rows],
+    }
+    options = {"steps": 0, "alpha_rate": 0.1, "beta_rate": 0.1, "weight_rate": 0.5, "decay": 0.98}
+    options |= {"target": np.inf, "threads": 1}
+    arguments |= {k: v for k, v in changes.items() if k in arguments}
+    options |= {k: v for k, v in changes.items() if k in options}
+    lower, upper = arguments.pop("interval")
+    return net.core.ascend(net.form, box.core, lower, upper, *arguments.values(), **options)
+
+
+def dual_value(net: Layers, box: Set, interval: Any, phase: Any, alpha: Any, beta: Any, weights: Any) -> float:
+    """The bound of one row with explicit slopes, by numpy."""
+    relaxed = []
+    for low, high, p, a in zip(*map(net.split, (*interval, phase, alpha)), strict=True):
+        _, slope, offset = lines(low, high, p, ADAPTIVE)
+        unstable = (p == 0) & (low < 0) & (high > 0)
+        relaxed.append((np.where(unstable, a, slope), slope, offset))
+    w, constant = back_substitute(net, net.margins, weights, relaxed[1:], net.split(-phase * beta))
+    return constant + linear_minimum(w, box)
+
+
+@pytest.mark.parametrize("norm", ["", "l1", "l2"])
+def test_the_bound_without_steps(net: Layers, norm: str) -> None:
+    """Random slopes, phases, multipliers and weights."""
+    rng = np.random.default_rng(5)
+    box = region(rng, net.inputs, norm)
+    rows = 5
+    interval = net.core.linear_bounds(box.core, False, np.zeros(net.neurons, dtype=np.int8), 1)[1:]
+    phase = rng.choice([-1, 0, 0, 1], (rows, net.neurons)).astype(np.int8)
+    alpha, beta = rng.random(phase.shape), rng.random(phase.shape) * (phase != 0)
+    weights = rng.random((rows, len(net.margins[0])))
+    ones = np.ones(weights.shape, dtype=np.int8)
+    given = {"phase": phase, "alpha": alpha, "beta": beta, "weights": weights, "allowed": ones}
+    result = ascend(net, box, rows=rows, interval=interval, **given)
+    for r in range(rows):
+        expected = dual_value(net, box, interval, phase[r], alpha[r], beta[r], weights[r])
+        assert result["bound"][r] == pytest.approx(expected, abs=1e-6 if norm else 1e-9)
+
+
+@pytest.mark.parametrize("norm", ["", "l1", "l2"])
+def test_steps_only_improve_and_stay_below_points(net: Layers, norm: str) -> None:
+    rng = np.random.default_rng(6)
+    box = region(rng, net.inputs, norm)
+    bounds = [ascend(net, box, steps=steps)["bound"] for steps in (0, 1, 5, 40)]
+    for earlier, later in zip(bounds[:-1], bounds[1:], strict=True):
+        assert (later >= earlier - 1e-12).all()
+    least = np.min([forward(net, x)[1] for x in box.points(rng, 200)], axis=0)
+    if len(least) == 1:  # with several margins a row may weigh others than its own
+        assert bounds[-1][0] <= least[0] + 1e-9
+
+
+def test_the_bound_belongs_to_the_duals_returned(net: Layers) -> None:
+    rng = np.random.default_rng(7)
+    box = region(rng, net.inputs)
+    interval = net.core.linear_bounds(box.core, False, np.zeros(net.neurons, dtype=np.int8), 1)[1:]
+    phase = rng.choice([-1, 0, 0, 1], (len(net.margins[0]), net.neurons)).astype(np.int8)
+    result = ascend(net, box, interval=interval, phase=phase, steps=15)
+    assert (result["beta"] >= 0).all()
+    np.testing.assert_allclose(result["weights"].sum(axis=1), 1.0)
+    for r in range(len(result["bound"])):
+        rest = (phase[r], result["alpha"][r], result["beta"][r], result["weights"][r])
+        assert result["bound"][r] == pytest.approx(dual_value(net, box, interval, *rest), abs=1e-9)
+
+
+def test_a_small_step_goes_uphill() -> None:
+    """From inside the domain one tiny step must raise the bound by about rate times the length of the gradient (Adam:
+    the sum of the absolute values), as finite differences give it."""
+    net = make(np.random.default_rng(8), (4, 7, 5), 1)
+    box = Set(-np.ones(4), np.ones(4))
+    interval = net.core.linear_bounds(box.core, False, np.zeros(net.neurons, dtype=np.int8), 1)[1:]
+    unstable = np.flatnonzero((interval[0] < 0) & (interval[1] > 0))
+    phase = np.zeros(net.neurons, dtype=np.int8)
+    phase[unstable[-1]] = 1
+    alpha, beta = np.full(net.neurons, 0.37), 0.2 * (phase != 0)
+    weights, step = np.ones(1), 1e-6
+
+    def value(alpha: np.ndarray, beta: np.ndarray) -> float:
+        return dual_value(net, box, interval, phase, alpha, beta, weights)
+
+    slopes = []
+    for j in unstable:
+        unit = step * np.eye(net.neurons)[j]
+        moved = (alpha, beta + unit) if phase[j] else (alpha + unit, beta)
+        slopes.append((value(*moved) - value(alpha, beta)) / step)
+    rows = {"phase": phase[None], "alpha": alpha[None], "beta": beta[None], "weights": weights[None]}
+    result = ascend(net, box, interval=interval, steps=1, alpha_rate=step, beta_rate=step, decay=1.0, **rows)
+    gain = result["bound"][0] - value(alpha, beta)
+    assert gain == pytest.approx(step * np.abs(slopes).sum(), rel=1e-3)
+
+
+def test_the_target_ends_the_ascent(net: Layers) -> None:
+    box = region(np.random.default_rng(9), net.inputs)
+    start = ascend(net, box)
+    result = ascend(net, box, steps=30, target=float(start["bound"].min()) - 1.0)
+    np.testing.assert_array_equal(result["bound"], start["bound"])
+
+
+def test_intervals_of_their_own_for_each_row(net: Layers) -> None:
+    box = region(np.random.default_rng(10), net.inputs)
+    lower, upper = net.core.linear_bounds(box.core, False, np.zeros(net.neurons, dtype=np.int8), 1)[1:]
+    rows = len(net.margins[0])
+    wide = (np.tile(lower, (rows, 1)) - np.arange(rows)[:, None] * 0.1, np.tile(upper, (rows, 1)))
+    together = ascend(net, box, interval=wide, steps=3)["bound"]
+    one = np.ones((1, rows), dtype=np.int8)
+    for r in range(rows):
+        own = {"interval": (wide[0][r], wide[1][r]), "weights": np.eye(rows)[r : r + 1], "allowed": one}
+        alone = ascend(net, box, rows=1, steps=3, **own)
+        assert together[r] == pytest.approx(alone["bound"][0], abs=1e-12)
+
+
+# cells
+
+
+def test_cells_are_the_back_substitution_with_parallel_or_adaptive_lines() -> None:
+    """Intervals by parallel lines alone, as the forward form has them."""
+    for seed in range(6):
+        rng = np.random.default_rng(20 + seed)
+        net = make(rng, (3, 6, 5), 3, skips=seed % 2 == 0, form="sparse" if seed % 3 == 0 else "dense")
+        boxes = [region(rng, 3) for _ in range(5)]
+        low, high = (np.array([getattr(box, side) for box in boxes]) for side in ("lower", "upper"))
+        result = net.core.bound_cells(net.form, low, high, 2)
+        for b, box in enumerate(boxes):
+            relaxed = {rule: zonotope_lines(net, box, rule) for rule in (PARALLEL, ADAPTIVE)}
+            for m in range(3):
+                bound = {}
+                for rule in (PARALLEL, ADAPTIVE):
+                    w, constant = back_substitute(net, net.margins, np.eye(3)[m], relaxed[rule])
+                    bound[rule] = constant + linear_minimum(w, box)
+                assert result["lower"][b, m] == pytest.approx(max(bound.values()), abs=1e-9)
+                chosen = ADAPTIVE if result["adaptive"][b, m] else PARALLEL
+                assert bound[chosen] == pytest.approx(max(bound.values()), abs=1e-9)
+
+
+def zonotope_lines(net: Layers, box: Set, rule: str) -> list[tuple[np.ndarray, ...]]:
+    """The lines of ``rule`` on the intervals that back-substitution with parallel lines alone gives."""
+    parallel: list[tuple[np.ndarray, ...]] = []
+    chosen: list[tuple[np.ndarray, ...]] = []
+    for bias, terms in net.layers:
+        ends = []
+        for sign in (1.0, -1.0):
+            forms = [back_substitute(net, (bias, terms), sign * unit, parallel) for unit in np.eye(len(bias))]
+            ends.append(sign * np.array([constant + linear_minimum(w, box) for w, constant in forms]))
+        free = np.zeros(len(bias))
+        parallel.append(lines(*ends, free, PARALLEL))
+        chosen.append(lines(*ends, free, rule))
+    return chosen
+
+
+def test_cells_hold_at_points(net: Layers) -> None:
+    rng = np.random.default_rng(11)
+    boxes = [region(rng, net.inputs) for _ in range(70)]  # more than one task
+    low, high = (np.array([getattr(box, side) for box in boxes]) for side in ("lower", "upper"))
+    result = net.core.bound_cells(net.form, low, high, 2)
+    assert ((low - 1e-12 <= result["x"]) & (result["x"] <= high + 1e-12)).all()
+    for b, box in enumerate(boxes):
+        for x in box.points(rng, 10):
+            assert (result["lower"][b] <= forward(net, x)[1] + 1e-9).all()
+
+
+# the primal side
+
+
+def test_margins_at_points(net: Layers) -> None:
+    points = region(np.random.default_rng(12), net.inputs).points(np.random.default_rng(13), 50)
+    ours = net.core.margins_at(net.form, points)
+    np.testing.assert_allclose(ours, [forward(net, x)[1] for x in points], rtol=1e-11, atol=1e-12)
+    assert net.core.margins_at(net.form, points[:0]).shape == (0, len(net.margins[0]))
+
+
+@pytest.mark.parametrize("norm", ["", "l1", "l2"])
+def test_descent_goes_down_inside_the_region(net: Layers, norm: str) -> None:
+    rng = np.random.default_rng(14)
+    box = region(rng, net.inputs, norm)
+    starts = box.points(rng, 40)
+    options = {"steps": 20, "first_step": 0.25, "decay": 0.9, "goal": -np.inf, "threads": 2}
+    x, value = net.core.descend(net.form, box.core, starts, **options)
+    worst = np.array([forward(net, p)[1].max() for p in x])
+    np.testing.assert_allclose(value, worst, rtol=1e-11, atol=1e-12)
+    assert (value <= [forward(net, p)[1].max() + 1e-12 for p in starts]).all()
+    assert ((box.lower - 1e-12 <= x) & (x <= box.upper + 1e-12)).all()
+    if box.center is not None:
+        size = np.linalg.norm(x - box.center, 1 if norm == "l1" else 2, axis=1)
+        assert (size <= box.radius * (1 + 1e-9)).all()
+
+
+def test_one_step_of_descent_is_the_signed_gradient() -> None:
+    """FGSM on one margin, by finite differences."""
+    net = make(np.random.default_rng(15), (4, 7, 5), 1)
+    box = Set(-np.ones(4), np.ones(4))
+    start = np.array([0.1, -0.2, 0.15, 0.05])
+    slope = [(forward(net, start + h)[1][0] - forward(net, start - h)[1][0]) for h in 1e-6 * np.eye(4)]
+    options = {"steps": 1, "first_step": 1e-3, "decay": 1.0, "goal": -np.inf, "threads": 1}
+    x, _ = net.core.descend(net.form, box.core, start[None], **options)
+    np.testing.assert_allclose(x[0], start - 2e-3 * np.sign(slope), atol=1e-12)
+
+
+def test_descent_finds_the_corner_of_a_linear_margin() -> None:
+    net = make(np.random.default_rng(16), (6,), 1)
+    box = Set(-np.ones(6), np.ones(6))
+    options = {"steps": 30, "first_step": 0.25, "decay": 0.95, "goal": -np.inf, "threads": 1}
+    _, value = net.core.descend(net.form, box.core, np.zeros((1, 6)), **options)
+    assert value[0] == pytest.approx(net.margins[0][0] - np.abs(net.margins[1][0][1]).sum(), abs=1e-9)
+
+
+# threads
+
+
+def test_results_do_not_depend_on_threads(net: Layers) -> None:
+    rng = np.random.default_rng(17)
+    box = region(rng, net.inputs)
+    free = np.zeros(net.neurons, dtype=np.int8)
+    starts = box.points(rng, 100)
+    weights = np.eye(len(net.margins[0]))[rng.integers(0, len(net.margins[0]), 80)]
+    rows = {"rows": 80, "weights": weights, "allowed": np.ones(weights.shape, dtype=np.int8), "steps": 4}
+    low = np.repeat(box.lower[None], 200, axis=0)
+    high = low + rng.random(low.shape) * (box.upper - box.lower)
+
+    def results(threads: int) -> list[np.ndarray]:
+        cells = net.core.bound_cells(net.form, low, high, threads)
+        found = [*net.core.linear_bounds(box.core, False, free, threads)[1:]]
+        found += [*ascend(net, box, threads=threads, **rows).values(), *cells.values()]
+        return found
+
+    for one, several in zip(results(1), results(3), strict=True):
+        np.testing.assert_allclose(one, several, rtol=1e-9, atol=1e-12)
+    options = {"steps": 5, "first_step": 0.25, "decay": 0.9, "goal": -np.inf}
+    one, several = (net.core.descend(net.form, box.core, starts, threads=n, **options) for n in (1, 3))
+    np.testing.assert_allclose(one[1], several[1], rtol=1e-9, atol=1e-12)
+
+
+# errors
+
+GOOD = np.zeros((2, 3))
+
+
+def csr_form(indptr: list[int], indices: list[int], *, rows: int | None = None, entries: int | None = None) -> Any:
+    """A form of one CSR matrix with three columns."""
+    size = len(indptr) - 1 if rows is None else rows
+    values = np.ones(len(indices) if entries is None else entries)
+    return _core.Form(np.zeros(size), [(0, (np.array(indptr, np.int32), np.array(indices, np.int32), values, 3))])
+
+
+BAD_FORMS: dict[str, Any] = {
+    "bias and dense rows differ": lambda: _core.Form(np.zeros(3), [(0, GOOD)]),
+    "a dense vector": lambda: _core.Form(np.zeros(2), [(0, np.zeros(3))]),
+    "indptr too short": lambda: csr_form([0, 1], [0], rows=2),
+    "indptr beyond indices": lambda: csr_form([0, 2], [0]),
+    "indptr decreases": lambda: csr_form([0, 2, 1], [0]),
+    "a column too large": lambda: csr_form([0, 1], [3]),
+    "a negative column": lambda: csr_form([0, 1], [-1]),
+    "fewer entries than columns": lambda: csr_form([0, 2], [0, 1], entries=1),
+    "a layer that reads itself": lambda: _core.Program(3, [(np.zeros(2), [(1, np.zeros((2, 2)))])]),
+    "a negative source": lambda: _core.Program(3, [(np.zeros(2), [(-1, GOOD)])]),
+    "a matrix for other inputs": lambda: _core.Program(4, [(np.zeros(2), [(0, GOOD)])]),
+    "bounds of two lengths": lambda: _core.Region(np.zeros(2), np.zeros(3), "", np.zeros(0), 0.0),
+    "a center of another length": lambda: _core.Region(np.zeros(2), np.zeros(2), "l2", np.zeros(3), 1.0),
+}
+
+
+@pytest.mark.parametrize("what", BAD_FORMS)
+def test_bad_shapes_and_indices(what: str) -> None:
+    with pytest.raises(ValueError):
+        BAD_FORMS[what]()
+
+
+def test_arguments_that_do_not_fit() -> None:
+    net = make(np.random.default_rng(18), (3, 4), 2)
+    box, other = Set(-np.ones(3), np.ones(3)), Set(-np.ones(2), np.ones(2))
+    free = np.zeros(4, dtype=np.int8)
+    wrong_form = _core.Form(np.zeros(1), [(2, np.zeros((1, 4)))])
+    calls = {
+        "region": lambda: net.core.interval_bounds(other.core),
+        "phase": lambda: net.core.linear_bounds(box.core, True, free[:3], 1),
+        "form": lambda: net.core.margins_at(wrong_form, np.zeros((1, 3))),
+        "points": lambda: net.core.margins_at(net.form, np.zeros((1, 2))),
+        "one point": lambda: net.core.margins_at(net.form, np.zeros(3)),
+        "cells": lambda: net.core.bound_cells(net.form, np.zeros((2, 3)), np.zeros((1, 3)), 1),
+        "starts": lambda: net.core.descend(
+            net.form, box.core, np.zeros((1, 4)), steps=1, first_step=0.1, decay=0.9, goal=0.0, threads=1
+        ),
+        "alpha": lambda: ascend(net, box, alpha=np.zeros((2, 3))),
+        "beta": lambda: ascend(net, box, beta=np.zeros((1, 4))),
+        "weights": lambda: ascend(net, box, weights=np.zeros((2, 3))),
+        "allowed": lambda: ascend(net, box, allowed=np.ones((1, 2), dtype=np.int8)),
+        "intervals": lambda: ascend(net, box, interval=(np.zeros(3), np.zeros(4))),
+    }
+    for what, call in calls.items():
+        with pytest.raises(ValueError):
+            call()
+            pytest.fail(f"no error for {what}")
