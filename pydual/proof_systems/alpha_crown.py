@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pydual import certificate
-from pydual.proof_systems.duals import Duals, Nodes, ascend, with_best_margins
+from pydual.proof_systems.crown import Crown
+from pydual.proof_systems.duals import Duals, Nodes, ascend, better_of, with_best_margins
 from pydual.proof_systems.root_bound import RootBound
 from pydual.relax.frame import Frame
 
@@ -29,13 +30,17 @@ class AlphaCrown(RootBound):
     anchor = certificate.ADAPTIVE
 
     def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
-        return ascend(frame, self._spread(frame, with_best_margins(frame, nodes)), steps=self.steps, rate=self.rate,
-                      target=self.target)  # fmt: skip
+        start = with_best_margins(frame, nodes)
+        spread = self._spread(frame, start)
+        ascended = ascend(frame, spread, steps=self.steps, rate=self.rate, target=self.target)
+        return ascended if spread is start else better_of(ascended, Crown().evaluate(frame, start, seconds))
 
     @staticmethod
     def _spread(frame: Frame, nodes: Nodes) -> Nodes:
         """Multiplicative steps cannot leave a vertex of the simplex, so a lone weight lends some to the others."""
         allowed = frame.group.allowed[nodes.problem].astype(float)
         lone = (nodes.weights == 1.0).any(axis=1, keepdims=True) & (allowed.sum(axis=1, keepdims=True) > 1)
+        if not lone.any():
+            return nodes
         uniform = allowed / allowed.sum(axis=1, keepdims=True)
         return replace(nodes, weights=np.where(lone, 0.8 * nodes.weights + 0.2 * uniform, nodes.weights))
