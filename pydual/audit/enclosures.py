@@ -145,6 +145,9 @@ class Domain:
         """
         theta = max(self.radius, 1e-100) / np.sqrt(np.einsum("ij,ij->j", w, w))
         low, high = np.zeros_like(theta), np.full_like(theta, np.inf)
+        farthest = np.where(w > 0, self.below, self.above)
+        # done where the ball cuts nothing off, and where w is zero
+        done = (np.einsum("ij,ij->j", farthest, farthest) <= self.radius**2) | ~np.isfinite(theta)
         for _ in range(40):
             free_d = -theta * w
             d = np.clip(free_d, self.below, self.above)
@@ -155,11 +158,11 @@ class Domain:
             low, high = np.where(inside, theta, low), np.where(inside, high, theta)
             root = np.sqrt((self.radius**2 - fixed) / slope)
             middle = np.where(high < np.inf, np.where(low > 0, np.sqrt(low * high), high / 16), low * 16)
-            following = np.where((root >= low) & (root <= high), root, middle)
-            whole_box = inside & (slope == 0)
-            if not (~whole_box & (np.abs(following - theta) > 1e-9 * theta)).any():
+            following = np.where((root >= low) & (root <= high) & np.isfinite(root), root, middle)
+            done |= np.abs(following - theta) <= 1e-9 * theta
+            if done.all():
                 break
-            theta = np.where(whole_box, theta, following)
+            theta = np.where(done, theta, following)
         return w + np.clip(-theta * w, self.below, self.above) / theta
 
     def _box_part_l1(self, w: np.ndarray) -> np.ndarray:

@@ -122,19 +122,22 @@ class TreeAudit:
         self.cells: dict[Anchor, tuple[Cells, int]] = {}  # derived anchors that may be needed again
 
     def margin(self) -> float:
-        """The least proven margin of the leaves. Raises CertificateError at the first leaf that fails."""
-        margin = np.inf
+        """The least proven margin of the leaves. Raises CertificateError where a leaf fails."""
+        least = np.inf
         for leaves, bounds in self.bounds():
             number = np.array([leaf.number for leaf in leaves])
-            holds = self._holds(bounds, number)
-            for at in np.flatnonzero(~holds):
-                if not self._is_covered(leaves[at]):
+            margins = np.where(self._holds(bounds, number), self._scaled(bounds, number), -np.inf)
+            for at in np.argsort(margins):
+                if margins[at] >= least:
+                    break
+                if self._is_covered(leaves[at]):
+                    continue
+                if margins[at] == -np.inf:
                     raise CertificateError(
                         f"node {leaves[at].node} (leaf {number[at]}): its lower bound {bounds[at]:.6g} is not positive."
                     )
-            if holds.any():
-                margin = min(margin, float(self._scaled(bounds[holds], number[holds]).min()))
-        return margin
+                least = float(margins[at])
+        return least
 
     def bounds(self) -> Iterator[tuple[list[Leaf], np.ndarray]]:
         """Batches of leaves with lower bounds of F; infinity for cells found empty."""
@@ -212,7 +215,7 @@ class TreeAudit:
         cells = self.cells[leaves[0].anchor][0]
         column = np.array([self.cells[leaf.anchor][1] for leaf in leaves])
         number = np.array([leaf.number for leaf in leaves])
-        splits, empty = self._splits(leaves, cells, column)
+        splits, empty = self._splits(leaves, cells, column, rule)
         shared = len(np.unique(column)) == 1
         lines = {k: line.columns(column[:1] if shared else column) for k, line in self._lines(cells, rule).items()}
         if rule == 0:
@@ -254,7 +257,7 @@ class TreeAudit:
         return Domain.of_box(*box, self.problem.ball)
 
     def _splits(
-        self, leaves: list[Leaf], cells: Cells, column: np.ndarray
+        self, leaves: list[Leaf], cells: Cells, column: np.ndarray, rule: int
     ) -> tuple[dict[int, SplitNeurons], np.ndarray]:
         """The split neurons above the leaves by relu, and for each leaf whether a phase makes its cell empty."""
         lengths = np.array([len(leaf.phases) for leaf in leaves])
@@ -270,8 +273,9 @@ class TreeAudit:
             here = relu_of == k
             row, leaf = neuron[here] - self.layers.relus[k].first, at[here]
             low, high = (bound[row, column[leaf]] for bound in cells.intervals[k])
-            empty[leaf[np.where(active[here], high < 0, low > 0)]] = True
-            splits[k] = SplitNeurons(row, leaf, active[here], beta[here])
+            on, pull = active[here], np.where(active[here], -beta[here], beta[here])
+            empty[leaf[np.where(on, high < 0, low > 0)]] = True
+            splits[k] = SplitNeurons(row, leaf, on | ((low >= 0) & (rule != INTERVAL_LINES)), pull)
         return splits, empty
 
     def _is_covered(self, leaf: Leaf) -> bool:

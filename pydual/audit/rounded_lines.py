@@ -61,12 +61,16 @@ def unstable_in(interval: Interval) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class SplitNeurons:
-    """The split neurons of one relu: row (neuron), column, phase, and multiplier beta of each."""
+    """The split neurons of one relu: row (neuron) and column of each.
+
+    ``passes``: the neuron's output is its source (phase active, or ``l >= 0``), else it is 0; ``pull`` is what the split
+    adds to the coefficient of the source: beta if inactive, -beta if active.
+    """
 
     row: np.ndarray
     column: np.ndarray
-    active: np.ndarray
-    beta: np.ndarray
+    passes: np.ndarray
+    pull: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +78,7 @@ class Setting:
     """What a backward pass runs in: the lines of each relu, the region, and magnitudes shared by all columns.
 
     ``magnitudes`` bounds the components of each value, ``products`` is ``AffineLayer.product_magnitude`` for each affine
-    primitive, ``reaches`` bounds the source components of each relu; ``rule`` is that of the leaves, or None.
+    primitive, ``reaches`` bounds the source components of each relu; ``constant_lines`` says that the lines follow rule -1.
     """
 
     lines: Mapping[int, Lines]
@@ -144,21 +148,20 @@ class Backward:
         negative *= lines.above
         positive += negative  # exact: one of the two is zero
         if split is not None:
-            # the function has + beta p where inactive, - beta p where active
-            positive[split.row, split.column] += kept + np.where(split.active, -split.beta, split.beta)
+            positive[split.row, split.column] += kept + split.pull
         self._collect(layer.source, positive)
 
     def _take_split(
         self, split: SplitNeurons, w: np.ndarray, reach: np.ndarray, error: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Take split neurons out of ``w``: they are 0 if inactive; if active, they pass their coefficients on.
+        """Take split neurons out of ``w``: those that pass their coefficient on, which is returned, and those that are 0.
 
-        Under constant lines active neurons keep their line.
+        Under constant lines the former keep their line.
         """
         at = (split.row, split.column)
-        passed = split.active & (not self.setting.constant_lines)
+        passed = split.passes & (not self.setting.constant_lines)
         kept = np.where(passed, w[at], 0.0)
-        w[at] = np.where(passed | ~split.active, 0.0, w[at])
+        w[at] = np.where(passed | ~split.passes, 0.0, w[at])
         # two additions on these coefficients: at most 4U (|w| + beta)
-        extra = 4 * U * (np.abs(kept) + split.beta) * reach[split.row]
+        extra = 4 * U * (np.abs(kept) + np.abs(split.pull)) * reach[split.row]
         return kept, error + np.bincount(split.column, weights=extra, minlength=w.shape[1])
