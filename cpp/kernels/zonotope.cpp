@@ -6,6 +6,7 @@
 #include "core/dispatch.hpp"
 #include "kernels/affine.hpp"
 #include "kernels/backward.hpp"
+#include "kernels/intervals.hpp"
 
 namespace pydual {
 namespace {
@@ -20,33 +21,15 @@ PYDUAL_DISPATCH void scale(double* row, int width, double factor) {
     for (int g = 0; g < width; ++g) row[g] *= factor;
 }
 
-void start(const Program& program, const double* low, const double* high, ZonotopeSpace& s) {
-    s.widths[0] = 1 + program.inputs;
-    for (int i = 0; i < program.inputs; ++i) {
-        double* row = s.forms[0].data() + static_cast<long>(i) * s.stride;
-        std::fill(row, row + s.widths[0], 0.0);
-        row[0] = 0.5 * (low[i] + high[i]);
-        row[1 + i] = 0.5 * (high[i] - low[i]);
-    }
-}
-
-void affine(const Layer& layer, int width, ZonotopeSpace& s, double* out) {
-    for (int i = 0; i < layer.size; ++i) {
-        double* row = out + static_cast<long>(i) * s.stride;
-        std::fill(row, row + width, 0.0);
-        row[0] = layer.bias[i];
-    }
-    for (const Term& t : layer.terms) apply(t, s.forms[t.source].data(), s.stride, s.widths[t.source], out, s.stride);
-}
-
-// z = s y - s l / 2 +- (-s l / 2) on unstable rows: one new generator each. Returns the new width.
+// z = s y - s l / 2 +- (-s l / 2) on unstable rows: one new generator each. Returns the new width. Intervals come in from
+// interval arithmetic and are cut here, as an audit cuts them: lines on others would be other lines.
 int relu(int k, int n, int width, ZonotopeSpace& s, int& unstable) {
     int next = width;
     for (int i = 0; i < n; ++i) {
         double* row = s.forms[k].data() + static_cast<long>(i) * s.stride;
         const double spread = radius(row, width);
-        s.lower[k][i] = row[0] - spread;
-        s.upper[k][i] = row[0] + spread;
+        s.lower[k][i] = std::max(s.lower[k][i], row[0] - spread);
+        s.upper[k][i] = std::min(s.upper[k][i], row[0] + spread);
         if (s.lower[k][i] < 0.0 && s.upper[k][i] > 0.0) ++next;
     }
     relu_lines(s.lower[k], s.upper[k], n, Rule::adaptive, s.alpha[k], s.slope[k], s.offset[k]);
@@ -65,7 +48,7 @@ int relu(int k, int n, int width, ZonotopeSpace& s, int& unstable) {
 
 void forward_margins(const Program& program, const Form& margins, ZonotopeSpace& s, CellResult& result) {
     const int width = s.widths[program.depth()];
-    affine(margins, width, s, s.result.data());
+    affine_forms(margins, width, s, s.result.data());
     for (int m = 0; m < margins.size; ++m) {
         const double* row = s.result.data() + static_cast<long>(m) * s.stride;
         result.lower[m] = row[0] - radius(row, width);
@@ -99,13 +82,37 @@ void backward_margins(const Program& program, const Form& margins, const double*
 
 }  // namespace
 
+void start_forms(const Program& program, const double* low, const double* high, ZonotopeSpace& s) {
+    s.widths[0] = 1 + program.inputs;
+    for (int i = 0; i < program.inputs; ++i) {
+        double* row = s.forms[0].data() + static_cast<long>(i) * s.stride;
+        std::fill(row, row + s.widths[0], 0.0);
+        row[0] = 0.5 * (low[i] + high[i]);
+        row[1 + i] = 0.5 * (high[i] - low[i]);
+    }
+}
+
+void affine_forms(const Layer& layer, int width, ZonotopeSpace& s, double* out) {
+    for (int i = 0; i < layer.size; ++i) {
+        double* row = out + static_cast<long>(i) * s.stride;
+        std::fill(row, row + width, 0.0);
+        row[0] = layer.bias[i];
+    }
+    for (const Term& t : layer.terms) apply(t, s.forms[t.source].data(), s.stride, s.widths[t.source], out, s.stride);
+}
+
 bool bound_cell(const Program& program, const Form& margins, const double* low, const double* high, ZonotopeSpace& space,
                 CellResult& result) {
-    start(program, low, high, space);
+    start_forms(program, low, high, space);
+    RegionView box;
+    box.inputs = program.inputs;
+    box.lower = low;
+    box.upper = high;
     result.unstable = 0;
     int width = space.widths[0];
     for (int k = 1; k <= program.depth(); ++k) {
-        affine(program.layers[k - 1], width, space, space.forms[k].data());
+        affine_forms(program.layers[k - 1], width, space, space.forms[k].data());
+        interval_layer(program, k, box, space.lower.get(), space.upper.get());
         width = relu(k, program.size(k), width, space, result.unstable);
         space.widths[k] = width;
     }

@@ -48,6 +48,12 @@ struct ZonotopeSpace {
     std::vector<double> result, identity, constant, bound, x;
 };
 
+// The inputs of the box as affine forms: center and one generator each.
+void start_forms(const Program& program, const double* low, const double* high, ZonotopeSpace& space);
+
+// The forms of a layer, or of the margins, from those of the values below; `width` columns of `out` are written.
+void affine_forms(const Layer& layer, int width, ZonotopeSpace& space, double* out);
+
 // Bounds the margins over the box [low, high]. Returns false if the margins cannot be bounded (a value overflowed).
 bool bound_cell(const Program& program, const Form& margins, const double* low, const double* high, ZonotopeSpace& space,
                 CellResult& result);

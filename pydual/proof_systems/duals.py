@@ -14,11 +14,11 @@ import numpy as np
 from pydual import certificate
 from pydual.certificate import ProofTree
 from pydual.proof_systems.base import Play
+from pydual.proof_systems.recorder import EXPLICIT, Leaf, TreeRecorder
 from pydual.relax.engine import threads
 from pydual.relax.frame import Frame
 
 ADAPTIVE_START = -1.0  # an alpha below zero asks for the adaptive slope
-EXPLICIT = 0  # as the rule for the lines: the slopes are those of alpha
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,20 +151,18 @@ def play(frame: Frame, problem: int, duals: Duals, row: int) -> Play:
     return Play(chosen, duals.x[row], float(duals.bound[row]), duals.y[row], duals.z[row])
 
 
+def leaf(frame: Frame, problem: int, duals: Duals, row: int, path: tuple[int, ...] = ()) -> Leaf:
+    """What proves a node; ``path`` lists the neurons split above it."""
+    multipliers = duals.weights[row, frame.group.columns(problem)]
+    betas = duals.beta[row, list(path)]
+    if duals.lines[row] != EXPLICIT:
+        return Leaf(int(duals.lines[row]), multipliers, betas)
+    slopes = np.clip(duals.alpha[row, frame.unstable], 0.0, 1.0)
+    return Leaf(EXPLICIT, multipliers, betas, frame.unstable, slopes)
+
+
 def leaf_proof(frame: Frame, problem: int, duals: Duals, row: int) -> ProofTree:
     """The proof that consists of one leaf, at the root."""
-    weights = duals.weights[row, frame.group.columns(problem)]
-    explicit = duals.lines[row] == EXPLICIT
-    neurons = frame.unstable if explicit else np.zeros(0, dtype=np.int64)
-    slopes = duals.alpha[row, neurons][None, :] if explicit else np.zeros((0, 0))
-    return ProofTree(
-        kind=np.array([certificate.LEAF], dtype=np.uint8),
-        index=np.zeros(0, dtype=np.int32),
-        threshold=np.zeros(0),
-        anchor=np.array([frame.anchor], dtype=np.uint8),
-        lines=duals.lines[row : row + 1].astype(np.int32),
-        slopes=slopes,
-        slope_neurons=neurons.astype(np.int32),
-        multipliers=weights[None, :],
-        split_multipliers=np.zeros(0),
-    )
+    recorder = TreeRecorder(frame.anchor, anchor_cells=False)
+    recorder.close(0, leaf(frame, problem, duals, row))
+    return recorder.finish()

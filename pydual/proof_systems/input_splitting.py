@@ -13,8 +13,8 @@ import numpy as np
 from pydual import certificate
 from pydual.problem import Problem
 from pydual.proof_systems.base import Play, State, start
-from pydual.proof_systems.duals import EXPLICIT, LinearBound, root_nodes
-from pydual.proof_systems.recorder import Leaf, TreeRecorder
+from pydual.proof_systems.duals import LinearBound, leaf, root_nodes
+from pydual.proof_systems.recorder import EXPLICIT, Leaf, TreeRecorder
 from pydual.region import Region
 from pydual.relax.engine import threads
 from pydual.relax.frame import Group, group, make_frame
@@ -43,12 +43,16 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class Bounded:
-    """For each cell the bound, what attains it, how much it moves with each input, and the leaf that proves it."""
+    """For each cell whether it is proved, the bound, what attains it, and how much it moves with each input.
 
+    ``close(recorder, node, cell)`` writes down the proof of a proved cell.
+    """
+
+    proved: np.ndarray
     bound: np.ndarray
     x: np.ndarray
     weight: np.ndarray
-    leaf: Callable[[int], Leaf]
+    close: Callable[[TreeRecorder, int, int], None]
 
 
 @dataclass(eq=False)
@@ -59,6 +63,7 @@ class Search:
     cells: Cells
     recorder: TreeRecorder
     best_x: np.ndarray
+    finish_limit: float = 64.0
     stuck: int = 0
 
 
@@ -72,10 +77,16 @@ class InputSplitting:
     """Bisects the input that the bound is most sensitive to. ``batch`` cells a step, those with the worst bounds first.
 
     ``bound`` None takes the native zonotope cells, which know boxes only: over a ball, their bounds ignore the ball.
+    Cells with at most ``finish_unstable`` unstable neurons are finished by ReLU splits in what is left of the network,
+    with at most ``finish_work`` multiply-adds a cell and ``finish_steps`` ascent steps a node.
     """
 
     bound: LinearBound | None = None
     batch: int = 1024
+    finish_unstable: int = 256
+    finish_success: float = 0.35
+    finish_work: float = 2e6
+    finish_steps: int = 20
 
     name = "bab"
     complete = True
@@ -122,7 +133,7 @@ class InputSplitting:
             low, high, node = parents.low, parents.high, parents.node
         else:
             low, high, node = _bisect(search, parents)
-        bounded = _native(search.group, low, high) if self.bound is None else self._framed(search.group, low, high, seconds)
+        bounded = self._native(search, low, high) if self.bound is None else self._framed(search.group, low, high, seconds)
         return _settle(search, low, high, node, bounded), len(node)
 
     def _root(self, single: Group) -> Search:
@@ -131,8 +142,7 @@ class InputSplitting:
             region.lower[None, :], region.upper[None, :], np.zeros(1, dtype=np.int64), np.full(1, -np.inf), np.full(1, -np.inf)
         )
         anchor = certificate.PARALLEL if self.bound is None else self.bound.anchor
-        explicit = np.arange(0 if self.bound is None else single.program.neurons)
-        recorder = TreeRecorder(anchor, anchor_leaves=True, slope_neurons=explicit)
+        recorder = TreeRecorder(anchor, anchor_cells=True)
         return Search(single, cells, recorder, region.lower)
 
     def _framed(self, g: Group, low: np.ndarray, high: np.ndarray, seconds: float) -> Bounded:
@@ -142,12 +152,38 @@ class InputSplitting:
         for lower, upper in zip(low, high, strict=True):
             frame = make_frame(g.within(Region(lower, upper, g.region.ball)), self.bound.anchor)
             duals = self.bound.evaluate(frame, root_nodes(frame), seconds)
-            slopes = np.clip(duals.alpha[0], 0.0, 1.0) if duals.lines[0] == EXPLICIT else None
-            leaves.append(Leaf(int(duals.lines[0]), slopes, duals.weights[0], np.zeros(0)))
+            leaves.append(leaf(frame, 0, duals, 0))
             bounds.append(duals.bound[0])
             plays.append(duals.x[0])
             weights.append(np.ones(len(lower)))
-        return Bounded(np.array(bounds), np.array(plays), np.array(weights), leaves.__getitem__)
+        bound = np.array(bounds)
+        return Bounded(bound > 0, bound, np.array(plays), np.array(weights), lambda r, node, row: r.close(node, leaves[row]))
+
+    def _native(self, search: Search, low: np.ndarray, high: np.ndarray) -> Bounded:
+        g = search.group
+        limit = int(min(search.finish_limit, self.finish_unstable))
+        result = g.program.core.bound_cells(
+            g.core_margins, low, high, threads(), limit, self.finish_work, self.finish_steps
+        )
+        hard = (result["nodes"] > 0) & (result["unstable"] > 0.75 * limit)
+        success = np.isin(np.flatnonzero(hard), list(result["proofs"])).mean() if hard.any() else 1.0
+        search.finish_limit *= 1.25 if success > self.finish_success else 0.85
+        best = result["lower"].argmax(axis=1)
+        rows = np.arange(len(best))
+        bound, adaptive, finished = result["lower"][rows, best], result["adaptive"][rows, best], result["proofs"]
+        proved = bound > 0
+        proved[list(finished)] = True
+
+        def close(recorder: TreeRecorder, node: int, row: int) -> None:
+            if row in finished:
+                _close_finished(recorder, node, len(g.margins.bias), *finished[row])
+                return
+            multipliers = np.zeros(len(g.margins.bias))
+            multipliers[best[row]] = 1
+            lines = certificate.ADAPTIVE_LINES if adaptive[row] else certificate.PARALLEL_LINES
+            recorder.close(node, Leaf(lines, multipliers, np.zeros(0)))
+
+        return Bounded(proved, bound, result["x"], np.abs(result["weight"][rows, :, best]), close)
 
 
 def _single_problems(problems: tuple[Problem, ...]) -> list[Group]:
@@ -169,27 +205,11 @@ def _bisect(search: Search, parents: Cells) -> tuple[np.ndarray, np.ndarray, np.
     return low, high, np.add.outer(np.array(first), (0, 1)).ravel()
 
 
-def _native(g: Group, low: np.ndarray, high: np.ndarray) -> Bounded:
-    result = g.program.core.bound_cells(g.core_margins, low, high, threads())
-    best = result["lower"].argmax(axis=1)
-    rows = np.arange(len(best))
-    adaptive = result["adaptive"][rows, best]
-
-    def leaf(row: int) -> Leaf:
-        multipliers = np.zeros(len(g.margins.bias), dtype=np.uint8)
-        multipliers[best[row]] = 1
-        lines = certificate.ADAPTIVE_LINES if adaptive[row] else certificate.PARALLEL_LINES
-        return Leaf(lines, None, multipliers, np.zeros(0))
-
-    return Bounded(result["lower"][rows, best], result["x"], np.abs(result["weight"][rows, :, best]), leaf)
-
-
 def _settle(search: Search, low: np.ndarray, high: np.ndarray, node: np.ndarray, bounded: Bounded) -> np.ndarray:
     """Close the proved cells, keep the others; the most promising inputs among their plays."""
-    proved = bounded.bound > 0
-    for row in np.flatnonzero(proved).tolist():
-        search.recorder.close(int(node[row]), bounded.leaf(row))
-    left = np.flatnonzero(~proved)
+    for row in np.flatnonzero(bounded.proved).tolist():
+        bounded.close(search.recorder, int(node[row]), row)
+    left = np.flatnonzero(~bounded.proved)
     weight, width = bounded.weight[left], high[left] - low[left]
     score = (weight + 1e-3 * weight.mean(axis=1, keepdims=True)) * width
     split = np.where(score.max(axis=1) > 0, score.argmax(axis=1), width.argmax(axis=1)).astype(float)
@@ -199,6 +219,31 @@ def _settle(search: Search, low: np.ndarray, high: np.ndarray, node: np.ndarray,
     fresh = Cells(low[left], high[left], node[left], bounded.bound[left], split)
     search.cells = search.cells.joined(fresh.take(np.flatnonzero(~small)))
     return _candidates(search, bounded.x[left])
+
+
+def _close_finished(
+    recorder: TreeRecorder,
+    node: int,
+    margins: int,
+    neurons: np.ndarray,
+    split: np.ndarray,
+    weights: np.ndarray,
+    betas: np.ndarray,
+    slopes: np.ndarray,
+) -> None:
+    """Write down the tree of a finished cell, given in preorder (cpp/kernels/finish.hpp)."""
+    places, leaf_number, beta_at = [(node, 0)], 0, 0
+    for local in split.tolist():
+        place, depth = places.pop()
+        if local >= 0:
+            child = recorder.split(place, certificate.NEURON_SPLIT, int(neurons[local]))
+            places += ((child + 1, depth + 1), (child, depth + 1))
+            continue
+        multipliers = weights[leaf_number * margins : (leaf_number + 1) * margins]
+        own = slopes[leaf_number * len(neurons) : (leaf_number + 1) * len(neurons)]
+        recorder.close(place, Leaf(EXPLICIT, multipliers, betas[beta_at : beta_at + depth], neurons, own))
+        leaf_number += 1
+        beta_at += depth
 
 
 def _candidates(search: Search, points: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from pydual import certificate
 from pydual.problem import Problem
 from pydual.proof_systems.alpha_crown import AlphaCrown
 from pydual.proof_systems.base import Play, State, start
-from pydual.proof_systems.duals import ADAPTIVE_START, EXPLICIT, Duals, LinearBound, Nodes, play, root_nodes
+from pydual.proof_systems.duals import ADAPTIVE_START, Duals, LinearBound, Nodes, leaf, play, root_nodes
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.recorder import Leaf, TreeRecorder
 from pydual.relax.frame import Frame, group, make_frame
@@ -83,7 +83,7 @@ class NeuronSplitting:
         searches = []
         for g in group(problems):
             frame = make_frame(g, self.root.anchor)
-            recorders = [TreeRecorder(self.root.anchor, False, frame.unstable) for _ in g.problems]
+            recorders = [TreeRecorder(self.root.anchor, anchor_cells=False) for _ in g.problems]
             searches.append(Search(frame, recorders))
         return NeuronState(**vars(start(problems)), searches=tuple(searches))
 
@@ -121,14 +121,14 @@ class NeuronSplitting:
         score = branching_scores(search.frame, nodes, duals)
         open_rows = []
         for row, problem in enumerate(nodes.problem.tolist()):
-            alpha = duals.alpha[row, unstable].astype(np.float32)
-            beta = duals.beta[row, list(paths[row])].astype(np.float32)
             if duals.bound[row] > 0:
-                search.recorders[problem].close(places[row], _leaf(search, problem, duals, row, alpha, beta))
+                search.recorders[problem].close(places[row], _stored(leaf(search.frame, problem, duals, row, paths[row])))
                 continue
             open_rows.append(row)
-            split = int(score[row].argmax())
-            if score[row, split] < 0:
+            alpha = duals.alpha[row, unstable].astype(np.float32)
+            beta = duals.beta[row, list(paths[row])].astype(np.float32)
+            split = int(score[row].argmax()) if score.shape[1] else -1
+            if split < 0 or score[row, split] < 0:
                 self._finish_leaf(search, nodes.take(np.array([row])), problem, places[row], paths[row], seconds)
                 continue
             weights = duals.weights[row]
@@ -142,9 +142,7 @@ class NeuronSplitting:
         """Every neuron is fixed, so the problem is linear: an exact bound, or the search cannot close this node."""
         duals = self.last.evaluate(search.frame, node, seconds)
         if duals.bound[0] > 0:
-            alpha = duals.alpha[0, search.frame.unstable].astype(np.float32)
-            beta = duals.beta[0, list(path)].astype(np.float32)
-            search.recorders[problem].close(place, _leaf(search, problem, duals, 0, alpha, beta))
+            search.recorders[problem].close(place, _stored(leaf(search.frame, problem, duals, 0, path)))
         else:
             search.stuck.add(problem)
 
@@ -205,9 +203,9 @@ def _as_nodes(frame: Frame, origin: list[Node], paths: list, phases: list) -> No
     return Nodes(np.array([node.problem for node in origin]), phase, alpha, beta, weights)
 
 
-def _leaf(search: Search, problem: int, duals: Duals, row: int, alpha: np.ndarray, beta: np.ndarray) -> Leaf:
-    multipliers = duals.weights[row, search.frame.group.columns(problem)]
-    return Leaf(int(duals.lines[row]), alpha if duals.lines[row] == EXPLICIT else None, multipliers, beta)
+def _stored(full: Leaf) -> Leaf:
+    """Trees have many leaves, so they keep slopes in single precision."""
+    return replace(full, slopes=full.slopes.astype(np.float32), betas=full.betas.astype(np.float32))
 
 
 def _plays(frame: Frame, nodes: Nodes, duals: Duals, trees: dict) -> dict[int, Play]:

@@ -10,27 +10,34 @@ from pydual import certificate
 from pydual.certificate import ProofTree
 
 
+EXPLICIT = 0
+NOTHING = np.zeros(0, dtype=np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class Leaf:
-    """What closes a node: explicit slopes or else a line rule, multipliers, and a beta for each neuron split above it."""
+    """What closes a node: multipliers, a beta for each neuron split above it from the root down, and lines.
+
+    ``lines`` is a rule of PROOFS.md, or EXPLICIT: then ``slopes`` belong to the neurons numbered in ``neurons``.
+    """
 
     lines: int
-    slopes: np.ndarray | None
     multipliers: np.ndarray
     betas: np.ndarray
+    neurons: np.ndarray = field(default_factory=lambda: NOTHING)
+    slopes: np.ndarray = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(eq=False)
 class TreeRecorder:
     """Nodes are numbered from 0, the root, in order of creation; ``first[n]`` is the first of two adjacent children.
 
-    ``anchor`` is the code for derived intervals: at the root only, or (``anchor_leaves``) at each leaf.
-    ``slope_neurons`` names the columns of explicit slopes.
+    ``anchor`` is the code for derived intervals: at the root, or where ``anchor_cells`` is set, at the top of each part
+    of the tree that has no more input splits.
     """
 
     anchor: int
-    anchor_leaves: bool
-    slope_neurons: np.ndarray
+    anchor_cells: bool
     kind: list[int] = field(default_factory=lambda: [certificate.LEAF])
     index: list[int] = field(default_factory=lambda: [0])
     threshold: list[float] = field(default_factory=lambda: [0.0])
@@ -57,22 +64,30 @@ class TreeRecorder:
         split = kind != certificate.LEAF
         index = np.array(self.index, dtype=np.int32)[order][split]
         threshold = np.array(self.threshold)[order][kind == certificate.INPUT_SPLIT]
-        anchor = np.where(~split, self.anchor, 0) if self.anchor_leaves else np.zeros(len(order))
-        if not self.anchor_leaves:
-            anchor[0] = self.anchor
         leaves = [self.leaves[node] for node in np.array(order)[~split].tolist()]
-        lines, slopes = _lines(leaves, len(self.slope_neurons))
+        lines, slopes, slope_neurons = _lines(leaves)
         return ProofTree(
             kind=kind,
             index=index,
             threshold=threshold,
-            anchor=anchor.astype(np.uint8),
+            anchor=np.array(self._anchors(), dtype=np.uint8)[order],
             lines=lines,
             slopes=slopes,
-            slope_neurons=self.slope_neurons.astype(np.int32),
+            slope_neurons=slope_neurons,
             multipliers=np.array([leaf.multipliers for leaf in leaves]),
             split_multipliers=np.concatenate([leaf.betas for leaf in leaves]).astype(np.float32),
         )
+
+    def _anchors(self) -> list[int]:
+        """By node: the root, or the children of input splits that are not split by an input themselves."""
+        if not self.anchor_cells or self.kind[0] != certificate.INPUT_SPLIT:
+            return [self.anchor, *[0] * (len(self.kind) - 1)]
+        anchors = [0] * len(self.kind)
+        for kind, child in zip(self.kind, self.first, strict=True):
+            if kind == certificate.INPUT_SPLIT:
+                for c in (child, child + 1):
+                    anchors[c] = self.anchor if self.kind[c] != certificate.INPUT_SPLIT else 0
+        return anchors
 
     def _preorder(self) -> list[int]:
         order: list[int] = []
@@ -85,15 +100,17 @@ class TreeRecorder:
         return order
 
 
-def _lines(leaves: list[Leaf], columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Line rules, and the explicit slopes as rows."""
-    rules: list[int] = []
-    rows: list[np.ndarray] = []
-    for leaf in leaves:
-        if leaf.slopes is None:
-            rules.append(leaf.lines)
-        else:
-            rules.append(len(rows))
-            rows.append(leaf.slopes)
-    slopes = np.array(rows) if rows else np.zeros((0, columns), dtype=np.uint8)
-    return np.array(rules, dtype=np.int32), slopes
+def _lines(leaves: list[Leaf]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rules of the leaves, explicit slopes as rows, and the neurons that are their columns.
+
+    A neuron that a leaf does not mention is stable there and gets an arbitrary slope.
+    """
+    explicit = [leaf for leaf in leaves if leaf.lines == EXPLICIT]
+    neurons = np.unique(np.concatenate([leaf.neurons for leaf in explicit])) if explicit else NOTHING
+    kind = explicit[0].slopes.dtype if explicit else np.dtype(np.uint8)
+    slopes = np.zeros((len(explicit), len(neurons)), dtype=kind)
+    rules = np.array([leaf.lines for leaf in leaves], dtype=np.int32)
+    rules[rules == EXPLICIT] = np.arange(len(explicit))
+    for row, leaf in enumerate(explicit):
+        slopes[row, np.searchsorted(neurons, leaf.neurons)] = leaf.slopes
+    return rules, slopes, neurons.astype(np.int32)
