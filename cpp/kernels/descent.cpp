@@ -54,7 +54,8 @@ void step_ball(const RegionView& g, int c, const double* slope, double size, int
 
 void worst_margins(const Form& margins, int r, double* const* z, double* values, double* value, int* worst) {
     evaluate(margins, z, r, values);
-    for (int c = 0; c < r; ++c) {
+    if (margins.size == 0) std::fill(value, value + r, -INFINITY);  // a catastrophe everywhere
+    for (int c = 0; c < r && margins.size > 0; ++c) {
         int best = 0;
         for (int m = 1; m < margins.size; ++m)
             if (values[static_cast<long>(m) * r + c] > values[static_cast<long>(best) * r + c]) best = m;
