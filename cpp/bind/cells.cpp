@@ -27,7 +27,7 @@ void run_cells(const HeldProgram& program, const HeldForm& margins, const Finish
     ZonotopeSpace space(program.view, margins.view);
     Finisher finisher(program.view, margins.view, options);
     for (long b = first; b < last; ++b) {
-        CellResult cell{a.lower + b * rows, a.adaptive + b * rows, a.weight + b * inputs * rows, a.x + b * inputs, 0};
+        CellResult cell{a.lower + b * rows, a.adaptive + b * rows, a.weight + b * inputs, a.x + b * inputs, 0};
         const bool bounded = bound_cell(program.view, margins.view, a.low + b * inputs, a.high + b * inputs, space, cell);
         a.unstable[b] = cell.unstable;
         a.nodes[b] = 0;
@@ -65,7 +65,7 @@ py::dict bound_cells(const HeldProgram& program, const HeldForm& margins, const 
     const py::ssize_t rows = margins.view.size;
     expect(low, {count, inputs}, "low");
     expect(high, {count, inputs}, "high");
-    Doubles lower = doubles(count, rows), weight({count, inputs, rows}), x = doubles(count, inputs);
+    Doubles lower = doubles(count, rows), weight = doubles(count, inputs), x = doubles(count, inputs);
     Bytes adaptive({count, rows});
     Ints unstable(count), nodes(count);
     const CellArrays arrays{low.data(), high.data(), lower.mutable_data(), weight.mutable_data(), x.mutable_data(),

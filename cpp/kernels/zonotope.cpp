@@ -23,14 +23,16 @@ PYDUAL_DISPATCH void scale(double* row, int width, double factor) {
 
 // z = s y - s l / 2 +- (-s l / 2) on unstable rows: one new generator each. Returns the new width. Intervals come in from
 // interval arithmetic and are cut here, as an audit cuts them: lines on others would be other lines.
-int relu(int k, int n, int width, ZonotopeSpace& s, int& unstable) {
+int relu(int k, int n, int width, int inputs, ZonotopeSpace& s, CellResult& result) {
     int next = width;
     for (int i = 0; i < n; ++i) {
         double* row = s.forms[k].data() + static_cast<long>(i) * s.stride;
         const double spread = radius(row, width);
         s.lower[k][i] = std::max(s.lower[k][i], row[0] - spread);
         s.upper[k][i] = std::min(s.upper[k][i], row[0] + spread);
-        if (s.lower[k][i] < 0.0 && s.upper[k][i] > 0.0) ++next;
+        if (s.lower[k][i] >= 0.0 || s.upper[k][i] <= 0.0) continue;
+        ++next;
+        for (int g = 0; g < inputs; ++g) result.weight[g] += std::fabs(row[1 + g]) / spread;
     }
     relu_lines(s.lower[k], s.upper[k], n, Rule::adaptive, s.alpha[k], s.slope[k], s.offset[k]);
     int generator = width;
@@ -42,7 +44,7 @@ int relu(int k, int n, int width, ZonotopeSpace& s, int& unstable) {
         row[0] += 0.5 * s.offset[k][i];
         row[generator++] = 0.5 * s.offset[k][i];
     }
-    unstable += next - width;
+    result.unstable += next - width;
     return next;
 }
 
@@ -74,10 +76,7 @@ void backward_margins(const Program& program, const Form& margins, const double*
         result.lower[m] = std::max(result.lower[m], s.bound[m]);
         if (result.lower[m] > result.lower[best]) best = m;
     }
-    for (int i = 0; i < program.inputs; ++i) {
-        result.x[i] = s.x[static_cast<long>(i) * rows + best];
-        for (int m = 0; m < rows; ++m) result.weight[static_cast<long>(i) * rows + m] = s.after[0][static_cast<long>(i) * rows + m];
-    }
+    for (int i = 0; i < program.inputs; ++i) result.x[i] = s.x[static_cast<long>(i) * rows + best];
 }
 
 }  // namespace
@@ -109,11 +108,12 @@ bool bound_cell(const Program& program, const Form& margins, const double* low, 
     box.lower = low;
     box.upper = high;
     result.unstable = 0;
+    std::fill(result.weight, result.weight + program.inputs, 0.0);
     int width = space.widths[0];
     for (int k = 1; k <= program.depth(); ++k) {
         affine_forms(program.layers[k - 1], width, space, space.forms[k].data());
         interval_layer(program, k, box, space.lower.get(), space.upper.get());
-        width = relu(k, program.size(k), width, space, result.unstable);
+        width = relu(k, program.size(k), width, program.inputs, space, result);
         space.widths[k] = width;
     }
     forward_margins(program, margins, space, result);

@@ -15,7 +15,7 @@ namespace pydual {
 struct CellResult {
     double* lower = nullptr;         // [M] bounds of the margins over the cell, the better of parallel and adaptive lines
     signed char* adaptive = nullptr; // [M] 1 where the adaptive lines gave it
-    double* weight = nullptr;        // inputs x M: coefficients of the inputs in the bound
+    double* weight = nullptr;        // inputs: how much of the unstable neurons' intervals is due to each input
     double* x = nullptr;             // inputs: the minimizer for the best margin
     int unstable = 0;
 };

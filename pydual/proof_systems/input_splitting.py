@@ -183,7 +183,7 @@ class InputSplitting:
             lines = certificate.ADAPTIVE_LINES if adaptive[row] else certificate.PARALLEL_LINES
             recorder.close(node, Leaf(lines, multipliers, np.zeros(0)))
 
-        return Bounded(proved, bound, result["x"], np.abs(result["weight"][rows, :, best]), close)
+        return Bounded(proved, bound, result["x"], result["weight"], close)
 
 
 def _single_problems(problems: tuple[Problem, ...]) -> list[Group]:
@@ -211,7 +211,7 @@ def _settle(search: Search, low: np.ndarray, high: np.ndarray, node: np.ndarray,
         bounded.close(search.recorder, int(node[row]), row)
     left = np.flatnonzero(~bounded.proved)
     weight, width = bounded.weight[left], high[left] - low[left]
-    score = (weight + 1e-3 * weight.mean(axis=1, keepdims=True)) * width
+    score = weight * (width > 0)
     split = np.where(score.max(axis=1) > 0, score.argmax(axis=1), width.argmax(axis=1)).astype(float)
     region = search.group.region
     small = (width <= SMALLEST * (region.upper - region.lower)).all(axis=1)

@@ -45,6 +45,15 @@ class Interval(RootBound):
         layers = range(1, len(ends))
         z = np.concatenate([plays[k] for k in layers], axis=1) if layers else np.zeros((len(bound), 0))
         price = np.concatenate([prices[k] for k in layers], axis=1) if layers else np.zeros((len(bound), 0))
-        y = np.clip(z, frame.lower, frame.upper)
+        y = self._inputs(frame, plays)
         lines = np.full(len(bound), certificate.INTERVAL_LINES)
         return Duals(bound, plays[0], y, z, price, nodes.alpha, nodes.beta, weights, lines)
+
+    @staticmethod
+    def _inputs(frame: Frame, plays: list[np.ndarray]) -> np.ndarray:
+        """What the layers' affine maps make of the plays: where it contradicts the next layer's play, that one cheats."""
+        found = [np.zeros((len(plays[0]), 0))]
+        for layer in frame.group.program.layers:
+            terms = (plays[s] if m is None else plays[s] @ m.T for s, m in layer.terms.items())
+            found.append(sum(terms, np.tile(layer.bias, (len(plays[0]), 1))))
+        return np.concatenate(found, axis=1)
