@@ -6,6 +6,7 @@ a tree of a million leaves is a handful of arrays.
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -77,7 +78,7 @@ class Proof:
         target = Path(path)
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
         try:
-            partial.write_bytes(save(tensors, metadata=header))
+            partial.write_bytes(_ordered(save(tensors, metadata=header)))
             os.replace(partial, target)
         finally:
             partial.unlink(missing_ok=True)
@@ -85,6 +86,14 @@ class Proof:
     @property
     def leaves(self) -> int:
         return sum(tree.leaves for tree in self.trees)
+
+
+def _ordered(file: bytes) -> bytes:
+    """safetensors writes the metadata in random order; with it sorted, the same proof is the same file."""
+    size = int.from_bytes(file[:8], "little")
+    header = json.loads(file[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    return file[:8] + json.dumps(header, separators=(",", ":")).encode().ljust(size) + file[8 + size :]
 
 
 def load_proof(path: str | os.PathLike[str]) -> Proof:
