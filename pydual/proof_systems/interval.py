@@ -51,7 +51,7 @@ class Interval(RootBound):
 
     @staticmethod
     def _inputs(frame: Frame, plays: list[np.ndarray]) -> np.ndarray:
-        """What the layers' affine maps make of the plays: where it contradicts the next layer's play, that one cheats."""
+        """What the affine maps make of the plays: where that is not what the next layer plays, the adversary cheats."""
         found = [np.zeros((len(plays[0]), 0))]
         for layer in frame.group.program.layers:
             terms = (plays[s] if m is None else plays[s] @ m.T for s, m in layer.terms.items())
