@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -54,19 +55,30 @@ def solve(
     cannot exclude a catastrophe and none was found) or ``Unknown`` (the budget ended first). Raises InputError for models,
     checkers and options that do not fit.
     """
-    _check(model, checker, timeout)
-    system = by_name(proof_system) if isinstance(proof_system, str) else proof_system
+    _check(model, checker, timeout, seed)
+    system = _system(proof_system)
     with single_threaded_blas(), Progress(progress, system.name) as display:
         return _Game(model, checker, system, timeout, seed, display).play()
 
 
-def _check(model: Network, checker: Checker, timeout: float | None) -> None:
+def _system(proof_system: str | ProofSystem) -> ProofSystem:
+    if isinstance(proof_system, str):
+        return by_name(proof_system)
+    parts = ("name", "complete", "init", "step")
+    if isinstance(proof_system, type) or not all(hasattr(proof_system, part) for part in parts):
+        raise InputError(f"The proof system is {proof_system!r}; give a name such as 'auto', or an object.")
+    return proof_system
+
+
+def _check(model: Network, checker: Checker, timeout: float | None, seed: int) -> None:
     if not isinstance(model, Network):
         raise InputError(f"The model is a {type(model).__name__}; load it with pydual.load, from_torch or from_sklearn.")
     if not isinstance(checker, Checker):
         raise InputError(f"The checker is a {type(checker).__name__}; make one with pydual.load_checker or robustness.")
-    if timeout is not None and not timeout > 0:
+    if timeout is not None and not (isinstance(timeout, Real) and timeout > 0):
         raise InputError(f"The timeout is {timeout}; give a positive number of seconds, or None.")
+    if not isinstance(seed, Integral) or seed < 0:
+        raise InputError(f"The seed is {seed!r}; give an integer that is at least 0.")
 
 
 @dataclass
