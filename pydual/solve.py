@@ -106,8 +106,8 @@ class _Game:
         if hit := self._attack(lambda: self.adversary.search(QUICK)):
             return self._attacked(hit)
         if any(not problem.margins for problem in self.problems):
-            return self._unknown("The property calls every input of a region a catastrophe, but no input could be replayed.",
-                                 "Look at the bounds of the inputs: no number of the model's type may lie between them.")  # fmt: skip
+            reason = "The property calls every input of a region a catastrophe, but no input could be replayed."
+            return self._unknown(reason, "Look at the bounds of the inputs: perhaps no number of the model's type fits.")
         state = self.system.init(self.problems)
         while not state.finished and self._left() > 0:
             with self._timed("search"):
@@ -191,8 +191,8 @@ class _Game:
             return self._attacked(hit)
         if play is not None and not self.system.complete and np.isfinite(play.value):
             return self._relaxed(play)
-        return self._unknown("The search ended without a proof: some cells could neither be proved nor attacked.",
-                             "The margin may be zero or too small for floating point; try another proof system.")  # fmt: skip
+        reason = "The search ended without a proof: some cells could neither be proved nor attacked."
+        return self._unknown(reason, "The margin may be zero or too small for floating point; try another proof system.")
 
     def _last_attempt(self, play: Play | None, state: State) -> Hit | None:
         proved = frozenset(state.trees)
@@ -209,8 +209,8 @@ class _Game:
         except _OutOfTime:
             return self._timed_out()
         except CertificateError as error:
-            return self._unknown(f"The search believes in a proof, but the audit rejects it: {error}",
-                                 "The margin may be too small for floating point; please report the model.")  # fmt: skip
+            reason = f"The search believes in a proof, but the audit rejects it: {error}"
+            return self._unknown(reason, "The margin may be too small for floating point; please report the model.")
         self.statistics["leaves"] = proof.leaves
         self._bracket(max(self.lower, min(accepted.margin, self.upper)), self.upper)
         common = self._common(Bracket(min(accepted.margin, self.upper), self.upper))

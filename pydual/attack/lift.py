@@ -67,7 +67,7 @@ def _into_ball(x: np.ndarray, region: Region, ball: Ball, low: np.ndarray, high:
 
 def _at_least(bound: np.ndarray, kind: type) -> np.ndarray:
     """The smallest numbers of the type that are not below ``bound``."""
-    nearest = bound.astype(kind)
+    nearest: np.ndarray = bound.astype(kind)
     return np.where(nearest.astype(np.float64) < bound, np.nextafter(nearest, kind(np.inf)), nearest)
 
 

@@ -32,7 +32,7 @@ def audit(
     checker: Checker,
     *,
     level: str = EXACT,
-    deadline: Callable[[], object] | None = None,
+    deadline: Callable[[], None] | None = None,
 ) -> Accepted:
     """Check a certificate: an outcome ``Certificate``, a ``Proof``, or the path of a certificate file.
 

@@ -36,10 +36,13 @@ class BranchAndBound:
 
     def _splitting(self, problems: tuple[Problem, ...]) -> InputSplitting | NeuronSplitting:
         few = bool(problems) and problems[0].network.input_size <= self.few_inputs
-        batch = {} if self.batch is None else {"batch": self.batch}
         ball = any(problem.region.ball is not None for problem in problems)
         if self.split == "input" or (self.split == "auto" and few and not ball):
-            return InputSplitting(bound=Crown() if ball and self.bound is None else self.bound, **batch)
-        return NeuronSplitting(**batch) if self.bound is None else NeuronSplitting(bound=self.bound, root=self.bound, **batch)
+            bound = Crown() if ball and self.bound is None else self.bound
+            return InputSplitting(bound=bound, batch=self.batch or InputSplitting.batch)
+        batch = self.batch or NeuronSplitting.batch
+        if self.bound is None:
+            return NeuronSplitting(batch=batch)
+        return NeuronSplitting(bound=self.bound, root=self.bound, batch=batch)
 
 

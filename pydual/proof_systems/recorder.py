@@ -9,7 +9,6 @@ import numpy as np
 from pydual import certificate
 from pydual.certificate import ProofTree
 
-
 EXPLICIT = 0
 NOTHING = np.zeros(0, dtype=np.int64)
 

@@ -26,7 +26,7 @@ DENSE_FROM = 0.25  # a sparse product with a larger share of nonzeros is stored 
 class AffineMap:
     """``sum matrix_s z_s + bias`` over the input ``z_0 = x`` and the ReLU layers ``z_1, z_2, ...``; None is the identity."""
 
-    terms: dict[int, Matrix | None]
+    terms: dict[int, Matrix]
     bias: np.ndarray
 
 
@@ -68,7 +68,7 @@ class Program:
                 y[row, j] = float(c)
             for i, c in atom.margin.x.items():
                 x[row, i] = float(c)
-        terms: dict[int, Matrix | None] = {s: y if m is None else y @ m for s, m in self.outputs.terms.items()}
+        terms: dict[int, Matrix] = {s: y if m is None else y @ m for s, m in self.outputs.terms.items()}
         if x.any():
             terms[0] = x + terms.get(0, 0.0)
         return AffineMap(terms, y @ self.outputs.bias + constant)
@@ -117,7 +117,7 @@ def _compile(network: Network) -> Program:
 def _compose(primitive: Affine, values: Sequence[AffineMap]) -> AffineMap:
     """``sum M_t v_t + b`` with every ``v_t`` written in terms of the layers."""
     bias = primitive.bias.copy()
-    terms: dict[int, Matrix | None] = {}
+    terms: dict[int, Matrix] = {}
     for source, matrix in primitive.terms:
         inner = values[source]
         bias += matrix @ inner.bias
