@@ -13,7 +13,7 @@ from itertools import chain, islice
 import numpy as np
 
 from pydual.audit import query as queries
-from pydual.audit.enclosures import Domain, Sum, U, enclose, gamma
+from pydual.audit.enclosures import Domain, Sum, enclose, gamma
 from pydual.audit.rounded_anchor import COLUMN_ENTRIES, Cells
 from pydual.audit.rounded_lines import Backward, Lines, Setting, SplitNeurons, unstable_in
 from pydual.audit.rounded_network import Layers
@@ -279,7 +279,7 @@ class TreeAudit:
         return splits, empty
 
     def _is_covered(self, leaf: Leaf) -> bool:
-        """Whether a node above the leaf's anchor has an empty cell, by the intervals of the anchor above that node."""
+        """Whether the cell of the leaf's anchor, or of one above it, is empty by the intervals of the anchor above that."""
         anchor = leaf.anchor
         while anchor.parent is not None:
             self._derive([anchor.parent])
@@ -288,7 +288,7 @@ class TreeAudit:
                 return False
             if cells.empty[column]:
                 return True
-            for phase in anchor.parent_phases:
+            for phase in anchor.phases:
                 relu = self.layers.relus[int(np.searchsorted(self.layers.first_neurons, phase >> 1, side="right")) - 1]
                 low, high = (bound[(phase >> 1) - relu.first, column] for bound in cells.intervals[relu.number])
                 if (high < 0) if phase & 1 else (low > 0):

@@ -50,14 +50,15 @@ class Cells:
                 values.append(layer.interval(values))
                 self.products[k] = layer.product_magnitude(self.magnitudes)
             else:
-                values.append(self._relu(layer, values[layer.source]))
+                low, high = values[layer.source] = self._relu(layer, values[layer.source])
+                values.append((np.maximum(low, 0.0), np.maximum(high, 0.0)))
             self.magnitudes.append(_magnitude(values[-1]))
             if self._forms is not None:
                 self._forms.step(k, self.intervals, self.lines)
         self._forms = None
 
     def _relu(self, layer: ReluLayer, interval: Interval) -> Interval:
-        """Derive the interval of the source, cut it by the phases, and return that of the relu's output."""
+        """Derive the interval of the source within ``interval`` and cut it by the phases."""
         low, high = interval
         if self.code != INTERVAL:
             derived = self._by_backward_passes(layer) if self._forms is None else self._forms.interval(layer.source)
@@ -71,7 +72,7 @@ class Cells:
         self.lines[layer.number] = sloped_lines((low, high), self.code == PARALLEL)
         reach = self.reaches[layer.number] = _magnitude((low, high))
         self.magnitudes[layer.source] = np.minimum(self.magnitudes[layer.source], reach)
-        return np.maximum(low, 0.0), np.maximum(high, 0.0)
+        return low, high
 
     def _cut(self, layer: ReluLayer, low: np.ndarray, high: np.ndarray) -> Interval:
         row, column, active = self._split[layer.number]

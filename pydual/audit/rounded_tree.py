@@ -73,8 +73,7 @@ def _require(condition: bool, complaint: str) -> None:
 class Anchor:
     """A node at which intervals are derived: its cell, and the anchor above it.
 
-    ``phases`` holds ``2 neuron + active`` for each neuron split above the node, from the root down; ``parent_phases`` those
-    above its parent.
+    ``phases`` holds ``2 neuron + active`` for each neuron split above the node, from the root down.
     """
 
     node: int
@@ -82,7 +81,6 @@ class Anchor:
     lower: np.ndarray
     upper: np.ndarray
     phases: tuple[int, ...]
-    parent_phases: tuple[int, ...]
     parent: Anchor | None
 
 
@@ -107,20 +105,19 @@ class _Pending:
     upper: np.ndarray
     empty: bool
     phases: tuple[int, ...]
-    parent_phases: tuple[int, ...]
     anchor: Anchor | None
 
 
 def walk(tree: ProofTree, lower: np.ndarray, upper: np.ndarray) -> Iterator[Leaf]:
     """The leaves in preorder, without those of empty boxes; raises CertificateError where the tree is not one."""
     index, threshold = iter(tree.index.tolist()), iter(tree.threshold.tolist())
-    pending = [_Pending(lower, upper, False, (), (), None)]
+    pending = [_Pending(lower, upper, False, (), None)]
     number = multipliers = 0
     for node, (kind, code) in enumerate(zip(tree.kind.tolist(), tree.anchor.tolist(), strict=True)):
         _require(bool(pending), f"node {node} follows after the tree has ended")
         at = pending.pop()
         if code:
-            at.anchor = Anchor(node, code, at.lower, at.upper, at.phases, at.parent_phases, at.anchor)
+            at.anchor = Anchor(node, code, at.lower, at.upper, at.phases, at.anchor)
         if kind == INPUT_SPLIT:
             pending += _input_children(at, next(index), next(threshold))
         elif kind == NEURON_SPLIT:
@@ -141,8 +138,8 @@ def _input_children(at: _Pending, i: int, t: float) -> list[_Pending]:
     """The children ``x_i <= t`` and ``x_i >= t``, the first last."""
     lower, upper = at.lower.copy(), at.upper.copy()
     lower[i], upper[i] = max(lower[i], t), min(upper[i], t)
-    first = _Pending(at.lower, upper, at.empty or bool(t < at.lower[i]), at.phases, at.phases, at.anchor)
-    second = _Pending(lower, at.upper, at.empty or bool(t > at.upper[i]), at.phases, at.phases, at.anchor)
+    first = _Pending(at.lower, upper, at.empty or bool(t < at.lower[i]), at.phases, at.anchor)
+    second = _Pending(lower, at.upper, at.empty or bool(t > at.upper[i]), at.phases, at.anchor)
     return [second, first]
 
 
@@ -151,7 +148,7 @@ def _neuron_children(at: _Pending, neuron: int, node: int) -> list[_Pending]:
     inactive, active = 2 * neuron, 2 * neuron + 1
     _require(inactive not in at.phases and active not in at.phases, f"node {node} splits neuron {neuron} a second time")
     first, second = (
-        _Pending(at.lower, at.upper, at.empty, (*at.phases, phase), at.phases, at.anchor) for phase in (inactive, active)
+        _Pending(at.lower, at.upper, at.empty, (*at.phases, phase), at.anchor) for phase in (inactive, active)
     )
     return [second, first]
 
