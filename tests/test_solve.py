@@ -353,3 +353,23 @@ def test_points_never_beat_the_bracket(seed: int, system: str, data: st.DataObje
     assert margin >= outcome.bracket.lower - 1e-9 * (1 + abs(margin))
     if isinstance(outcome, Certificate):
         assert margin >= outcome.margin - 1e-9
+
+
+@pytest.mark.parametrize("system", BY_NAME)
+def test_an_exact_replay_does_not_round_its_outputs(system: str) -> None:
+    """y = x + 1e-20 at x = 1 rounds to 1, but is above it."""
+    network = Network.from_layers([([[1.0]], [1e-20])])
+    checker = Checker(Region([1.0], [1.0]), Y[0] <= 1)
+    assert not isinstance(pydual.solve(network, checker, system), Attack)
+
+
+@pytest.mark.parametrize("norm, center", [("l1", [0.0, 0.0]), ("l2", [0.0, 0.0]), ("l1", [0.0, -1.25]), ("l2", [0.0, -1.25])])
+@pytest.mark.parametrize("system", BY_NAME)
+def test_the_bracket_of_a_ball_is_attained_in_it(system: str, norm: str, center: list[float]) -> None:
+    """x_0 + 3 is at least 1.5 in the ball, 1 in the box. The center may lie outside of the box."""
+    network = Network.from_layers([([[1.0, 0.0], [-1.0, 0.0]], [3.0, -3.0]), ([[1.0, -1.0]], [0.0])])
+    region = Region([-2.0, -1.0], [2.0, 1.0], pydual.Ball(np.array(center), 1.5, norm))
+    outcome = pydual.solve(network, Checker(region, Y[0] <= 1.25), system)
+    assert not isinstance(outcome, Attack)
+    assert outcome.bracket.lower <= outcome.bracket.upper
+    assert all(point.upper >= 0.25 - 1e-9 for point in outcome.trace)

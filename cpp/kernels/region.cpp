@@ -107,18 +107,24 @@ void project(const RegionView& region, int column, double* x, int step_x) {
     };
     clip();
     if (region.norm == Norm::none) return;
-    double norm = 0.0;
+    const auto nearest = [&](int i) {  // the point of the box nearest to the center
+        const long at = static_cast<long>(i) * region.ld + static_cast<long>(column) * region.step;
+        return std::clamp(region.center[i], region.lower[at], region.upper[at]);
+    };
+    double norm = 0.0, base = 0.0;
     for (int i = 0; i < region.inputs; ++i) {
-        const double d = x[static_cast<long>(i) * step_x] - region.center[i];
+        const double d = x[static_cast<long>(i) * step_x] - region.center[i], e = nearest(i) - region.center[i];
         norm += region.norm == Norm::l2 ? d * d : std::fabs(d);
+        base += region.norm == Norm::l2 ? e * e : std::fabs(e);
     }
-    if (region.norm == Norm::l2) norm = std::sqrt(norm);
+    if (region.norm == Norm::l2) norm = std::sqrt(norm), base = std::sqrt(base);
     if (norm <= region.radius) return;
-    // The center lies in the box, so shrinking toward it keeps the box; for l1 this is a feasible point, not the nearest.
-    const double factor = region.radius / norm;
+    // Norms are convex: at a share t of the way from the nearest point it is at most (1 - t) base + t norm.
+    // This is a feasible point, in general not the nearest one.
+    const double share = base < region.radius ? (region.radius - base) / (norm - base) : 0.0;
     for (int i = 0; i < region.inputs; ++i) {
         double& v = x[static_cast<long>(i) * step_x];
-        v = region.center[i] + factor * (v - region.center[i]);
+        v = nearest(i) + share * (v - nearest(i));
     }
     clip();
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -38,9 +39,15 @@ class Lifter:
         if rounded is None:
             return None
         y = self._replay.outputs(rounded)
-        if not self._checker.is_catastrophe(rounded, y):
+        if not (self._checker.is_catastrophe(rounded, y) and self._holds_exactly(rounded)):
             return None
         return Hit(rounded, y, float(self._checker.margin(rounded, y)), self._replay.name)
+
+    def _holds_exactly(self, x: np.ndarray) -> bool:
+        """Whether the catastrophe survives at outputs that are not rounded to float64; onnxruntime has no others."""
+        if self._replay.name != "exact":
+            return True
+        return self._checker.catastrophe.holds([Fraction(v) for v in x.tolist()], self._replay.exact_outputs(x))
 
 
 def round_into(x: np.ndarray, region: Region, element_type: str) -> np.ndarray | None:

@@ -65,14 +65,14 @@ class Adversary:
         """The best of the given inputs for each problem, as they are."""
         finds = []
         for single in self._single:
-            inside = np.clip(points, single.region.lower, single.region.upper)
+            inside = into_region(points, single.region)
             values = single.margins_at(inside).max(axis=1)
             best = int(values.argmin())
             finds.append(Find(single.problems[0], inside[best], float(values[best])))
         return sorted(finds, key=lambda find: find.margin)
 
     def _descend(self, single: Group, starts: np.ndarray, steps: int, goal: float) -> Find:
-        starts = np.clip(starts, single.region.lower, single.region.upper)
+        starts = into_region(starts, single.region)
         core = single.program.core
         points, values = core.descend(
             single.core_margins, single.core_region, starts, steps=steps, first_step=0.25, decay=0.93, goal=goal,
@@ -87,3 +87,18 @@ class Adversary:
         uniform[1::2] = np.round(uniform[1::2])
         uniform[0] = 0.5
         return region.lower + uniform * (region.upper - region.lower)
+
+
+def into_region(points: np.ndarray, region: Region) -> np.ndarray:
+    """The points (rows) clipped to the box and, with a ball, moved toward the box's point nearest to the center."""
+    points = np.clip(points, region.lower, region.upper)
+    if region.ball is None:
+        return points
+    order = 1 if region.ball.norm == "l1" else 2
+    nearest = np.clip(region.ball.center, region.lower, region.upper)
+    base = np.linalg.norm(nearest - region.ball.center, order)
+    size = np.linalg.norm(points - region.ball.center, order, axis=1)
+    # a norm is convex: at a share t of the way it is at most (1 - t) base + t size, which is the radius for this t
+    room = max(region.ball.radius - base, 0.0)
+    share = np.where(size <= region.ball.radius, 1.0, room / np.maximum(size - base, room + np.finfo(float).tiny))
+    return nearest + share[:, None] * (points - nearest)
