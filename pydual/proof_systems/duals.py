@@ -18,6 +18,7 @@ from pydual.proof_systems.recorder import EXPLICIT, Leaf, TreeRecorder
 from pydual.relax.engine import threads
 from pydual.relax.frame import Frame
 
+ABOVE_ROUNDING = 1e-9  # a bound above this is taken for positive; one of 1e-15 would not survive the audit
 ADAPTIVE_START = -1.0  # an alpha below zero asks for the adaptive slope
 
 

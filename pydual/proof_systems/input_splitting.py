@@ -13,7 +13,7 @@ import numpy as np
 from pydual import certificate
 from pydual.problem import Problem
 from pydual.proof_systems.base import Play, State, start
-from pydual.proof_systems.duals import LinearBound, leaf, root_nodes
+from pydual.proof_systems.duals import ABOVE_ROUNDING, LinearBound, leaf, root_nodes
 from pydual.proof_systems.recorder import EXPLICIT, Leaf, TreeRecorder
 from pydual.region import Region
 from pydual.relax.engine import threads
@@ -155,9 +155,10 @@ class InputSplitting:
             leaves.append(leaf(frame, 0, duals, 0))
             bounds.append(duals.bound[0])
             plays.append(duals.x[0])
-            weights.append(np.ones(len(lower)))
+            weights.append(upper - lower)  # bisect the longest side
         bound = np.array(bounds)
-        return Bounded(bound > 0, bound, np.array(plays), np.array(weights), lambda r, node, row: r.close(node, leaves[row]))
+        proved = bound > ABOVE_ROUNDING
+        return Bounded(proved, bound, np.array(plays), np.array(weights), lambda r, node, row: r.close(node, leaves[row]))
 
     def _native(self, search: Search, low: np.ndarray, high: np.ndarray) -> Bounded:
         g = search.group
@@ -171,7 +172,7 @@ class InputSplitting:
         best = result["lower"].argmax(axis=1)
         rows = np.arange(len(best))
         bound, adaptive, finished = result["lower"][rows, best], result["adaptive"][rows, best], result["proofs"]
-        proved = bound > 0
+        proved = bound > ABOVE_ROUNDING
         proved[list(finished)] = True
 
         def close(recorder: TreeRecorder, node: int, row: int) -> None:
