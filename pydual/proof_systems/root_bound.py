@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from pydual.problem import Problem
 from pydual.proof_systems.base import State, start
-from pydual.proof_systems.duals import LinearBound, leaf_proof, play, root_nodes
+from pydual.proof_systems.duals import ABOVE_ROUNDING, LinearBound, leaf_proof, play, root_nodes
 from pydual.relax.frame import Group, group, make_frame
 
 
@@ -30,7 +30,7 @@ class RootBound:
         lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
         for row, problem in enumerate(now.problems):
             lower[problem.index] = float(duals.bound[row])
-            if duals.bound[row] > 0:
+            if duals.bound[row] > ABOVE_ROUNDING:
                 trees[problem.index] = leaf_proof(frame, row, duals, row)
             else:
                 plays[problem.index] = play(frame, row, duals, row)
