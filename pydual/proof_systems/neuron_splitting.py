@@ -11,7 +11,7 @@ from pydual import certificate
 from pydual.problem import Problem
 from pydual.proof_systems.alpha_crown import AlphaCrown
 from pydual.proof_systems.base import Play, State, start
-from pydual.proof_systems.duals import ADAPTIVE_START, Duals, LinearBound, Nodes, leaf, play, root_nodes
+from pydual.proof_systems.duals import ABOVE_ROUNDING, ADAPTIVE_START, Duals, LinearBound, Nodes, leaf, play, root_nodes
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.recorder import Leaf, TreeRecorder
 from pydual.relax.frame import Frame, group, make_frame
@@ -121,7 +121,7 @@ class NeuronSplitting:
         score = branching_scores(search.frame, nodes, duals)
         open_rows = []
         for row, problem in enumerate(nodes.problem.tolist()):
-            if duals.bound[row] > 0:
+            if duals.bound[row] > ABOVE_ROUNDING:
                 search.recorders[problem].close(places[row], _stored(leaf(search.frame, problem, duals, row, paths[row])))
                 continue
             open_rows.append(row)
