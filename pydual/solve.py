@@ -98,7 +98,7 @@ class _Game:
     def __post_init__(self) -> None:
         self._start = time.monotonic()
         self.problems = normalize(self.model, self.checker)
-        self.adversary = Adversary(self.problems, self.seed)
+        self.adversary = Adversary(self.problems, self.seed, self._left)
         self.lifter = Lifter(self.model, self.checker)
         self.statistics: dict[str, Any] = {"problems": len(self.problems), "neurons": compile_network(self.model).neurons}
 
@@ -195,6 +195,8 @@ class _Game:
         return self._unknown(reason, "The margin may be zero or too small for floating point; try another proof system.")
 
     def _last_attempt(self, play: Play | None, state: State) -> Hit | None:
+        if self._left() <= 0:
+            return None
         proved = frozenset(state.trees)
         if play is not None and (hit := self._attack(lambda: self.adversary.polish(play.x[None, :], THOROUGH))):
             return hit

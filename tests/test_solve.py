@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 
 import pydual
 from pydual import Attack, Certificate, Checker, Network, Region, RelaxedAttack, Unknown, X, Y
-from pydual.proof_systems import BY_NAME, MILP, BranchAndBound, Crown
+from pydual.attack.search import QUICK, THOROUGH, Adversary
+from pydual.problem import normalize
+from pydual.proof_systems import BY_NAME, MILP, BranchAndBound, Crown, TriangleLP
 
 NETWORKS = 2000 if os.environ.get("PYDUAL_NIGHTLY") else 200
 CLOSE = 1e-6  # true minima nearer to zero than this may stay undecided
@@ -373,3 +375,23 @@ def test_the_bracket_of_a_ball_is_attained_in_it(system: str, norm: str, center:
     assert not isinstance(outcome, Attack)
     assert outcome.bracket.lower <= outcome.bracket.upper
     assert all(point.upper >= 0.25 - 1e-9 for point in outcome.trace)
+
+
+def test_a_search_ends_with_its_time() -> None:
+    """Without time, one problem is searched, with one batch; later problems and restarts only while time is left."""
+    network = layers(1, 4, 8, 3)
+    checker = Checker(Region(-np.ones(4), np.ones(4)), (Y[0] <= -100) | (Y[1] <= -100) | (Y[2] <= -100))
+    problems = normalize(network, checker)
+    assert len(Adversary(problems, 0).search(QUICK)) == len(Adversary(problems, 0).polish(np.zeros((1, 4)), QUICK)) == 3
+    assert len(Adversary(problems, 0, lambda: 0.0).search(THOROUGH)) == 1
+    assert len(Adversary(problems, 0, lambda: 0.0).polish(np.zeros((9, 4)), THOROUGH)) == 1
+
+
+def test_lp_without_time_is_crown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: Any) -> None:
+        raise AssertionError("no program may be solved")
+
+    monkeypatch.setattr("pydual.proof_systems.lp.minimize", forbidden)
+    problems = normalize(layers(1, 4, 8, 3), Checker(Region(-np.ones(4), np.ones(4)), Y[0] <= 0.1))
+    bounds = [system.step(system.init(problems), 0.0).bound for system in (TriangleLP(), Crown())]
+    assert bounds[0] == bounds[1] > -np.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ class Effort:
 QUICK = Effort(restarts=4, steps=8)
 NORMAL = Effort(restarts=16, steps=25)
 THOROUGH = Effort(restarts=64, steps=60)
+BATCH = 8  # starts between two looks at the clock
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +37,13 @@ class Find:
 
 
 class Adversary:
-    """Searches all problems of a query; random numbers come from one generator with the caller's seed."""
+    """Searches all problems of a query; random numbers come from one generator with the caller's seed.
 
-    def __init__(self, problems: tuple[Problem, ...], seed: int) -> None:
+    ``left`` says how many seconds are left; when none are, a search ends with what it has.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...], seed: int, left: Callable[[], float] = lambda: np.inf) -> None:
+        self._left = left
         self._single = [g.only(p) for g in group(problems) for p in range(len(g.problems))]
         self._random = np.random.default_rng(seed)
 
@@ -49,17 +55,18 @@ class Adversary:
                 continue
             starts = self._starts(single.region, effort.restarts)
             finds.append(self._descend(single, starts, effort.steps, goal))
-            if finds[-1].margin <= goal:
+            if finds[-1].margin <= goal or self._left() <= 0:
                 break
         return sorted(finds, key=lambda find: find.margin)
 
     def polish(self, points: np.ndarray, effort: Effort, goal: float = 0.0) -> list[Find]:
         """Descent from given inputs, for every problem whose region has them (after projection)."""
-        if len(points) == 0:
-            return []
-        return sorted(
-            (self._descend(single, points, effort.steps, goal) for single in self._single), key=lambda find: find.margin
-        )
+        finds: list[Find] = []
+        for single in self._single if len(points) else ():
+            if finds and self._left() <= 0:
+                break
+            finds.append(self._descend(single, points, effort.steps, goal))
+        return sorted(finds, key=lambda find: find.margin)
 
     def evaluate(self, points: np.ndarray) -> list[Find]:
         """The best of the given inputs for each problem, as they are."""
@@ -72,11 +79,17 @@ class Adversary:
         return sorted(finds, key=lambda find: find.margin)
 
     def _descend(self, single: Group, starts: np.ndarray, steps: int, goal: float) -> Find:
-        starts = into_region(starts, single.region)
-        core = single.program.core
-        points, values = core.descend(
-            single.core_margins, single.core_region, starts, steps=steps, first_step=0.25, decay=0.93, goal=goal,
-            threads=threads(),
+        """The best find from the starts, a batch at a time."""
+        batches = (self._batch(single, starts[k : k + BATCH], steps, goal) for k in range(0, len(starts), BATCH))
+        best = next(batches)
+        while best.margin > goal and self._left() > 0 and (other := next(batches, None)):
+            best = min(best, other, key=lambda find: find.margin)
+        return best
+
+    def _batch(self, single: Group, starts: np.ndarray, steps: int, goal: float) -> Find:
+        points, values = single.program.core.descend(
+            single.core_margins, single.core_region, into_region(starts, single.region),
+            steps=steps, first_step=0.25, decay=0.93, goal=goal, threads=threads(),
         )  # fmt: skip
         best = int(np.argmin(values))
         return Find(single.problems[0], points[best], float(values[best]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,7 @@ class LinearSolution:
     """``status`` is "optimal", "infeasible" or "unfinished". ``bound`` is the dual bound, ``point`` None if there is none.
 
     ``row_dual[i]`` is the rate at which the optimum grows with the bound of row i; where the program is infeasible, the
-    multipliers of the rows that show it (Farkas), or None (LP only). ``seconds``: what it took.
+    multipliers of the rows that show it (Farkas), or None (LP only). ``seconds``: what the call took.
     """
 
     status: str
@@ -42,6 +43,8 @@ class LinearSolution:
 def minimize(model: LinearModel, seconds: float = np.inf) -> LinearSolution:
     """Solve with one thread in at most about ``seconds``; Ctrl-C stops it."""
     import highspy
+
+    begin = time.monotonic()
 
     class QuietHighs(highspy.Highs):
         def enableCallbacks(self) -> None:  # runs inside __init__, which would print a banner
@@ -61,7 +64,7 @@ def minimize(model: LinearModel, seconds: float = np.inf) -> LinearSolution:
         highs.cancelSolve()
         highs.wait()
         raise
-    return _solution(highs, model, highspy)
+    return _solution(highs, model, highspy, time.monotonic() - begin)
 
 
 def _as_highs(model: LinearModel, highspy):  # type: ignore[no-untyped-def]
@@ -84,9 +87,9 @@ def _bounded(values: np.ndarray) -> np.ndarray:
     return np.clip(values, -1e30, 1e30)
 
 
-def _solution(highs, model: LinearModel, highspy) -> LinearSolution:  # type: ignore[no-untyped-def]
+def _solution(highs, model: LinearModel, highspy, seconds: float) -> LinearSolution:  # type: ignore[no-untyped-def]
     status = highs.getModelStatus()
-    info, solution, seconds = highs.getInfo(), highs.getSolution(), float(highs.getRunTime())
+    info, solution = highs.getInfo(), highs.getSolution()
     if status == highspy.HighsModelStatus.kInfeasible:
         _, found, ray = highs.getDualRay() if model.integer is None else (None, False, None)
         return LinearSolution("infeasible", np.inf, np.inf, None, np.array(ray) if found else None, seconds)

@@ -32,6 +32,8 @@ class TriangleLP(RootBound):
         weights /= weights.sum(axis=1, keepdims=True)
         solved: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
         for row, problem in enumerate(nodes.problem):
+            if seconds <= 0:
+                break
             program = triangle_program(frame, int(problem), nodes.phase[row], binary=False)
             solution = minimize(program.model, seconds)
             seconds = max(seconds - solution.seconds, 0.0)
