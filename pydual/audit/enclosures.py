@@ -12,6 +12,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from pydual.audit.query import Ball
+
 U = 2.0**-53
 LONGEST = 2**26  # the longest inner product that gamma and SAFE are right for
 SAFE = 1.0 + 1e-6  # error bounds are sums of nonnegative terms: computed, they lose a factor of at most (1 - U)^LONGEST
@@ -85,14 +87,14 @@ class Domain:
     radius: float = 0.0
 
     @classmethod
-    def of_box(cls, lower: np.ndarray, upper: np.ndarray, ball: object | None) -> Domain:
-        """The domain of boxes, columns (inputs, n), each cut by the same ball (``pydual.audit.query.Ball``) or None."""
+    def of_box(cls, lower: np.ndarray, upper: np.ndarray, ball: Ball | None) -> Domain:
+        """The domain of boxes, columns (inputs, n), each cut by the same ball, if there is one."""
         if ball is None:
             origin = 0.5 * lower + 0.5 * upper
             return cls(origin, difference(lower, origin)[0], difference(upper, origin)[1])
-        origin = np.array(ball.center, dtype=np.float64)[:, None]  # type: ignore[attr-defined]
+        origin = np.array(ball.center, dtype=np.float64)[:, None]
         below, above = difference(lower, origin)[0], difference(upper, origin)[1]
-        return cls(origin, below, above, ball.norm, ball.radius)  # type: ignore[attr-defined]
+        return cls(origin, below, above, ball.norm, ball.radius)
 
     @property
     def reach(self) -> np.ndarray:
@@ -101,8 +103,8 @@ class Domain:
 
     def columns(self, index: np.ndarray) -> Domain:
         """The domain for each of several columns, which name columns of this one."""
-        arrays = (a if a.shape[1] == 1 else a[:, index] for a in (self.origin, self.below, self.above))
-        return Domain(*arrays, self.norm, self.radius)
+        origin, below, above = (a if a.shape[1] == 1 else a[:, index] for a in (self.origin, self.below, self.above))
+        return Domain(origin, below, above, self.norm, self.radius)
 
     def add_minimum(self, w: np.ndarray, result: Sum) -> None:
         """Add a lower bound of ``min w . x`` for each column of ``w`` (inputs, columns)."""

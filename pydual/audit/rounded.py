@@ -8,14 +8,14 @@ shared with the provers or with the exact audit, except the reading of the query
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain, islice
+from itertools import islice
 
 import numpy as np
 
 from pydual.audit import query as queries
 from pydual.audit.enclosures import Domain, Sum, enclose, gamma
-from pydual.audit.rounded_anchor import COLUMN_ENTRIES, Cells
-from pydual.audit.rounded_lines import Backward, Lines, Setting, SplitNeurons, unstable_in
+from pydual.audit.rounded_anchor import COLUMN_ENTRIES, Cells, flat_phases
+from pydual.audit.rounded_lines import Backward, Lines, Setting, SplitNeurons, unite, unstable_in
 from pydual.audit.rounded_network import Layers
 from pydual.audit.rounded_tree import Anchor, Leaf, line_rules, validate, walk
 from pydual.certificate import INTERVAL_LINES, PARALLEL, PARALLEL_LINES, Proof, ProofTree
@@ -26,9 +26,7 @@ from pydual.network import Network
 FORM_ENTRIES = 2**21  # numbers in the affine forms of a batch of cells
 
 
-def audit_rounded(
-    proof: Proof, network: Network, checker: Checker, deadline: Callable[[], None] | None = None
-) -> float:
+def audit_rounded(proof: Proof, network: Network, checker: Checker, deadline: Callable[[], object] | None = None) -> float:
     """A lower bound of the proven margin (PROOFS.md, section 3); infinity where nothing is left to prove.
 
     ``deadline`` is called now and then and may raise to stop the audit. Raises CertificateError, naming problem and node,
@@ -107,10 +105,10 @@ class TreeAudit:
         problem: queries.Problem,
         tree: ProofTree,
         roots: dict[object, Cells],
-        poll: Callable[[], None],
+        poll: Callable[[], object],
     ) -> None:
         if len(problem.lower) != layers.inputs:
-            raise InputError(f"The query has {len(problem.lower)} inputs, the network {layers.inputs}; use those that belong together.")
+            raise InputError(f"The query has {len(problem.lower)} inputs, the network {layers.inputs}; use the right one.")
         validate(tree, layers, len(problem.margins))
         self.layers, self.problem, self.tree, self.poll = layers, problem, tree, poll
         self.margins = _Margins(layers, problem)
@@ -220,8 +218,7 @@ class TreeAudit:
         lines = {k: line.columns(column[:1] if shared else column) for k, line in self._lines(cells, rule).items()}
         if rule == 0:
             lines = self._with_slopes(lines, cells, column, self.tree.lines[number])
-        setting = Setting(lines, self._domain(leaves), cells.magnitudes, cells.products, cells.reaches, splits,
-                          rule == INTERVAL_LINES)
+        setting = Setting(lines, self._domain(leaves), cells.magnitudes, cells.products, splits, rule == INTERVAL_LINES)
         x, y, result = self.margins.combine(self.multipliers[number].T, cells)
         coefficients = {self.layers.output: y}
         if self.margins.x.any():
@@ -233,16 +230,14 @@ class TreeAudit:
     def _lines(self, cells: Cells, rule: int) -> dict[int, Lines]:
         return cells.interval_lines() if rule == INTERVAL_LINES else cells.sloped_lines(rule == PARALLEL_LINES)
 
-    def _with_slopes(
-        self, lines: dict[int, Lines], cells: Cells, column: np.ndarray, rows: np.ndarray
-    ) -> dict[int, Lines]:
+    def _with_slopes(self, lines: dict[int, Lines], cells: Cells, column: np.ndarray, rows: np.ndarray) -> dict[int, Lines]:
         """The lines with the slopes that the leaves name, for unstable neurons."""
         result = {}
         for relu in self.layers.relus:
             old = lines[relu.number]
             local = self.tree.slope_neurons.astype(np.int64) - relu.first
             here = np.flatnonzero((local >= 0) & (local < relu.size))
-            low, high = (bound[local[here]][:, column] for bound in cells.intervals[relu.number])
+            low, high = (bound[local[here]][:, column] for bound in cells.intervals[relu.source])
             below = np.array(np.broadcast_to(old.below, (relu.size, len(rows))))
             named = self.slopes[np.ix_(rows, here)].T
             below[local[here]] = np.where(unstable_in((low, high)), named, below[local[here]])
@@ -259,23 +254,21 @@ class TreeAudit:
     def _splits(
         self, leaves: list[Leaf], cells: Cells, column: np.ndarray, rule: int
     ) -> tuple[dict[int, SplitNeurons], np.ndarray]:
-        """The split neurons above the leaves by relu, and for each leaf whether a phase makes its cell empty."""
-        lengths = np.array([len(leaf.phases) for leaf in leaves])
-        code = np.fromiter(chain.from_iterable(leaf.phases for leaf in leaves), np.int64, int(lengths.sum()))
-        at = np.repeat(np.arange(len(leaves)), lengths)
+        """The splits above the leaves by the value they cut, and for each leaf whether a phase makes its cell empty."""
+        neuron, at, active = flat_phases([leaf.phases for leaf in leaves])
+        lengths = np.bincount(at, minlength=len(leaves))
         start = np.array([leaf.first_multiplier for leaf in leaves]) - (np.cumsum(lengths) - lengths)
-        beta = self.split_multipliers[np.arange(len(code)) + np.repeat(start, lengths)]
-        neuron, active = code >> 1, (code & 1).astype(bool)
-        relu_of = np.searchsorted(self.layers.first_neurons, neuron, side="right") - 1
+        beta = self.split_multipliers[np.arange(len(at)) + np.repeat(start, lengths)]
+        pull, source = np.where(active, -beta, beta), self.layers.source_of[neuron]
         empty = np.zeros(len(leaves), dtype=bool)
         splits = {}
-        for k in np.unique(relu_of).tolist():
-            here = relu_of == k
-            row, leaf = neuron[here] - self.layers.relus[k].first, at[here]
-            low, high = (bound[row, column[leaf]] for bound in cells.intervals[k])
-            on, pull = active[here], np.where(active[here], -beta[here], beta[here])
-            empty[leaf[np.where(on, high < 0, low > 0)]] = True
-            splits[k] = SplitNeurons(row, leaf, on | ((low >= 0) & (rule != INTERVAL_LINES)), pull)
+        for value in np.unique(source).tolist():
+            here = source == value
+            row, leaf = self.layers.component_of[neuron[here]], at[here]
+            low, high = (bound[row, column[leaf]] for bound in cells.intervals[value])
+            empty[leaf[np.where(active[here], high < 0, low > 0)]] = True
+            passes = active[here] | ((low >= 0) & (rule != INTERVAL_LINES))
+            splits[value] = unite(SplitNeurons(row, leaf, passes, pull[here]))
         return splits, empty
 
     def _is_covered(self, leaf: Leaf) -> bool:
@@ -289,8 +282,8 @@ class TreeAudit:
             if cells.empty[column]:
                 return True
             for phase in anchor.phases:
-                relu = self.layers.relus[int(np.searchsorted(self.layers.first_neurons, phase >> 1, side="right")) - 1]
-                low, high = (bound[(phase >> 1) - relu.first, column] for bound in cells.intervals[relu.number])
+                source, component = self.layers.source_of[phase >> 1], self.layers.component_of[phase >> 1]
+                low, high = (bound[component, column] for bound in cells.intervals[source])
                 if (high < 0) if phase & 1 else (low > 0):
                     return True
             anchor = anchor.parent

@@ -22,7 +22,7 @@ class Form:
     """``center + inputs d + generators e``, up to ``error``, for each component and cell.
 
     ``center``, ``error`` and ``spread`` are (size, cells), ``inputs`` is (size, 1 or cells, inputs), ``generators`` is
-    (size, cells, g); ``spread`` is at least ``|inputs| reach + |generators| 1``.
+    (size, cells, g), the coefficients of the first g of the e; ``spread`` is at least ``|inputs| reach + |generators| 1``.
     """
 
     center: np.ndarray
@@ -45,15 +45,16 @@ class Forms:
         eye = np.eye(inputs).reshape(inputs, 1, inputs)
         self.forms: dict[int, Form] = {0: Form(center, eye, np.zeros((inputs, cells, 0)), zero, self.reach)}
         self.last_use = _last_use(layers)
+        self.symbols = 0  # the number of e that are in use: each stands for one neuron in a cell
         # an underflow in a coefficient counts with the size of what it multiplies, at most 1 or the reach of an input
         self.underflow = UNDERFLOW * (1 + float(self.reach.sum()))
 
-    def step(self, k: int, intervals: list[Interval], lines: dict[int, Lines]) -> None:
+    def step(self, k: int, intervals: dict[int, Interval], lines: dict[int, Lines]) -> None:
         """Compute the form of value ``k + 1`` if a relu depends on it, and drop those of no further use."""
         layer = self.layers.layers[k]
         if self.layers.before_relu[k + 1]:
             if isinstance(layer, ReluLayer):
-                self.forms[k + 1] = self._relu(self.forms[layer.source], intervals[layer.number], lines[layer.number])
+                self.forms[k + 1] = self._relu(self.forms[layer.source], intervals[layer.source], lines[layer.number])
             else:
                 self.forms[k + 1] = self._affine(layer)
         for value in [v for v in self.forms if self.last_use[v] <= k]:
@@ -68,7 +69,8 @@ class Forms:
         size, cells = form.center.shape
         w = np.broadcast_to(form.inputs, (size, cells, self.layers.inputs)).reshape(size * cells, -1).T
         domain = self.domain.columns(np.tile(np.arange(cells), size))
-        noise = np.abs(form.generators).sum(axis=2) * (1 + gamma(2 * form.generators.shape[2] + 4)) + form.error + self.underflow
+        own = np.abs(form.generators).sum(axis=2) * (1 + gamma(2 * form.generators.shape[2] + 4))
+        noise = own + form.error + self.underflow
         low, high = ((v - 2 * e).reshape(size, cells) for v, e in map(domain.least_displacement, (w, -w)))
         slack = 8 * U * (np.abs(form.center) + np.abs(low) + np.abs(high) + noise)
         return form.center + (low - noise) - slack, form.center - (high - noise) + slack
@@ -86,11 +88,12 @@ class Forms:
             # the rounding of this product
             error = error + term.absolute @ (form.error + 4 * g * (np.abs(form.center) + form.spread + form.error))
         generators = self._generators(layer, sources, cells)
-        return Form(np.broadcast_to(center, (len(layer.bias), cells)), inputs, generators, error,
-                    self._spread(inputs, generators))
+        return Form(
+            np.broadcast_to(center, (len(layer.bias), cells)), inputs, generators, error, self._spread(inputs, generators)
+        )
 
     def _generators(self, layer: AffineLayer, sources: list[Form], cells: int) -> np.ndarray:
-        """``sum_t M_t G_t``; forms of earlier values have the first generators only."""
+        """``sum_t M_t G_t``; forms of earlier values have coefficients of the first e only."""
         count = max((form.generators.shape[2] for form in sources), default=0)
         products = [_product(t.matrix, f.generators) for t, f in zip(layer.terms, sources, strict=True)]
         if len(products) == 1:
@@ -116,14 +119,14 @@ class Forms:
         # slope is 1 or 0 and h is 0 where stable; the products and the sum err by less than 4U of what they are
         size = slope * (np.abs(form.center) + form.spread) + h
         error = slope * form.error * (1 + 8 * U) + 4 * U * size + self.underflow
-        count = form.generators.shape[2]
         unstable = unstable_in(interval)
         rank = np.cumsum(unstable, axis=0)
-        fresh = int(rank[-1].max(initial=0)) if len(rank) else 0
-        generators = np.zeros((*slope.shape, count + fresh))
-        np.multiply(form.generators, slope[:, :, None], out=generators[:, :, :count])
+        first = self.symbols
+        self.symbols += int(rank.max(initial=0))
+        generators = np.zeros((*slope.shape, self.symbols))
+        np.multiply(form.generators, slope[:, :, None], out=generators[:, :, : form.generators.shape[2]])
         row, cell = np.nonzero(unstable)
-        generators[row, cell, count + rank[row, cell] - 1] = half[row, cell]
+        generators[row, cell, first + rank[row, cell] - 1] = half[row, cell]
         spread = (slope * form.spread + half) * (1 + 8 * U)
         return Form(slope * form.center + half, form.inputs * slope[:, :, None], generators, error, spread)
 

@@ -61,10 +61,10 @@ def unstable_in(interval: Interval) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class SplitNeurons:
-    """The split neurons of one relu: row (neuron) and column of each.
+    """The split components of a value that relus read: row and column of each, every pair once.
 
-    ``passes``: the neuron's output is its source (phase active, or ``l >= 0``), else it is 0; ``pull`` is what the split
-    adds to the coefficient of the source: beta if inactive, -beta if active.
+    ``passes``: the relu's output is its source (phase active, or ``l >= 0``), else it is 0; ``pull`` is what the splits add
+    to the coefficient of the component: beta for inactive, -beta for active.
     """
 
     row: np.ndarray
@@ -73,19 +73,30 @@ class SplitNeurons:
     pull: np.ndarray
 
 
+def unite(split: SplitNeurons) -> SplitNeurons:
+    """One entry for each pair of row and column: where two relus read a value, both their neurons may be split."""
+    if not len(split.row):
+        return split
+    columns = int(split.column.max()) + 1
+    pair, where = np.unique(split.row * columns + split.column, return_inverse=True)
+    if len(pair) == len(split.row):
+        return split
+    passes = np.bincount(where, weights=split.passes) > 0
+    return SplitNeurons(pair // columns, pair % columns, passes, np.bincount(where, weights=split.pull))
+
+
 @dataclass(frozen=True, eq=False)
 class Setting:
     """What a backward pass runs in: the lines of each relu, the region, and magnitudes shared by all columns.
 
     ``magnitudes`` bounds the components of each value, ``products`` is ``AffineLayer.product_magnitude`` for each affine
-    primitive, ``reaches`` bounds the source components of each relu; ``constant_lines`` says that the lines follow rule -1.
+    primitive; ``splits`` belong to values; ``constant_lines`` says that the lines follow rule -1.
     """
 
     lines: Mapping[int, Lines]
     domain: Domain
     magnitudes: list[np.ndarray]
     products: Mapping[int, np.ndarray]
-    reaches: Mapping[int, np.ndarray]
     splits: Mapping[int, SplitNeurons]
     constant_lines: bool = False
 
@@ -100,22 +111,35 @@ class Backward:
     def run(self) -> np.ndarray:
         """Lower bounds, not finite where something overflowed."""
         columns = len(self.result.total)
-        for k in range(len(self.setting.magnitudes) - 2, -1, -1):
-            layer = self.layers.layers[k]
-            w = self.coefficients.pop(k + 1, None)
+        for value in range(len(self.setting.magnitudes) - 1, -1, -1):
+            w = self._pulled(value, columns)
             if w is None:
-                if not (isinstance(layer, ReluLayer) and layer.number in self.setting.splits):
-                    continue
-                w = np.zeros((self.layers.sizes[k + 1], columns))
+                continue
+            if value == 0:
+                self.setting.domain.add_minimum(w, self.result)
+                continue
+            layer = self.layers.layers[value - 1]
             if isinstance(layer, ReluLayer):
                 self._relu(layer, w)
             else:
-                self._affine(layer, k, w)
-        if 0 in self.coefficients:
-            self.setting.domain.add_minimum(self.coefficients.pop(0), self.result)
+                self._affine(layer, value - 1, w)
         # each coefficient loses at most 1e-295 to underflow, and counts with its value's magnitude
         self.result.add(np.zeros(columns), UNDERFLOW * (1 + sum(float(m.sum()) for m in self.setting.magnitudes)))
         return self.result.lower()
+
+    def _pulled(self, value: int, columns: int) -> np.ndarray | None:
+        """The coefficients of a value with the split multipliers in them, or None if all are zero."""
+        w = self.coefficients.pop(value, None)
+        split = self.setting.splits.get(value)
+        if split is None:
+            return w
+        if w is None:
+            w = np.zeros((self.layers.sizes[value], columns))
+        at = (split.row, split.column)
+        w[at] += split.pull
+        error = 2 * U * (np.abs(w[at]) + np.abs(split.pull)) * self.setting.magnitudes[value][split.row]
+        self.result.add(np.zeros(columns), np.bincount(split.column, weights=error, minlength=columns))
+        return w
 
     def _affine(self, layer: AffineLayer, k: int, w: np.ndarray) -> None:
         # |fl(M^T w) - M^T w| <= gamma |M|^T |w|, so its effect is at most gamma |w| . (|M| magnitude); w.b alike
@@ -132,12 +156,11 @@ class Backward:
         self.coefficients[value] = w
 
     def _relu(self, layer: ReluLayer, w: np.ndarray) -> None:
-        lines, split = self.setting.lines[layer.number], self.setting.splits.get(layer.number)
-        reach = self.setting.reaches[layer.number]
-        # slopes are in [0, 1] and constants at most reach: products and the inner product with constants
-        error = gamma(len(w) + 4) * (reach @ np.abs(w))
+        lines, split = self.setting.lines[layer.number], self.setting.splits.get(layer.source)
+        # slopes are in [0, 1] and constants at most the source: products and the inner product with constants
+        error = gamma(len(w) + 4) * (self.setting.magnitudes[layer.source] @ np.abs(w))
         if split is not None:
-            kept, error = self._take_split(split, w, reach, error)
+            passed = self._take_split(split, w)
         positive, negative = np.maximum(w, 0.0), np.minimum(w, 0.0)
         constant = dot(lines.above_constant, negative)
         if lines.below_constant is not None:
@@ -148,20 +171,16 @@ class Backward:
         negative *= lines.above
         positive += negative  # exact: one of the two is zero
         if split is not None:
-            positive[split.row, split.column] += kept + split.pull
+            positive[split.row, split.column] += passed  # exact: one of the two is zero
         self._collect(layer.source, positive)
 
-    def _take_split(
-        self, split: SplitNeurons, w: np.ndarray, reach: np.ndarray, error: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Take split neurons out of ``w``: those that pass their coefficient on, which is returned, and those that are 0.
+    def _take_split(self, split: SplitNeurons, w: np.ndarray) -> np.ndarray:
+        """Take split neurons out of ``w``, and return the coefficients that they pass on to their source.
 
-        Under constant lines the former keep their line.
+        Under constant lines those that pass keep their line.
         """
         at = (split.row, split.column)
-        passed = split.passes & (not self.setting.constant_lines)
-        kept = np.where(passed, w[at], 0.0)
-        w[at] = np.where(passed | ~split.passes, 0.0, w[at])
-        # two additions on these coefficients: at most 4U (|w| + beta)
-        extra = 4 * U * (np.abs(kept) + np.abs(split.pull)) * reach[split.row]
-        return kept, error + np.bincount(split.column, weights=extra, minlength=w.shape[1])
+        passes = split.passes & (not self.setting.constant_lines)
+        passed = np.where(passes, w[at], 0.0)
+        w[at] = np.where(passes | ~split.passes, 0.0, w[at])
+        return passed

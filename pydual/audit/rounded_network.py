@@ -91,7 +91,9 @@ class Layers:
         self._require(0 <= self.output < len(self.sizes) and max(self.sizes) < LONGEST // 8)
         self.neurons = neurons
         self.widest = max(self.sizes)
-        self.first_neurons = np.array([relu.first for relu in self.relus])
+        # for each neuron, the value that it is applied to, and the component of that
+        self.source_of = np.array([relu.source for relu in self.relus for _ in range(relu.size)], dtype=np.int64)
+        self.component_of = np.array([i for relu in self.relus for i in range(relu.size)], dtype=np.int64)
         self.before_relu = self._leads_to_relu()
 
     def _affine(self, primitive: Affine) -> AffineLayer:
@@ -112,7 +114,7 @@ class Layers:
 
     def _require(self, condition: bool) -> None:
         if not condition:
-            raise InputError(f"Primitive {len(self.layers)} of the network does not fit its sources, or is too large to audit.")
+            raise InputError(f"Primitive {len(self.layers)} of the network does not fit its sources, or is too large.")
 
     def _leads_to_relu(self) -> list[bool]:
         """For each value, whether some relu depends on it."""

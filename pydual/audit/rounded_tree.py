@@ -29,8 +29,10 @@ def validate(tree: ProofTree, layers: Layers, margins: int) -> None:
     for name, (dimensions, types) in _COLUMNS.items():
         column = getattr(tree, name)
         allowed = [np.dtype(t) for t in types.split()]
-        _require(isinstance(column, np.ndarray) and column.ndim == dimensions and column.dtype in allowed,
-                 f"'{name}' is not an array of {dimensions} dimensions with type {types}")
+        _require(
+            isinstance(column, np.ndarray) and column.ndim == dimensions and column.dtype in allowed,
+            f"'{name}' is not an array of {dimensions} dimensions with type {types}",
+        )
         _require(column.dtype.kind != "f" or bool(np.isfinite(column).all()), f"'{name}' has NaN or infinity")
     leaves = int((tree.kind == LEAF).sum())
     inputs, neurons = tree.index[_splits(tree, INPUT_SPLIT)], tree.index[_splits(tree, NEURON_SPLIT)]
@@ -48,8 +50,10 @@ def validate(tree: ProofTree, layers: Layers, margins: int) -> None:
     _require(_within(tree.slope_neurons, layers.neurons), "'slope_neurons' names a neuron that does not exist")
     _require(len(np.unique(tree.slope_neurons)) == columns, "'slope_neurons' names a neuron twice")
     _require(bool(((tree.lines >= -3) & (tree.lines < rows)).all()), "'lines' names a row that does not exist")
-    _require(bool(((tree.slopes >= 0) & (tree.slopes <= (128 if tree.slopes.dtype == np.uint8 else 1))).all()),
-             "a slope is outside [0, 1]")
+    _require(
+        bool(((tree.slopes >= 0) & (tree.slopes <= (128 if tree.slopes.dtype == np.uint8 else 1))).all()),
+        "a slope is outside [0, 1]",
+    )
     _require(bool((tree.multipliers >= 0).all()), "a multiplier is negative")
     _require(bool((tree.split_multipliers >= 0).all()), "a split multiplier is negative")
 
@@ -147,9 +151,7 @@ def _neuron_children(at: _Pending, neuron: int, node: int) -> list[_Pending]:
     """The children where the neuron is inactive and active, the first last."""
     inactive, active = 2 * neuron, 2 * neuron + 1
     _require(inactive not in at.phases and active not in at.phases, f"node {node} splits neuron {neuron} a second time")
-    first, second = (
-        _Pending(at.lower, at.upper, at.empty, (*at.phases, phase), at.anchor) for phase in (inactive, active)
-    )
+    first, second = (_Pending(at.lower, at.upper, at.empty, (*at.phases, phase), at.anchor) for phase in (inactive, active))
     return [second, first]
 
 
