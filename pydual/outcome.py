@@ -61,7 +61,8 @@ class Outcome:
 class Attack(Outcome):
     """A real input at which the catastrophe happens, re-evaluated outside the search.
 
-    ``x`` (inputs,) lies in the region and in the model's element type; ``y`` (outputs,) is what the replay gave;
+    ``x`` (inputs,) lies in the region, in the model's element type where the region has such numbers; ``y`` (outputs,)
+    is what the replay gave;
     ``margin`` is at most 0; ``replay`` says what evaluated the model ("onnxruntime" or "exact").
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -51,21 +52,31 @@ class Lifter:
 
 
 def round_into(x: np.ndarray, region: Region, element_type: str) -> np.ndarray | None:
-    """The point in the element type (as float64) nearest to ``x`` in the region as asked for; None if there is none."""
+    """The point of the region as asked for nearest to ``x`` in the element type (as float64); None if there is none.
+
+    An input whose interval has no number of that type, such as one fixed to a float64 of a float32 model, stays a
+    float64 of its interval; the replay casts it, as whoever runs the model does.
+    """
     kind = np.dtype(element_type).type
     low, high = _at_least(region.inner_lower, kind), _at_most(region.inner_upper, kind)
-    if (low > high).any():
+    typed = low <= high
+
+    def rounded(point: np.ndarray) -> np.ndarray:
+        inside = np.clip(point, region.inner_lower, region.inner_upper)
+        return np.where(typed, np.clip(point.astype(kind), low, high).astype(np.float64), inside)
+
+    if (region.inner_lower > region.inner_upper).any():
         return None
-    rounded = np.clip(x.astype(kind), low, high).astype(np.float64)
-    return rounded if region.ball is None else _into_ball(rounded, region, region.ball, low, high)
+    return rounded(x) if region.ball is None else _into_ball(x, region, region.ball, rounded)
 
 
-def _into_ball(x: np.ndarray, region: Region, ball: Ball, low: np.ndarray, high: np.ndarray) -> np.ndarray | None:
+def _into_ball(
+    x: np.ndarray, region: Region, ball: Ball, rounded: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray | None:
     """Shrink toward the center, by more each time, until the rounded point lies in the ball."""
-    step, kind = x - ball.center, low.dtype.type
     shrink = 0.0
     for k in range(SHRINKS):
-        point = np.clip((ball.center + (1.0 - shrink) * step).astype(kind), low, high).astype(np.float64)
+        point = rounded(ball.center + (1.0 - shrink) * (x - ball.center))
         if region.contains(point):
             return point
         shrink = 2.0**-30 * 2.0**k if k < 30 else 1.0

@@ -21,7 +21,7 @@ from pydual.checker import MAX_DEPTH, And, Atom, Checker, Condition, Linear, Or
 from pydual.errors import InputError, UnsupportedError
 from pydual.io.affine_term import MAX_BITS, OPERATIONS, AffineTerm
 from pydual.io.hull import hull, intersection, is_bound
-from pydual.region import Rational, rational_box, round_down, round_up
+from pydual.region import Rational, decimal_box, round_down, round_up
 
 MAX_BYTES = 2**28  # of text, after decompression
 MAX_OPEN = 100_000  # parentheses open at a time
@@ -136,7 +136,7 @@ class _Reader:
         kept = [part for part in self.root.conditions if not is_bound(part)] or [Atom(Linear({}, {}))]  # 0 <= 0
         condition = kept[0] if len(kept) == 1 else And(tuple(kept))
         try:
-            return Checker(rational_box(lower, upper), condition, outputs)
+            return Checker(decimal_box(lower, upper), condition, outputs)
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from None
 

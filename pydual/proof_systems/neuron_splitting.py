@@ -140,8 +140,11 @@ class NeuronSplitting:
         self, search: Search, node: Nodes, problem: int, place: int, path: tuple[int, ...], seconds: float
     ) -> None:
         """Every neuron is fixed, so the problem is linear: an exact bound, or the search cannot close this node."""
+        if not path:  # nothing was split and nothing is unstable: the bound has no multipliers left, it is the minimum
+            search.stuck.add(problem)
+            return
         duals = self.last.evaluate(search.frame, node, seconds)
-        if duals.bound[0] > 0:
+        if duals.bound[0] > ABOVE_ROUNDING:
             search.recorders[problem].close(place, _stored(leaf(search.frame, problem, duals, 0, path)))
         else:
             search.stuck.add(problem)
