@@ -125,8 +125,8 @@ class Reference:
             return plain
         if self.problem.ball.norm == "l1":  # concave and piecewise linear in kappa, with these breakpoints
             return max([plain, *(self._lagrangian(w, box, abs(c)) for c in w if c)])
-        low, high = -60.0, 30.0  # concave in kappa, hence unimodal in its logarithm
-        for _ in range(80):
+        low, high = -40.0, 20.0  # concave in kappa, hence unimodal in its logarithm
+        for _ in range(35):
             a, b = (2 * low + high) / 3, (low + 2 * high) / 3
             at_a, at_b = (self._lagrangian(w, box, Fraction(2.0**e)) for e in (a, b))
             low, high = (low, b) if at_a > at_b else (a, high)
