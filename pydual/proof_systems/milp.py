@@ -46,10 +46,10 @@ class MILP:
         frame = make_frame(group([problem])[0], certificate.ADAPTIVE)
         program = triangle_program(frame, 0, np.zeros(len(frame.lower), dtype=np.int8), binary=True)
         solution = minimize(program.model, seconds)
-        out_of_time = solution.status == "unfinished" and np.isfinite(seconds)
+        safe = solution.bound > 0
+        out_of_time = not safe and solution.status == "unfinished" and np.isfinite(seconds)
         waiting = state.waiting if out_of_time else state.waiting[1:]
         lower = {**state.lower, problem.index: solution.bound}
-        safe = solution.bound > 0 and not out_of_time
         plays, candidates = dict(state.plays), no_candidates(state.problems)
         if solution.point is not None:
             candidates = program.x(solution)[None, :]
