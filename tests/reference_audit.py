@@ -151,7 +151,7 @@ class Reference:
                 values.append(self._affine_interval(primitive, values))
                 continue
             for component, (low, high) in enumerate(values[primitive.source]):
-                if anchor > 1:
+                if anchor > 1 and low < 0 < high:
                     earlier = intervals[: len(intervals) - component]
                     down, up = (self._component(primitive.source, component, sign, box, earlier, -anchor) for sign in (1, -1))
                     low, high = max(low, down), min(high, -up)

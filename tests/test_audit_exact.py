@@ -309,10 +309,12 @@ def float_anchor(
             every[k] = (low, high)
         if k in sources:
             if anchor > 1:
+                undecided = (every[k][0] < 0) & (every[k][1] > 0)
                 for sign, side in ((1.0, 0), (-1.0, 1)):
                     units = sign * np.eye(network.sizes[k])
                     b = [sign * float_bound(network, {k: unit}, -anchor, {}, (lower, upper), every) for unit in units]
-                    every[k][side][:] = (np.maximum, np.minimum)[side](every[k][side], b)
+                    tighter = (np.maximum, np.minimum)[side](every[k][side], b)
+                    every[k][side][:] = np.where(undecided, tighter, every[k][side])
             float_phases(every, [phase for phase in phases if phase[0] == k])
     return {k: every[k] for k in sources}
 

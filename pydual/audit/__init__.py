@@ -13,6 +13,7 @@ from typing import Any
 
 from pydual.certificate import Proof, load_proof
 from pydual.checker import Checker
+from pydual.errors import InputError
 from pydual.network import Network
 
 EXACT, ROUNDED = "exact", "rounded"
@@ -40,9 +41,10 @@ def audit(
     called between leaves and may raise to stop the audit. Raises CertificateError, with the first step that fails, if the
     certificate does not prove that the network has no catastrophe.
     """
+    if not isinstance(network, Network) or not isinstance(checker, Checker):
+        kinds = f"{type(network).__name__} and {type(checker).__name__}"
+        raise InputError(f"An audit needs a Network and a Checker; got {kinds}.")
     if level not in (EXACT, ROUNDED):
-        from pydual.errors import InputError
-
         raise InputError(f"Unknown audit level '{level}'; use '{EXACT}' or '{ROUNDED}'.")
     proof = _proof(certificate)
     if level == ROUNDED:
@@ -59,7 +61,11 @@ def _proof(certificate: Any) -> Proof:
         return certificate
     if isinstance(certificate, (str, os.PathLike)):
         return load_proof(certificate)
-    return certificate.certificate
+    proof = getattr(certificate, "certificate", None)
+    if not isinstance(proof, Proof):
+        kind = type(certificate).__name__
+        raise InputError(f"There is no certificate to audit in a {kind}; give a Certificate, a Proof or the path of a file.")
+    return proof
 
 
 def _down(margin: Any) -> float:

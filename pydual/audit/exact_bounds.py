@@ -242,9 +242,11 @@ def _is_exact(primitive: Affine | Relu | None, region: Region) -> bool:
 def _refine(
     net: Network, value: int, interval: Interval, region: Region, lines: dict[int, Lines], poll: Callable[[], object]
 ) -> Interval:
-    """The intersection of an interval with the bounds by lines below and above."""
+    """The intersection of an interval with the bounds by lines below and above, where the interval leaves the sign open."""
     lower, upper, e = list(interval[0]), list(interval[1]), interval[2]
     for i in range(len(lower)):
+        if lower[i] >= 0 or upper[i] <= 0:
+            continue
         poll()
         unit = [0] * len(lower)
         unit[i] = 1

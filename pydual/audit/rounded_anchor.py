@@ -65,8 +65,12 @@ class Cells:
         """The interval of a value within ``interval``, cut by the phases."""
         low, high = interval
         if self.code != INTERVAL:
-            derived = self._by_backward_passes(source) if self._forms is None else self._forms.interval(source)
-            low, high = np.maximum(low, derived[0]), np.minimum(high, derived[1])
+            open_ = (low < 0) & (high > 0)
+            if self._forms is not None:
+                derived = self._forms.interval(source)
+            else:
+                derived = self._by_backward_passes(source, np.flatnonzero(open_.any(axis=1)))
+            low, high = np.where(open_, np.maximum(low, derived[0]), low), np.where(open_, np.minimum(high, derived[1]), high)
         low, high = self._cut(source, np.array(low), np.array(high))
         self.empty |= (low > high).any(axis=0)
         self.finite &= (np.isfinite(low) & np.isfinite(high)).all(axis=0)
@@ -84,17 +88,18 @@ class Cells:
         high[row[~active], column[~active]] = np.minimum(high[row[~active], column[~active]], 0.0)
         return low, high
 
-    def _by_backward_passes(self, source: int) -> Interval:
-        """``F(p)`` and ``-F(-p)`` for the components of a value; phases have become part of the earlier intervals."""
+    def _by_backward_passes(self, source: int, components: np.ndarray) -> Interval:
+        """``F(p)`` and ``-F(-p)`` for components of a value; phases have become part of the earlier intervals."""
         cells, size = len(self.empty), self.layers.sizes[source]
-        low, high = np.empty((size, cells)), np.empty((size, cells))
+        low, high = np.full((size, cells), -np.inf), np.full((size, cells), np.inf)
         chunk = max(1, COLUMN_ENTRIES // (2 * cells * self.layers.widest))
-        for first in range(0, size, chunk):
+        for first in range(0, len(components), chunk):
             self.poll()
-            rows = np.arange(first, min(first + chunk, size))
+            rows = components[first : first + chunk]
             index = np.repeat(np.arange(cells), 2 * len(rows))
             w = np.zeros((size, cells, 2, len(rows)))
-            w[rows, :, 0, rows - first], w[rows, :, 1, rows - first] = 1.0, -1.0
+            at = np.arange(len(rows))
+            w[rows, :, 0, at], w[rows, :, 1, at] = 1.0, -1.0
             result = Sum(np.zeros(len(index)), np.zeros(len(index)))
             setting = self.setting({k: lines.columns(index) for k, lines in self.lines.items()}, self.domain.columns(index))
             bounds = Backward(self.layers, setting, {source: w.reshape(size, -1)}, result).run()
