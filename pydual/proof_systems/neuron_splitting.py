@@ -140,7 +140,8 @@ class NeuronSplitting:
         self, search: Search, node: Nodes, problem: int, place: int, path: tuple[int, ...], seconds: float
     ) -> None:
         """Every neuron is fixed, so the problem is linear: an exact bound, or the search cannot close this node."""
-        if not path:  # nothing was split and nothing is unstable: the bound has no multipliers left, it is the minimum
+        single = search.frame.group.allowed[problem].sum() == 1
+        if not path and single and search.frame.anchor != certificate.INTERVAL:  # lines are exact: it was the minimum
             search.stuck.add(problem)
             return
         duals = self.last.evaluate(search.frame, node, seconds)
