@@ -179,6 +179,8 @@ class Checker:
     outputs: int | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.region, Region):
+            raise InputError(f"A checker needs a Region; got {type(self.region).__name__}.")
         inputs, outputs = (max(used, default=-1) for used in self._used)
         if inputs >= self.region.size:
             raise InputError(f"The condition uses X[{inputs}], but the region has {self.region.size} inputs (from 0).")

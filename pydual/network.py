@@ -48,12 +48,12 @@ class Network:
         """
         if not layers:
             raise InputError("A network needs at least one layer; got an empty list of (W, b) pairs.")
-        pairs = [(np.asarray(w, dtype=np.float64), np.asarray(b, dtype=np.float64)) for w, b in layers]
+        pairs = [_pair(number, layer) for number, layer in enumerate(layers)]
         graph = GraphBuilder((pairs[0][0].shape[-1],))
         value = graph.input
         for number, (weight, bias) in enumerate(pairs):
             graph.name = f"layer {number}"
-            if weight.ndim != 2 or bias.shape != weight.shape[:1] or weight.shape[1] != value.size:
+            if weight.ndim != 2 or not weight.size or bias.shape != weight.shape[:1] or weight.shape[1] != value.size:
                 raise InputError(
                     f"Layer {number} has W of shape {weight.shape} and b of shape {bias.shape}; "
                     f"expected (m, {value.size}) and (m,): transpose W or check the order of the layers."
@@ -142,3 +142,14 @@ def _nonzeros(matrix: Matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     csr.eliminate_zeros()
     csr.sort_indices()
     return csr.indptr, csr.indices, csr.data
+
+
+def _pair(number: int, layer: object) -> tuple[np.ndarray, np.ndarray]:
+    """A layer (W, b) as float64 arrays; InputError for what is none."""
+    try:
+        weight, bias = (np.asarray(part) for part in layer)  # type: ignore[attr-defined]
+        if weight.dtype.kind not in "biuf" or bias.dtype.kind not in "biuf":
+            raise TypeError
+        return weight.astype(np.float64), bias.astype(np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"Layer {number} is no pair (W, b) of arrays of real numbers; give one pair a layer.") from None

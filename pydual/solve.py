@@ -243,7 +243,8 @@ class _Game:
 
     def _attacked(self, hit: Hit) -> Attack:
         upper = min(self.upper, hit.margin)
-        return Attack(**self._common(Bracket(min(self.lower, upper), upper)), x=hit.x, y=hit.y, margin=hit.margin, replay=hit.replay)
+        common = self._common(Bracket(min(self.lower, upper), upper))
+        return Attack(**common, x=hit.x, y=hit.y, margin=hit.margin, replay=hit.replay)
 
     def _relaxed(self, play: Play) -> RelaxedAttack:
         lifted = self.best.margin if self.best is not None else np.inf

@@ -397,3 +397,43 @@ def test_lp_without_time_is_crown(monkeypatch: pytest.MonkeyPatch) -> None:
     problems = normalize(layers(1, 4, 8, 3), Checker(Region(-np.ones(4), np.ones(4)), Y[0] <= 0.1))
     bounds = [system.step(system.init(problems), 0.0).bound for system in (TriangleLP(), Crown())]
     assert bounds[0] == bounds[1] > -np.inf
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+@pytest.mark.parametrize("system", ["crown", "alpha-crown", "bab", "auto"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_linear_network_over_ball_and_box_is_decided(system: str, norm: str, seed: int) -> None:
+    """Both bound and attack are exact there, wherever the ball's center lies; the truth comes from cvxpy."""
+    cp = pytest.importorskip("cvxpy")
+    rng = np.random.default_rng(seed)
+    slope, center = rng.normal(size=6), rng.normal(size=6)
+    lower = center + 0.3 * rng.normal(size=6)
+    upper = lower + rng.random(6)
+    nearest = np.clip(center, lower, upper) - center
+    radius = float(np.linalg.norm(nearest, 1 if norm == "l1" else 2)) + 0.3
+    x = cp.Variable(6)
+    ball = cp.norm(x - center, 1 if norm == "l1" else 2) <= radius
+    least = float(cp.Problem(cp.Minimize(slope @ x), [ball, x >= lower, x <= upper]).solve())
+    network = Network.from_layers([(slope[None, :], np.zeros(1))])
+    region = Region(lower, upper, pydual.Ball(center, radius, norm))
+    assert isinstance(pydual.solve(network, Checker(region, Y[0] <= least - 1e-3), system), Certificate)
+    assert isinstance(pydual.solve(network, Checker(region, Y[0] <= least + 1e-3), system), Attack)
+
+
+ONE = np.ones((1, 1))
+REFUSED = {
+    "layers of text": (lambda: Network.from_layers([("a", "b")]), "no pair"),
+    "layers of three parts": (lambda: Network.from_layers([(ONE, ONE[0], ONE)]), "no pair"),
+    "complex weights": (lambda: Network.from_layers([(1j * ONE, ONE[0])]), "real numbers"),
+    "a layer without outputs": (lambda: Network.from_layers([(ONE[:0], ONE[0, :0])]), "Layer 0"),
+    "a checker without a region": (lambda: Checker(None, Y[0] <= 0), "needs a Region"),
+    "nothing to audit": (lambda: pydual.audit(None, ABSOLUTE, Checker(LINE, Y[0] <= 0)), "no certificate"),
+    "an audit of text": (lambda: pydual.audit("proof", "model", Checker(LINE, Y[0] <= 0)), "Network and a Checker"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_no_query_is_refused(what: str) -> None:
+    call, message = REFUSED[what]
+    with pytest.raises(pydual.InputError, match=message):
+        call()

@@ -27,20 +27,32 @@ struct Column {
     double budget;  // radius, squared for l2
 };
 
+// The best d_i within its bounds against w_i d_i + kappa * (d_i^2 or |d_i|).
+double reply(const Column& q, int i, double kappa) {
+    if (q.norm == Norm::l2) return std::clamp(-q.w[i] / (2.0 * kappa), q.low[i], q.high[i]);
+    const double free = std::clamp(0.0, q.low[i], q.high[i]);
+    if (std::fabs(q.w[i]) <= kappa) return free;
+    return q.w[i] > 0.0 ? std::min(q.low[i], free) : std::max(q.high[i], free);
+}
+
+double power(const Column& q, double d) { return q.norm == Norm::l2 ? d * d : std::fabs(d); }
+
 // d := argmin over the box of w.d + kappa * (||d||_2^2 or ||d||_1); returns that power of the norm.
 double play(const Column& q, double kappa) {
     double spent = 0.0;
     for (int i = 0; i < q.n; ++i) {
-        if (q.norm == Norm::l2) {
-            q.d[i] = std::clamp(-q.w[i] / (2.0 * kappa), q.low[i], q.high[i]);
-            spent += q.d[i] * q.d[i];
-        } else {
-            const double free = std::clamp(0.0, q.low[i], q.high[i]);
-            q.d[i] = std::fabs(q.w[i]) <= kappa ? free : (q.w[i] > 0.0 ? std::min(q.low[i], free) : std::max(q.high[i], free));
-            spent += std::fabs(q.d[i]);
-        }
+        q.d[i] = reply(q, i, kappa);
+        spent += power(q, q.d[i]);
     }
     return spent;
+}
+
+// In l1 the best d jumps where kappa passes some |w_i|: what `left` of the budget remains goes part of the way.
+void spend(const Column& q, double kappa, double left) {
+    double more = 0.0;
+    for (int i = 0; i < q.n; ++i) more += power(q, reply(q, i, kappa)) - power(q, q.d[i]);
+    if (q.norm != Norm::l1 || more <= left) return;
+    for (int i = 0; i < q.n; ++i) q.d[i] += left / more * (reply(q, i, kappa) - q.d[i]);
 }
 
 // The Lagrangian max_kappa min_d w.d + kappa (norm(d) - budget) is concave in kappa and largest where norm(d) meets the budget.
@@ -52,14 +64,17 @@ double minimize(const Column& q) {
         return 0.0;
     }
     double high = q.norm == Norm::l2 ? size / (2.0 * std::sqrt(q.budget)) : size;
+    for (int k = 0; k < 60 && play(q, high) > q.budget; ++k) high *= 2.0;  // the center lies outside of the box
     double low = high;
     for (int k = 0; k < 60 && play(q, low) < q.budget; ++k) low *= 0.5;
     for (int k = 0; k < 40; ++k) {
         const double middle = std::sqrt(low * high);
         (play(q, middle) > q.budget ? low : high) = middle;
     }
-    double value = high * (play(q, high) - q.budget);
+    const double spent = play(q, high);
+    double value = high * (spent - q.budget);
     for (int i = 0; i < q.n; ++i) value += q.w[i] * q.d[i];
+    if (spent < q.budget) spend(q, low, q.budget - spent);
     return value;
 }
 
