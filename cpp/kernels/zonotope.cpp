@@ -22,10 +22,11 @@ PYDUAL_DISPATCH void scale(double* row, int width, double factor) {
 }
 
 // z = s y - s l / 2 +- (-s l / 2) on unstable rows: one new generator each. Returns the new width. Intervals come in from
-// interval arithmetic and are cut here, as an audit cuts them: lines on others would be other lines.
+// interval arithmetic and are cut here where their sign is open, as in PROOFS.md section 5: lines on others would be other lines.
 int relu(int k, int n, int width, int inputs, ZonotopeSpace& s, CellResult& result) {
     int next = width;
     for (int i = 0; i < n; ++i) {
+        if (s.lower[k][i] >= 0.0 || s.upper[k][i] <= 0.0) continue;
         double* row = s.forms[k].data() + static_cast<long>(i) * s.stride;
         const double spread = radius(row, width);
         s.lower[k][i] = std::max(s.lower[k][i], row[0] - spread);
