@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pydual.errors import CertificateError
+from pydual.errors import CertificateError, InputError
 
 FORMAT = "pydual-certificate-1"
 
@@ -80,6 +80,8 @@ class Proof:
         try:
             partial.write_bytes(_ordered(save(tensors, metadata=header)))
             os.replace(partial, target)
+        except OSError as error:
+            raise InputError(f"The certificate cannot be written to {path}: {error.strerror}; choose another file.") from None
         finally:
             partial.unlink(missing_ok=True)
 

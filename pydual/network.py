@@ -89,8 +89,16 @@ class Network:
         return sum(p.size for p in self.primitives if isinstance(p, Relu))
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
-        """The outputs in float64, flat: shape (outputs,) for one input, (batch, outputs) for shape (batch, inputs)."""
-        x = np.asarray(x, dtype=np.float64)
+        """The outputs in float64, flat: shape (outputs,) for one input, (batch, outputs) for shape (batch, inputs).
+
+        Raises InputError for another number of inputs, and for inputs that are not finite numbers.
+        """
+        try:
+            x = np.asarray(x, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError(f"The input of a network is an array of numbers; got a {type(x).__name__}.") from None
+        if not np.isfinite(x).all():
+            raise InputError("The input contains NaN or infinity; give finite numbers.")
         batched = x.ndim == 2 and x.shape[1] == self.input_size and x.shape != self.input_shape
         if not batched and x.size != self.input_size:
             raise InputError(f"The network takes {self.input_size} inputs, shape {self.input_shape}; got {x.shape}.")

@@ -90,7 +90,8 @@ class RelaxedAttack(Outcome):
     """The adversary wins in the proof system, and no real attack was found.
 
     ``x`` is the input that the relaxed adversary plays, ``value`` the relaxed worst margin there (at most 0), ``lifted``
-    the real model's margin after rounding and polishing it (above 0, else this were an Attack); ``cheats`` are
+    the least margin of the real model that polishing it found (in float64, before rounding; a margin that rounding or the
+    replay spoils is no Attack, however small); ``cheats`` are
     the neurons at which the relaxed adversary leaves the real model, worst first.
     """
 

@@ -68,6 +68,7 @@ void descend(const Program& program, const Form& margins, const RegionView& regi
              double* x, double* value) {
     Columns y(program, r, 1), z(program, r), after(program, r), before(program, r, 1);
     std::vector<double> values(static_cast<std::size_t>(margins.size) * r), pick(values.size()), now(r);
+    std::vector<double> scratch(program.inputs);
     std::vector<int> worst(r);
     const long inputs = static_cast<long>(program.inputs) * r;
     std::copy(x, x + inputs, z[0]);
@@ -88,7 +89,7 @@ void descend(const Program& program, const Form& margins, const RegionView& regi
         gradient(program, margins, r, worst.data(), y.get(), pick.data(), after, before.get());
         for (int c = 0; c < r; ++c) {
             (region.norm == Norm::none ? step_box : step_ball)(region, c, after[0], size, r, z[0]);
-            project(region, c, z[0] + c, r);
+            project(region, c, z[0] + c, r, scratch.data());
         }
         size *= options.decay;
     }

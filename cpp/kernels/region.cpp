@@ -112,36 +112,49 @@ void concretize(const RegionView& region, const double* w, const double* constan
     }
 }
 
-void project(const RegionView& region, int column, double* x, int step_x) {
-    const auto clip = [&] {
+void project(const RegionView& region, int column, double* x, int step_x, double* scratch) {
+    double* from = scratch;
+    double spent = 0.0;
+    // The nearest point for a multiplier kappa >= 0 of the ball's constraint: (p + kappa c) / (1 + kappa), or p - c shrunk by
+    // kappa for l1, then clipped. Its distance from c decreases in kappa.
+    const auto move = [&](double kappa) {
+        spent = 0.0;
         for (int i = 0; i < region.inputs; ++i) {
             const long at = static_cast<long>(i) * region.ld + static_cast<long>(column) * region.step;
-            double& v = x[static_cast<long>(i) * step_x];
+            double v = from[i];
+            if (region.norm != Norm::none) {
+                const double d = v - region.center[i];
+                v = region.center[i] + (region.norm == Norm::l2 ? d / (1.0 + kappa)
+                                                                 : std::copysign(std::max(std::fabs(d) - kappa, 0.0), d));
+            }
             v = std::clamp(v, region.lower[at], region.upper[at]);
+            x[static_cast<long>(i) * step_x] = v;
+            if (region.norm != Norm::none)
+                spent += region.norm == Norm::l2 ? (v - region.center[i]) * (v - region.center[i]) : std::fabs(v - region.center[i]);
         }
     };
-    clip();
-    if (region.norm == Norm::none) return;
-    const auto nearest = [&](int i) {  // the point of the box nearest to the center
-        const long at = static_cast<long>(i) * region.ld + static_cast<long>(column) * region.step;
-        return std::clamp(region.center[i], region.lower[at], region.upper[at]);
-    };
-    double norm = 0.0, base = 0.0;
+    double largest = 0.0;
     for (int i = 0; i < region.inputs; ++i) {
-        const double d = x[static_cast<long>(i) * step_x] - region.center[i], e = nearest(i) - region.center[i];
-        norm += region.norm == Norm::l2 ? d * d : std::fabs(d);
-        base += region.norm == Norm::l2 ? e * e : std::fabs(e);
+        from[i] = x[static_cast<long>(i) * step_x];
+        if (region.norm != Norm::none) largest = std::max(largest, std::fabs(from[i] - region.center[i]));
     }
-    if (region.norm == Norm::l2) norm = std::sqrt(norm), base = std::sqrt(base);
-    if (norm <= region.radius) return;
-    // Norms are convex: at a share t of the way from the nearest point it is at most (1 - t) base + t norm.
-    // This is a feasible point, in general not the nearest one.
-    const double share = base < region.radius ? (region.radius - base) / (norm - base) : 0.0;
-    for (int i = 0; i < region.inputs; ++i) {
-        double& v = x[static_cast<long>(i) * step_x];
-        v = nearest(i) + share * (v - nearest(i));
+    move(0.0);
+    const double budget = region.norm == Norm::l2 ? region.radius * region.radius : region.radius;
+    if (region.norm == Norm::none || spent <= budget) return;
+    double low = 0.0;
+    double high = region.norm == Norm::l2 ? 1.0 : largest;
+    for (int k = 0; k < 60 && region.norm == Norm::l2; ++k) {
+        move(high);
+        if (spent <= budget) break;
+        low = high;
+        high *= 4.0;
     }
-    clip();
+    for (int k = 0; k < 50; ++k) {
+        const double middle = 0.5 * (low + high);
+        move(middle);
+        (spent > budget ? low : high) = middle;
+    }
+    move(high);
 }
 
 }  // namespace pydual

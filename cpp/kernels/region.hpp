@@ -23,7 +23,8 @@ struct RegionView {
 void concretize(const RegionView& region, const double* w, const double* constant, int r, double* bound, double* x,
                 double* scratch);
 
-// The projection of a point with stride `step_x` onto the region, in place: exact for a box; alternating for a cut box.
-void project(const RegionView& region, int column, double* x, int step_x);
+// The projection of a point with stride `step_x` onto the region, in place; `scratch` holds `inputs` doubles.
+// If ball and box have no common point, the point of the box is returned that is about nearest to the center.
+void project(const RegionView& region, int column, double* x, int step_x, double* scratch);
 
 }  // namespace pydual

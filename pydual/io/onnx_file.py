@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pydual.errors import InputError
+from pydual.io.paths import as_path
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[Any, bytes]:
@@ -17,7 +18,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[Any, bytes]:
 
     Raises InputError where the file is missing or damaged, or refers to data outside its folder.
     """
-    path = Path(path)
+    path = as_path(path, "model.onnx")
     data = _read(path)
     model = parse_model(data, str(path))
     external = [tensor for tensor in _tensors(model.graph) if _is_external(tensor)]

@@ -21,6 +21,7 @@ from pydual.checker import MAX_DEPTH, And, Atom, Checker, Condition, Linear, Or
 from pydual.errors import InputError, UnsupportedError
 from pydual.io.affine_term import MAX_BITS, OPERATIONS, AffineTerm
 from pydual.io.hull import hull, intersection, is_bound
+from pydual.io.paths import as_path
 from pydual.region import Rational, decimal_box, round_down, round_up
 
 MAX_BYTES = 2**28  # of text, after decompression
@@ -63,7 +64,7 @@ def load_checker(path: str | os.PathLike[str]) -> Checker:
     Raises InputError, with the line, for a file that is damaged or not VNN-LIB, for undeclared variables, and for
     inputs that are unbounded or have an empty interval; UnsupportedError for VNN-LIB 2 and terms that are not linear.
     """
-    return _Reader(str(path), _read_text(Path(path))).checker()
+    return _Reader(str(path), _read_text(as_path(path, "property.vnnlib"))).checker()
 
 
 def _read_text(path: Path) -> str:
