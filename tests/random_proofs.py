@@ -15,7 +15,7 @@ import scipy.sparse as sparse
 
 from pydual.audit import query
 from pydual.certificate import ADAPTIVE, INPUT_SPLIT, NEURON_SPLIT, Proof, ProofTree
-from pydual.checker import And, Atom, Checker, Linear, Or
+from pydual.checker import And, Atom, Checker, Condition, Linear, Or
 from pydual.errors import CertificateError
 from pydual.network import Network
 from pydual.operators.primitives import GraphBuilder
@@ -124,10 +124,13 @@ def certify(network: Network, checker: Checker, trees: tuple[ProofTree, ...]) ->
 
 def shifted(checker: Checker, shift: Fraction) -> Checker:
     """The same query with ``shift`` added to every margin."""
-    parts = tuple(
-        And(tuple(Atom(atom.margin + shift, atom.strict) for atom in part.parts)) for part in checker.catastrophe.parts
-    )
-    return replace(checker, catastrophe=Or(parts))
+
+    def move(condition: Condition) -> Condition:
+        if isinstance(condition, Atom):
+            return Atom(condition.margin + shift, condition.strict)
+        return type(condition)(tuple(move(part) for part in condition.parts))
+
+    return replace(checker, catastrophe=move(checker.catastrophe))
 
 
 Case = tuple[Network, Checker, tuple[ProofTree, ...]]

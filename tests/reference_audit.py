@@ -70,7 +70,8 @@ class Reference:
     def _leaf(self, box: list[Interval], phases: dict[int, bool], intervals: Any, betas: dict[int, Fraction]) -> Fraction:
         tree, rule = self.tree, int(self.tree.lines[self.leaf])
         unit = 128 if tree.slopes.dtype == np.uint8 else 1
-        named = {int(j): Fraction(v.item()) / unit for j, v in zip(tree.slope_neurons, tree.slopes[max(rule, 0)], strict=True)}
+        row = tree.slopes[rule].tolist() if rule >= 0 else []
+        named = {int(j): Fraction(v) / unit for j, v in zip(tree.slope_neurons, row, strict=rule >= 0)}
         functions: list[dict[int, Fraction]] = [{} for _ in self.network.sizes]
         constant = ZERO
         for r, margin in enumerate(self.problem.margins):
@@ -82,7 +83,7 @@ class Reference:
         for j, active in phases.items():
             source, component, _ = self.neurons[j]
             functions[source][component] = functions[source].get(component, 0) + (-betas[j] if active else betas[j])
-        return self._bound(functions, constant, box, intervals, rule, named if rule >= 0 else {})
+        return self._bound(functions, constant, box, intervals, rule, named)
 
     def _bound(
         self, w: list[dict[int, Fraction]], constant: Fraction, box: Any, intervals: Any, rule: int, named: dict[int, Fraction]

@@ -32,12 +32,13 @@ from pydual.audit.rounded_network import Layers
 from pydual.certificate import ADAPTIVE, INTERVAL, PARALLEL, ProofTree
 from pydual.checker import And, Atom, Checker, Linear, Or
 from pydual.network import Network
+from pydual.operators.primitives import GraphBuilder
 from pydual.region import Region
 
 
 def leaf_bounds(network: Network, problem: query.Problem, tree: ProofTree) -> dict[int, float]:
     """The rounded audit's bound of F for each leaf, infinity for empty cells."""
-    found = dict.fromkeys(range(tree.leaves), math.inf)
+    found: dict[int, float] = dict.fromkeys(range(tree.leaves), math.inf)
     with np.errstate(all="ignore"):
         audit = TreeAudit(Layers(network), problem, tree, {}, lambda: None)
         for leaves, bounds in audit.bounds():
@@ -86,7 +87,7 @@ def test_nothing_is_accepted_that_the_rules_reject(kind: str, splits: str) -> No
     for seed in range(100, 106):
         network, checker, trees = random_case(seed, kind, splits, None)
         margin = margin_by_the_rules(network, checker, trees)
-        for shift in (0, *(sign * Fraction(1, 10**digits) for digits in (4, 9, 13, 17) for sign in (1, -1))):
+        for shift in (Fraction(0), *(sign * Fraction(1, 10**digits) for digits in (4, 9, 13, 17) for sign in (1, -1))):
             if margin is None:
                 continue
             near = shifted(checker, shift - margin)
@@ -133,7 +134,7 @@ def test_points_never_beat_the_margin() -> None:
         assert margin is not None
         for problem in query.problems(checker):
             for x in instances.random_points(np.random.default_rng(seed), problem, 8):
-                assert max(instances.margins_at(problem, network, x)) >= margin
+                assert margin <= max(instances.margins_at(problem, network, x))
 
 
 # two ways, one result
@@ -222,12 +223,64 @@ def test_overflow_is_a_rejection(weight: float) -> None:
 
 
 def test_underflow_is_charged() -> None:
-    """y = 2^-600 * 2^-600 x - 2^-1074 over x = 1 is below 0, though every product vanishes."""
-    tiny = 2.0**-600
-    for sign in (1.0, -1.0):
-        network = Network.from_layers([(np.array([[tiny]]), np.zeros(1)), (np.array([[sign * tiny]]), np.zeros(1))])
-        checker = Checker(Region(np.ones(1), np.ones(1)), Or((And((Atom(Linear({}, {0: Fraction(1)})),)),)))
+    """y = 2^-540 * -2^-540 x + 2^-1073 at x = 1024 is below 0, though the product of the weights vanishes."""
+    weight = np.array([[2.0**-540]])
+    network = Network.from_layers([(weight, np.zeros(1)), (-weight, np.array([2.0**-1073]))])
+    checker = Checker(Region(np.full(1, 1024.0), np.full(1, 1024.0)), Atom(Linear({}, {0: Fraction(1)})))
+    for anchor in (INTERVAL, PARALLEL, ADAPTIVE):
+        tree = single_leaf(1, anchor)
+        assert Reference(network, query.problems(checker)[0], tree).bounds() < [Fraction(0)]
+        assert judged(audit_rounded, certify(network, checker, (tree,)), network, checker) is None
+
+
+def test_rounded_coefficients_of_the_query_are_charged() -> None:
+    """y0 / p - y1 / q - 10^-9 at y = (p K, q K) is below 0; with rounded coefficients it may be above."""
+    for p, q in ((3, 7), (7, 11), (11, 13), (13, 17), (19, 23), (23, 29), (49, 51)):
+        network = Network.from_layers([(np.zeros((2, 1)), np.array([p, q]) * 2.0**40)])
+        margin = Linear({}, {0: Fraction(1, p), 1: Fraction(-1, q)}, -Fraction(1, 10**9))
+        for atom in (Atom(margin), Atom(margin * -1 - Fraction(2, 10**9))):
+            checker = Checker(Region(np.zeros(1), np.ones(1)), atom)
+            assert judged(audit_rounded, certify(network, checker, (single_leaf(1),)), network, checker) is None
+
+
+def test_products_of_matrices_are_charged() -> None:
+    """Two affine maps in a row whose product all but cancels, with a constant that hides the sign."""
+    naive = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        graph = GraphBuilder((1,))
+        first, second = rng.normal(size=(6, 1)) * 1e8, rng.normal(size=(1, 6))
+        second[0, -1] = -(second[0, :-1] @ first[:-1, 0]) / first[-1, 0]
+        value = graph.affine([(graph.affine([(graph.input, first)], np.zeros(6), (6,)), second)], np.zeros(1), (1,))
+        network = Network.from_graph(graph, value)
+        product = sum(Fraction(a) * Fraction(b) for a, b in zip(second[0].tolist(), first[:, 0].tolist(), strict=True))
+        margin = Linear({}, {0: Fraction(1)}, -product - Fraction(1, 10**12))
+        checker = Checker(Region(np.ones(1), np.ones(1)), Atom(margin))
         assert judged(audit_rounded, certify(network, checker, (single_leaf(1),)), network, checker) is None
+        naive += float((second @ first)[0, 0]) + float(margin.constant) > 0
+    assert naive > 0
+
+
+@pytest.mark.parametrize("anchor", [INTERVAL, PARALLEL, ADAPTIVE])
+@pytest.mark.parametrize("kind", ["dense", "sparse", "residual"])
+def test_derived_intervals_enclose_those_of_the_rules(kind: str, anchor: int) -> None:
+    for seed in range(500, 508):
+        rng = np.random.default_rng(seed)
+        network = random_network(rng, kind, scale=1 / 3)
+        low = rng.normal(size=network.input_size)
+        for width in (0.0, 0.3):
+            checker = Checker(Region(low, low + width), Atom(Linear({}, {0: Fraction(1)})))
+            problem = query.problems(checker)[0]
+            box = [(Fraction(a), Fraction(b)) for a, b in zip(problem.lower, problem.upper, strict=True)]
+            exact = Reference(network, problem, single_leaf(1, anchor))._derive(box, {}, anchor)
+            columns = np.array(problem.lower)[:, None], np.array(problem.upper)[:, None]
+            with np.errstate(all="ignore"):
+                cells = rounded_anchor.Cells(Layers(network), anchor, columns, None, [()], lambda: None)
+            for relu in cells.layers.relus:
+                lower, upper = (bound[:, 0].tolist() for bound in cells.intervals[relu.source])
+                for found, wanted in zip(zip(lower, upper, strict=True), exact[relu.first :], strict=False):
+                    assert found[0] <= wanted[0] and wanted[1] <= found[1]
+                    assert found == pytest.approx((float(wanted[0]), float(wanted[1])), rel=1e-11, abs=1e-11)
 
 
 @given(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300))

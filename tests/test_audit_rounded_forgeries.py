@@ -56,13 +56,17 @@ def typed(column: str, kind: str) -> Callable[[ProofTree], ProofTree]:
     return lambda tree: replace(tree, **{column: getattr(tree, column).astype(kind)})
 
 
+def deeper(column: str) -> Callable[[ProofTree], ProofTree]:
+    return lambda tree: replace(tree, **{column: getattr(tree, column)[None]})
+
+
 COLUMNS = ("kind", "index", "threshold", "anchor", "lines", "slope_neurons", "multipliers", "split_multipliers")
 FORGERIES = {
     **{f"longer {c}": longer(c) for c in COLUMNS},
     **{f"shorter {c}": shorter(c) for c in COLUMNS},
     **{f"{c} in int64": typed(c, "i8") for c in (*COLUMNS, "slopes")},
     **{f"{c} in big-endian": typed(c, k) for c, k in (("index", ">i4"), ("threshold", ">f8"), ("multipliers", ">f4"))},
-    **{f"{c} flat or deep": (lambda t, c=c: replace(t, **{c: getattr(t, c)[None]})) for c in (*COLUMNS, "slopes")},
+    **{f"{c} flat or deep": deeper(c) for c in (*COLUMNS, "slopes")},
     **{f"{c} is {v}": put(c, 0, v) for c in ("threshold", "multipliers", "split_multipliers") for v in (np.nan, np.inf)},
     "a negative multiplier": put("multipliers", (2, 0), -1e-9),
     "a negative split multiplier": put("split_multipliers", 4, -1e-9),

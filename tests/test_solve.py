@@ -420,6 +420,22 @@ def test_a_linear_network_over_ball_and_box_is_decided(system: str, norm: str, s
     assert isinstance(pydual.solve(network, Checker(region, Y[0] <= least + 1e-3), system), Attack)
 
 
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+@pytest.mark.parametrize("seed", range(6))
+def test_descent_over_ball_and_box_reaches_the_minimum_of_a_linear_network(norm: str, seed: int) -> None:
+    """Interval arithmetic has no minimizer to offer there, so the attack is the projected descent's own."""
+    cp = pytest.importorskip("cvxpy")
+    rng = np.random.default_rng(seed)
+    slope, center = rng.normal(size=6), rng.normal(size=6)
+    lower, upper = center - rng.random(6), center + rng.random(6)
+    x = cp.Variable(6)
+    ball = cp.norm(x - center, 1 if norm == "l1" else 2) <= 0.5
+    least = float(cp.Problem(cp.Minimize(slope @ x), [ball, x >= lower, x <= upper]).solve())
+    network = Network.from_layers([(slope[None, :], np.zeros(1))])
+    checker = Checker(Region(lower, upper, pydual.Ball(center, 0.5, norm)), Y[0] <= least + 1e-2)
+    assert isinstance(pydual.solve(network, checker, "interval"), Attack)
+
+
 ONE = np.ones((1, 1))
 REFUSED = {
     "layers of text": (lambda: Network.from_layers([("a", "b")]), "no pair"),
