@@ -122,7 +122,7 @@ def test_margins_agree_with_the_exact_audit(kind: str, splits: str, ball: str | 
         if exact is None or found is None:
             assert exact is None and found is None
         elif max(exact, found) < 2**40:  # above: in disjoint box and ball each has its own kappa
-            assert abs(found - exact) <= (exact + 2**10) * (1e-4 if ball == "l2" else 1e-9)
+            assert abs(float(found - exact)) <= float(exact + 2**10) * (1e-4 if ball == "l2" else 1e-9)
 
 
 def test_points_never_beat_the_margin() -> None:

@@ -22,7 +22,7 @@ class BranchAndBound:
 
     bound: LinearBound | None = None
     split: str = "auto"
-    few_inputs: int = 12
+    few_inputs: int = 40
     batch: int | None = None
 
     name = "bab"
