@@ -1,7 +1,7 @@
 """Audits: they decide whether a certificate proves what it claims; PROOFS.md says when.
 
 ``audit`` is the door; ``exact.py`` decides in rational arithmetic with the standard library only, ``rounded.py`` in
-float64 with rigorous error bounds. A test holds that the rounded audit never accepts what the exact one rejects.
+float64 with rigorous error bounds. A test holds that the rounded audit never accepts what the rules reject.
 """
 
 from __future__ import annotations

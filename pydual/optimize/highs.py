@@ -42,7 +42,12 @@ class LinearSolution:
 
 def minimize(model: LinearModel, seconds: float = np.inf) -> LinearSolution:
     """Solve with one thread in at most about ``seconds``; Ctrl-C stops it."""
-    highspy = _highspy()
+    try:
+        import highspy
+    except ImportError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Ctrl-C while the extension module was being initialized
+            raise KeyboardInterrupt from None
+        raise
     begin = time.monotonic()
 
     class QuietHighs(highspy.Highs):
@@ -64,16 +69,6 @@ def minimize(model: LinearModel, seconds: float = np.inf) -> LinearSolution:
         highs.wait()
         raise
     return _solution(highs, model, highspy, time.monotonic() - begin)
-
-
-def _highspy():  # type: ignore[no-untyped-def]
-    try:
-        import highspy
-    except ImportError as error:
-        if isinstance(error.__cause__, KeyboardInterrupt):  # Ctrl-C while the extension module was being initialized
-            raise KeyboardInterrupt from None
-        raise
-    return highspy
 
 
 def _as_highs(model: LinearModel, highspy):  # type: ignore[no-untyped-def]
