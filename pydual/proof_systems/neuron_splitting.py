@@ -34,6 +34,16 @@ class Node:
     split: int
 
 
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Nodes to be bounded, with their places in the trees, and the neurons split above them with their phases."""
+
+    nodes: Nodes
+    places: list[int]
+    paths: list[tuple[int, ...]]
+    phases: list[tuple[int, ...]]
+
+
 @dataclass(eq=False)
 class Search:
     """The search over one frame; a step consumes it. ``queue`` is ordered by bound, the worst first."""
@@ -89,21 +99,19 @@ class NeuronSplitting:
 
     def step(self, state: NeuronState, seconds: float) -> NeuronState:
         search = state.searches[0]
-        nodes, places, paths, phases = self._roots(search) if not search.bounded else self._children(search)
-        duals = (self.bound if search.bounded else self.root).evaluate(search.frame, nodes, seconds)
+        batch = self._children(search) if search.bounded else _roots(search)
+        duals = (self.bound if search.bounded else self.root).evaluate(search.frame, batch.nodes, seconds)
         search.bounded = True
-        points = self._settle(search, nodes, duals, places, paths, phases, seconds)
-        return self._advance(state, search, points, len(places), nodes, duals)
+        points = self._settle(search, batch, duals, seconds)
+        return self._advance(state, search, points, batch.nodes, duals)
 
-    def _roots(self, search: Search):  # type: ignore[no-untyped-def]
-        nodes = root_nodes(search.frame)
-        count = len(nodes.problem)
-        return nodes, [0] * count, [()] * count, [()] * count
-
-    def _children(self, search: Search):  # type: ignore[no-untyped-def]
+    def _children(self, search: Search) -> Batch:
         """Both phases of the chosen neuron of the worst nodes: inactive first, as in the proof."""
         parents = search.pop(self.batch)
-        places, paths, phases, origin = [], [], [], []
+        places: list[int] = []
+        paths: list[tuple[int, ...]] = []
+        phases: list[tuple[int, ...]] = []
+        origin: list[Node] = []
         for parent in parents:
             first = search.recorders[parent.problem].split(parent.place, certificate.NEURON_SPLIT, parent.split)
             for side, phase in enumerate((-1, 1)):
@@ -111,18 +119,17 @@ class NeuronSplitting:
                 paths.append((*parent.path, parent.split))
                 phases.append((*parent.phases, phase))
                 origin.append(parent)
-        return _as_nodes(search.frame, origin, paths, phases), places, paths, phases
+        return Batch(_as_nodes(search.frame, origin, paths, phases), places, paths, phases)
 
-    def _settle(  # type: ignore[no-untyped-def]
-        self, search: Search, nodes: Nodes, duals: Duals, places, paths, phases, seconds: float
-    ) -> np.ndarray:
+    def _settle(self, search: Search, batch: Batch, duals: Duals, seconds: float) -> np.ndarray:
         """Close the proved nodes, queue the others; what attains the bounds of the others."""
+        nodes, places, paths, phases = batch.nodes, batch.places, batch.paths, batch.phases
         unstable = search.frame.unstable
         score = branching_scores(search.frame, nodes, duals)
         open_rows = []
         for row, problem in enumerate(nodes.problem.tolist()):
             if duals.bound[row] > ABOVE_ROUNDING:
-                search.recorders[problem].close(places[row], _stored(leaf(search.frame, problem, duals, row, paths[row])))
+                search.recorders[problem].close(places[row], _leaf(search.frame, problem, duals, row, paths[row]))
                 continue
             open_rows.append(row)
             alpha = duals.alpha[row, unstable].astype(np.float32)
@@ -146,12 +153,12 @@ class NeuronSplitting:
             return
         duals = self.last.evaluate(search.frame, node, seconds)
         if duals.bound[0] > ABOVE_ROUNDING:
-            search.recorders[problem].close(place, _stored(leaf(search.frame, problem, duals, 0, path)))
+            search.recorders[problem].close(place, _leaf(search.frame, problem, duals, 0, path))
         else:
             search.stuck.add(problem)
 
     def _advance(
-        self, state: NeuronState, search: Search, points: np.ndarray, bounded: int, nodes: Nodes, duals: Duals
+        self, state: NeuronState, search: Search, points: np.ndarray, nodes: Nodes, duals: Duals
     ) -> NeuronState:
         lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
         worst = {node.problem: bound for bound, _, node in sorted(search.queue, key=lambda q: -q[0])}
@@ -176,7 +183,7 @@ class NeuronSplitting:
             candidates=_best_points(search.frame, points),
             searches=searches,
             finished=not searches,
-            statistics={**state.counting(nodes=bounded), "open_nodes": sum(len(s.queue) for s in searches)},
+            statistics={**state.counting(nodes=len(nodes.problem)), "open_nodes": sum(len(s.queue) for s in searches)},
         )
 
 
@@ -194,6 +201,12 @@ def branching_scores(frame: Frame, nodes: Nodes, duals: Duals) -> np.ndarray:
     return np.where(unstable, gap + 0.1 * intercept, -1.0)
 
 
+def _roots(search: Search) -> Batch:
+    nodes = root_nodes(search.frame)
+    count = len(nodes.problem)
+    return Batch(nodes, [0] * count, [()] * count, [()] * count)
+
+
 def _as_nodes(frame: Frame, origin: list[Node], paths: list, phases: list) -> Nodes:
     count, neurons = len(origin), frame.group.program.neurons
     phase = np.zeros((count, neurons), dtype=np.int8)
@@ -207,8 +220,15 @@ def _as_nodes(frame: Frame, origin: list[Node], paths: list, phases: list) -> No
     return Nodes(np.array([node.problem for node in origin]), phase, alpha, beta, weights)
 
 
-def _stored(full: Leaf) -> Leaf:
-    """Trees have many leaves, so they keep slopes in single precision."""
+def _leaf(frame: Frame, problem: int, duals: Duals, row: int, path: tuple[int, ...]) -> Leaf:
+    """The leaf, with slopes and multipliers in single precision, as trees have many, where the bound can spare it.
+
+    Rounding them by 2**-24 of themselves moves the bound by about as much of ``sum (|price| + beta) |y|``.
+    """
+    full = leaf(frame, problem, duals, row, path)
+    scale = float((np.abs(duals.price[row]) + duals.beta[row]) @ np.abs(duals.y[row]))
+    if duals.bound[row] < 1e-6 * scale:
+        return full
     return replace(full, slopes=full.slopes.astype(np.float32), betas=full.betas.astype(np.float32))
 
 

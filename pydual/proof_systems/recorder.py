@@ -74,7 +74,7 @@ class TreeRecorder:
             slopes=slopes,
             slope_neurons=slope_neurons,
             multipliers=np.array([leaf.multipliers for leaf in leaves]),
-            split_multipliers=np.concatenate([leaf.betas for leaf in leaves]).astype(np.float32),
+            split_multipliers=np.concatenate([leaf.betas for leaf in leaves]),
         )
 
     def _anchors(self) -> list[int]:
@@ -106,7 +106,7 @@ def _lines(leaves: list[Leaf]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     explicit = [leaf for leaf in leaves if leaf.lines == EXPLICIT]
     neurons = np.unique(np.concatenate([leaf.neurons for leaf in explicit])) if explicit else NOTHING
-    kind = explicit[0].slopes.dtype if explicit else np.dtype(np.uint8)
+    kind = np.result_type(*{leaf.slopes.dtype for leaf in explicit}) if explicit else np.dtype(np.uint8)
     slopes = np.zeros((len(explicit), len(neurons)), dtype=kind)
     rules = np.array([leaf.lines for leaf in leaves], dtype=np.int32)
     rules[rules == EXPLICIT] = np.arange(len(explicit))
