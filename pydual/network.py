@@ -88,6 +88,12 @@ class Network:
         """The number of ReLU neurons; neurons are numbered through all ReLU primitives in order."""
         return sum(p.size for p in self.primitives if isinstance(p, Relu))
 
+    @cached_property
+    def connections(self) -> int:
+        """The number of stored matrix entries: what one forward or backward pass multiplies."""
+        affine = [p for p in self.primitives if isinstance(p, Affine)]
+        return sum(m.nnz if sparse.issparse(m) else m.size for p in affine for _, m in p.terms)
+
     def evaluate(self, x: np.ndarray) -> np.ndarray:
         """The outputs in float64, flat: shape (outputs,) for one input, (batch, outputs) for shape (batch, inputs).
 

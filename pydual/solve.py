@@ -29,6 +29,7 @@ from pydual.relax.program import compile_network
 
 ATTACK_SHARE = 0.25  # of the time so far, spent on polishing candidates of the search
 EXACT_PATIENCE = 0.2  # seconds that an exact audit may always take
+EXACT_SPEED = 2e8  # products a second that an exact audit may hope for; one that is hopeless is not begun
 CHEAT = 1e-6  # a relaxed output further from the real one than this is reported
 
 
@@ -236,6 +237,9 @@ class _Game:
         except CertificateError:
             return audit(proof, self.model, self.checker, level=EXACT, deadline=in_time)
         begin = self._elapsed()
+        anchors = sum(int(np.count_nonzero(tree.anchor)) for tree in proof.trees)
+        if 2 * anchors * self.model.neurons * self.model.connections > EXACT_SPEED * max(solved, EXACT_PATIENCE):
+            return rounded
         try:
             return audit(proof, self.model, self.checker, level=EXACT, deadline=patient)
         except _OutOfTime:
