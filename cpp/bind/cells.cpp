@@ -51,8 +51,8 @@ py::dict as_dict(const std::vector<std::optional<CellProof>>& proofs) {
     for (std::size_t b = 0; b < proofs.size(); ++b) {
         if (!proofs[b]) continue;
         const CellProof& p = *proofs[b];
-        found[py::int_(b)] = py::make_tuple(as_array(p.neurons), as_array(p.split), as_array(p.weights), as_array(p.betas),
-                                            as_array(p.slopes));
+        found[py::int_(b)] = py::make_tuple(as_array(p.neurons), as_array(p.active), as_array(p.split), as_array(p.weights),
+                                            as_array(p.betas), as_array(p.slopes));
     }
     return found;
 }
@@ -101,7 +101,7 @@ void bind_cells(py::class_<HeldProgram>& cls) {
         py::arg("margins"), py::arg("low"), py::arg("high"), py::arg("threads"), py::arg("finish_unstable") = 0,
         py::arg("finish_work") = 0.0, py::arg("finish_steps") = 0,
         "Margin bounds over boxes given as rows (cells, inputs), see kernels/zonotope.hpp; `proofs` holds, by cell, the trees of\n"
-        "kernels/finish.hpp as tuples (neurons, split, weights, betas, slopes) where finishing succeeded.");
+        "kernels/finish.hpp as tuples (neurons, active, split, weights, betas, slopes) where finishing succeeded.");
 }
 
 }  // namespace pydual::bind

@@ -22,6 +22,7 @@ PYDUAL_DISPATCH double dot(const double* x, const double* y, int n) {
 
 void CellProof::clear() {
     neurons.clear();
+    active.clear();
     split.clear();
     weights.clear();
     betas.clear();
@@ -66,7 +67,10 @@ void Finisher::reduce(const double* low, const double* high, ZonotopeSpace& spac
             double* row = space.forms[k].data() + static_cast<long>(i) * space.stride;
             std::fill(row + width, row + next, 0.0);
             if (space.offset[k][i] == 0.0) {
-                if (space.slope[k][i] == 0.0) std::fill(row, row + width, 0.0);
+                if (space.slope[k][i] == 0.0)
+                    std::fill(row, row + width, 0.0);
+                else
+                    proof_.active.push_back(number);
                 continue;
             }
             double* kept = rows_.data() + static_cast<long>(u_) * full;

@@ -23,6 +23,7 @@ struct FinishOptions {
 // The proof of a finished cell: a tree over the unstable neurons in preorder, inactive child first.
 struct CellProof {
     std::vector<std::int32_t> neurons;  // [u] numbers in the whole network
+    std::vector<std::int32_t> active;   // the neurons that are active all over the cell
     std::vector<std::int32_t> split;    // a node's local neuron, or -1 for a leaf
     std::vector<float> weights;         // M for each leaf
     std::vector<float> betas;           // one for each split above each leaf, from the root down

@@ -227,6 +227,7 @@ def _close_finished(
     node: int,
     margins: int,
     neurons: np.ndarray,
+    active: np.ndarray,
     split: np.ndarray,
     weights: np.ndarray,
     betas: np.ndarray,
@@ -242,7 +243,7 @@ def _close_finished(
             continue
         multipliers = weights[leaf_number * margins : (leaf_number + 1) * margins]
         own = slopes[leaf_number * len(neurons) : (leaf_number + 1) * len(neurons)]
-        recorder.close(place, Leaf(EXPLICIT, multipliers, betas[beta_at : beta_at + depth], neurons, own))
+        recorder.close(place, Leaf(EXPLICIT, multipliers, betas[beta_at : beta_at + depth], neurons, own, active))
         leaf_number += 1
         beta_at += depth
 

@@ -10,6 +10,7 @@ from pydual import certificate
 from pydual.certificate import ProofTree
 
 EXPLICIT = 0
+ONE = 128  # the slope 1 in the units of a uint8
 NOTHING = np.zeros(0, dtype=np.int64)
 
 
@@ -17,7 +18,8 @@ NOTHING = np.zeros(0, dtype=np.int64)
 class Leaf:
     """What closes a node: multipliers, a beta for each neuron split above it from the root down, and lines.
 
-    ``lines`` is a rule of PROOFS.md, or EXPLICIT: then ``slopes`` belong to the neurons numbered in ``neurons``.
+    ``lines`` is a rule of PROOFS.md, or EXPLICIT: then ``slopes`` belong to the neurons numbered in ``neurons``, and those
+    in ``active`` are active in the whole cell.
     """
 
     lines: int
@@ -25,6 +27,7 @@ class Leaf:
     betas: np.ndarray
     neurons: np.ndarray = field(default_factory=lambda: NOTHING)
     slopes: np.ndarray = field(default_factory=lambda: NOTHING)
+    active: np.ndarray = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(eq=False)
@@ -102,7 +105,8 @@ class TreeRecorder:
 def _lines(leaves: list[Leaf]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rules of the leaves, explicit slopes as rows, and the neurons that are their columns.
 
-    A neuron that a leaf does not mention is stable there and gets an arbitrary slope.
+    A neuron that a leaf does not mention is stable there: slope 1 if active, else 0, which is nearly its line where an
+    audit, with intervals of its own, leaves its sign open.
     """
     explicit = [leaf for leaf in leaves if leaf.lines == EXPLICIT]
     neurons = np.unique(np.concatenate([leaf.neurons for leaf in explicit])) if explicit else NOTHING
@@ -111,5 +115,6 @@ def _lines(leaves: list[Leaf]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rules = np.array([leaf.lines for leaf in leaves], dtype=np.int32)
     rules[rules == EXPLICIT] = np.arange(len(explicit))
     for row, leaf in enumerate(explicit):
+        slopes[row, np.flatnonzero(np.isin(neurons, leaf.active))] = ONE if kind == np.uint8 else 1
         slopes[row, np.searchsorted(neurons, leaf.neurons)] = leaf.slopes
     return rules, slopes, neurons.astype(np.int32)
