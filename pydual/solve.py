@@ -94,6 +94,7 @@ class _Game:
     lower: float = -np.inf
     upper: float = np.inf
     best: Find | None = None
+    claim: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -138,6 +139,7 @@ class _Game:
 
     def _note(self, state: State) -> None:
         self.statistics[self.system.name] = state.statistics
+        self.claim = state.claim
         self._bracket(max(self.lower, min(state.bound, self.upper)), self.upper)
 
     def _bracket(self, lower: float, upper: float) -> None:
@@ -259,6 +261,7 @@ class _Game:
         return self._unknown("timeout", "Give more time, or a smaller region; the trace shows how fast the bracket closes.")
 
     def _unknown(self, reason: str, advice: str) -> Unknown:
+        advice = f"{self.claim} {advice}".strip()
         return Unknown(**self._common(), reason=reason, advice=advice, x=None if self.best is None else self.best.x)
 
     def _common(self, bracket: Bracket | None = None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ LAYERS = (
     ("pydual.audit", "pydual.relax", "pydual.attack", "pydual.optimize", "pydual._core"),
     ("pydual.proof_systems",),
     ("pydual.solve", "pydual.progress"),
-    ("pydual.io", "pydual.bench", "pydual.cli", "pydual.demo", "pydual.__main__", "pydual"),
+    ("pydual.io", "pydual.cli", "pydual.demo", "pydual.__main__", "pydual"),
 )
 PROVERS = ("pydual.relax", "pydual.attack", "pydual.optimize", "pydual._core", "pydual.proof_systems", "pydual.solve")
 STANDARD_LIBRARY_ONLY = (

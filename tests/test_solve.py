@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -453,3 +454,22 @@ def test_what_is_no_query_is_refused(what: str) -> None:
     call, message = REFUSED[what]
     with pytest.raises(pydual.InputError, match=message):
         call()
+
+
+def test_a_claim_of_highs_without_a_proof_is_reported_as_not_certified() -> None:
+    """The proof that would follow is cut off: its branch and bound never gets beyond what it is given at the start."""
+
+    class Idle:
+        name, complete = "idle", True
+
+        def init(self, problems: Any) -> Any:
+            return pydual.MILP().proof.init(problems)
+
+        def step(self, state: Any, seconds: float) -> Any:
+            return replace(state, finished=True)
+
+    network = Network.from_layers([(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.ones((1, 2)), np.zeros(1))])
+    checker = Checker(Region(np.array([-1.0]), np.array([1.0])), Y[0] >= 1.5)
+    outcome = pydual.solve(network, checker, pydual.MILP(proof=Idle()))  # type: ignore[arg-type]
+    assert isinstance(outcome, Unknown)
+    assert "not certified" in outcome.advice

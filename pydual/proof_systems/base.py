@@ -32,7 +32,8 @@ class State:
 
     ``lower``: the best bound of each problem's worst margin, in floating point. ``trees``: finished proofs.
     ``plays``: the relaxed adversary's best play where a problem is open. ``candidates`` (points, inputs): inputs from
-    the last step that may attack the real model. ``finished``: nothing is left to do.
+    the last step that may attack the real model. ``finished``: nothing is left to do. ``claim``: what an engine says that
+    has no proof, for people to read.
     """
 
     problems: tuple[Problem, ...]
@@ -42,6 +43,7 @@ class State:
     candidates: np.ndarray
     finished: bool = False
     statistics: dict[str, Any] = field(default_factory=dict)
+    claim: str = ""
 
     @property
     def proved(self) -> bool:

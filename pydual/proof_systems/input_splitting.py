@@ -43,7 +43,7 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class Bounded:
-    """For each cell whether it is proved, the bound, what attains it, and how much it moves with each input.
+    """For each cell whether it is proved, the bound, what attains it, and how much each input opens signs.
 
     ``close(recorder, node, cell)`` writes down the proof of a proved cell.
     """
@@ -74,7 +74,7 @@ class InputState(State):
 
 @dataclass(frozen=True)
 class InputSplitting:
-    """Bisects the input that the bound is most sensitive to. ``batch`` cells a step, those with the worst bounds first.
+    """Bisects the input that leaves most signs open. ``batch`` cells a step, those with the worst bounds first.
 
     ``bound`` None takes the native zonotope cells, which know boxes only: over a ball, their bounds ignore the ball.
     Cells with at most ``finish_unstable`` unstable neurons are finished by ReLU splits in what is left of the network,

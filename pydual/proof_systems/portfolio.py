@@ -45,6 +45,7 @@ class Portfolio:
             lower=lower,
             plays=plays,
             candidates=inner.candidates,
+            claim=inner.claim,
             rung=state.rung + done,
             inner=None if done else inner,
             finished=everything or (done and state.rung + 1 == len(self.systems)),
