@@ -367,6 +367,12 @@ PIECES += ["1e9999", "1e-9999", "0", "-0.0", "1/3", ";", "|", '"', "\0", "é", "
 PIECES += ["(declare-const X_2 Real)", "(assert (<= X_0 0))", "(assert"]
 
 
+def test_a_quotation_that_spans_lines_is_quoted_on_one(read: Read) -> None:
+    with pytest.raises(PydualError, match=r"'\|a b\|' stands where a parenthesis has to open") as caught:
+        read("|a\nb|\n" + HEAD + BOX)
+    assert "\n" not in str(caught.value)
+
+
 @settings(max_examples=400)
 @given(st.sampled_from(SEEDS), st.integers(0, 2**32 - 1), st.integers(1, 6))
 def test_mutated_files_give_a_checker_or_an_error_of_ours(read: Read, text: str, seed: int, count: int) -> None:

@@ -320,7 +320,8 @@ class _Reader:
     def fail(self, where: re.Match[str] | int, what: str, kind: type[InputError] = InputError) -> NoReturn:
         position = where if isinstance(where, int) else max(where.end() - 1, 0)
         line = self.text.count("\n", 0, position) + 1
-        raise kind(f"{self.name}, line {line}: {what}.")
+        one_line = " ".join(what.split())  # what is quoted from the file may span lines
+        raise kind(f"{self.name}, line {line}: {one_line}.")
 
     def misplaced(self, token: re.Match[str], word: str, outer: _Frame) -> NoReturn:
         if word == "vnnlib-version":
