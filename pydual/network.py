@@ -1,4 +1,4 @@
-"""The network: affine maps and ReLUs in topological order, with the exact weights of the model."""
+"""The network: affine maps, ReLUs and curves in topological order, with the exact weights of the model."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from math import prod
 
 import numpy as np
 import scipy.sparse as sparse
+from scipy.special import expit
 
 from pydual.errors import InputError
-from pydual.operators.primitives import Affine, GraphBuilder, Matrix, Primitive, Relu, Shape, Value
+from pydual.operators.primitives import Affine, Curve, GraphBuilder, Matrix, Primitive, Relu, Shape, Value
+
+CURVES = {"sigmoid": expit, "tanh": np.tanh}
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +121,8 @@ class Network:
         for primitive in self.primitives:
             if isinstance(primitive, Relu):
                 values.append(np.maximum(values[primitive.source], 0.0))
+            elif isinstance(primitive, Curve):
+                values.append(CURVES[primitive.kind](values[primitive.source]))
             else:
                 total = primitive.bias[:, None]
                 for source, matrix in primitive.terms:
@@ -133,6 +138,9 @@ class Network:
         for primitive in self.primitives:
             if isinstance(primitive, Relu):
                 state.update(f"relu {primitive.source}\n".encode())
+                continue
+            if isinstance(primitive, Curve):
+                state.update(f"{primitive.kind} {primitive.source}\n".encode())
                 continue
             state.update(f"affine {primitive.size} {len(primitive.terms)}\n".encode())
             state.update(primitive.bias.astype("<f8").tobytes())

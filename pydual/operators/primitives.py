@@ -1,8 +1,9 @@
-"""The two primitives that every network is made of, and the builder that strings them together.
+"""The primitives that every network is made of, and the builder that strings them together.
 
 A network is a list of *values*, flat float64 vectors ``v_0, v_1, ..., v_K``: ``v_0`` is the input and primitive
 ``k`` defines ``v_{k+1}`` from earlier values. Piecewise linear operators (leaky ReLU, max pooling, ...) are exact
-combinations of these two, so that proof systems, attacks and audits know only an affine map and a ReLU.
+combinations of an affine map and a ReLU; smooth S-shaped activations are curves. Nothing else exists for proof systems,
+attacks and audits.
 The weights are exactly those of the model: nothing is multiplied out here.
 """
 
@@ -42,7 +43,17 @@ class Relu:
     name: str = ""
 
 
-Primitive = Affine | Relu
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """``v = f(v[source])``, elementwise; ``kind`` is "sigmoid", ``f(p) = 1 / (1 + exp(-p))``, or "tanh"."""
+
+    source: int
+    size: int
+    kind: str
+    name: str = ""
+
+
+Primitive = Affine | Relu | Curve
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class Value:
 
 @dataclass
 class GraphBuilder:
-    """Collects primitives in topological order; operators call ``affine`` and ``relu`` on it."""
+    """Collects primitives in topological order; operators call ``affine``, ``relu`` and ``curve`` on it."""
 
     input_shape: Shape
     primitives: list[Primitive] = field(default_factory=list)
@@ -81,6 +92,10 @@ class GraphBuilder:
     def relu(self, value: Value) -> Value:
         """Append ``max(value, 0)``."""
         return self._append(Relu(value.id, value.size, self.name), value.shape)
+
+    def curve(self, value: Value, kind: str) -> Value:
+        """Append the curve ``kind`` ("sigmoid" or "tanh") of a value."""
+        return self._append(Curve(value.id, value.size, kind, self.name), value.shape)
 
     def _append(self, primitive: Primitive, shape: Shape) -> Value:
         self.primitives.append(primitive)
