@@ -25,7 +25,8 @@ class Network:
     ``primitives`` define the values ``v_1 ... v_K`` (``pydual.operators.primitives``), ``output`` is the index of the
     output value. ``input_shape`` and ``output_shape`` are the tensor shapes of the model, read row-major.
     ``element_type`` is the type that the model computes in ("float32" or "float64"); attacks are rounded to it.
-    ``onnx`` holds the bytes of the ONNX file that the network came from, for replay, or None.
+    ``onnx`` holds the bytes of the ONNX file that the network came from, for replay, or None. ``folded`` names the nodes
+    of the model whose constants were folded with rounding when it was loaded (a batch normalization, a sum of constants).
     """
 
     primitives: tuple[Primitive, ...]
@@ -34,6 +35,7 @@ class Network:
     output_shape: Shape
     element_type: str = "float64"
     onnx: bytes | None = None
+    folded: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for primitive in self.primitives:
@@ -71,7 +73,8 @@ class Network:
         cls, graph: GraphBuilder, output: Value, element_type: str = "float64", onnx: bytes | None = None
     ) -> Network:
         """The network of a finished builder whose result is ``output``."""
-        return cls(tuple(graph.primitives), output.id, graph.input_shape, output.shape, element_type, onnx)
+        folded = tuple(dict.fromkeys(graph.folded))
+        return cls(tuple(graph.primitives), output.id, graph.input_shape, output.shape, element_type, onnx, folded)
 
     @property
     def input_size(self) -> int:
@@ -90,6 +93,11 @@ class Network:
     def neurons(self) -> int:
         """The number of ReLU neurons; neurons are numbered through all ReLU primitives in order."""
         return sum(p.size for p in self.primitives if isinstance(p, Relu))
+
+    @cached_property
+    def piecewise_linear(self) -> bool:
+        """Whether there are no curves."""
+        return not any(isinstance(p, Curve) for p in self.primitives)
 
     @cached_property
     def connections(self) -> int:

@@ -67,7 +67,7 @@ def make(rng: Generator, sizes: tuple[int, ...], margins: int, *, form: str = "d
 
     layers = [(0.3 * rng.normal(size=n), terms(k, n)) for k, n in enumerate(sizes[1:])]
     last = (0.3 * rng.normal(size=margins), terms(len(sizes) - 1, margins))
-    core = _core.Program(sizes[0], [(bias, [(s, packed(m, form)) for s, m in ts]) for bias, ts in layers])
+    core = _core.Program(sizes[0], [("relu", bias, [(s, packed(m, form)) for s, m in ts]) for bias, ts in layers])
     held = _core.Form(last[0], [(s, packed(m, form)) for s, m in last[1]])
     return Layers(sizes[0], layers, last, core, held)
 
@@ -262,7 +262,7 @@ def test_linear_bounds_with_phases(net: Layers, rule: str) -> None:
 
 
 def test_an_impossible_phase_is_noticed() -> None:
-    core = _core.Program(1, [(np.array([2.0]), [(0, np.array([[1.0]]))])])
+    core = _core.Program(1, [("relu", np.array([2.0]), [(0, np.array([[1.0]]))])])
     box = Set(-np.ones(1), np.ones(1)).core
     assert core.linear_bounds(box, True, np.array([-1], dtype=np.int8), 1)[0] is False
     assert core.linear_bounds(box, True, np.array([1], dtype=np.int8), 1)[0] is True
@@ -535,9 +535,10 @@ BAD_FORMS: dict[str, Any] = {
     "a column too large": lambda: csr_form([0, 1], [3]),
     "a negative column": lambda: csr_form([0, 1], [-1]),
     "fewer entries than columns": lambda: csr_form([0, 2], [0, 1], entries=1),
-    "a layer that reads itself": lambda: _core.Program(3, [(np.zeros(2), [(1, np.zeros((2, 2)))])]),
-    "a negative source": lambda: _core.Program(3, [(np.zeros(2), [(-1, GOOD)])]),
-    "a matrix for other inputs": lambda: _core.Program(4, [(np.zeros(2), [(0, GOOD)])]),
+    "a layer that reads itself": lambda: _core.Program(3, [("relu", np.zeros(2), [(1, np.zeros((2, 2)))])]),
+    "an unknown activation": lambda: _core.Program(3, [("exp", np.zeros(2), [(0, GOOD)])]),
+    "a negative source": lambda: _core.Program(3, [("relu", np.zeros(2), [(-1, GOOD)])]),
+    "a matrix for other inputs": lambda: _core.Program(4, [("relu", np.zeros(2), [(0, GOOD)])]),
     "bounds of two lengths": lambda: _core.Region(np.zeros(2), np.zeros(3), "", np.zeros(0), 0.0),
     "a center of another length": lambda: _core.Region(np.zeros(2), np.zeros(2), "l2", np.zeros(3), 1.0),
 }

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kColumnsPerTask = 32;
 
-// Python sees one row per query (rows, neurons); kernels want one column per query in each layer.
+// Python sees one row per query (rows, units); kernels want one column per query in each layer.
 struct Rows {
     const double* alpha;
     const double* beta;
@@ -23,7 +23,7 @@ struct Rows {
 };
 
 struct Outputs {
-    double *alpha, *beta, *lambda, *bound, *x, *y, *price;
+    double *alpha, *beta, *lambda, *bound, *x, *y, *z, *price;
 };
 
 template <class From, class To>
@@ -40,36 +40,37 @@ void to_rows(const double* columns, long stride, int n, int r, double* rows) {
 void ascend_rows(const HeldProgram& program, const HeldForm& margins, const HeldRegion& region, const AscentOptions& options,
                  const Rows& in, int first, int r, const Outputs& out) {
     const Program& p = program.view;
-    const long neurons = program.neurons;
+    const long units = program.units;
     const int rows = margins.view.size;
     const std::vector<int> at = program.offsets();
-    Columns alpha(p, r, 1), beta(p, r, 1), y(p, r, 1), price(p, r, 1), lower(p, in.shared ? 1 : r, 1), upper(p, in.shared ? 1 : r, 1);
+    Columns alpha(p, r, 1), beta(p, r, 1), y(p, r, 1), z(p, r, 1), price(p, r, 1), lower(p, in.shared ? 1 : r, 1), upper(p, in.shared ? 1 : r, 1);
     std::vector<std::vector<signed char>> phases(p.depth() + 1);
     std::vector<const signed char*> phase(p.depth() + 1, nullptr);
     std::vector<double> lambda(static_cast<std::size_t>(rows) * r), bound(r), x(static_cast<std::size_t>(p.inputs) * r);
     std::vector<signed char> allowed(static_cast<std::size_t>(rows) * r);
     for (int k = 1; k <= p.depth(); ++k) {
         const int n = p.size(k);
-        const long begin = static_cast<long>(first) * neurons + at[k];
-        to_columns(in.alpha + begin, neurons, n, r, alpha[k]);
-        to_columns(in.beta + begin, neurons, n, r, beta[k]);
+        const long begin = static_cast<long>(first) * units + at[k];
+        to_columns(in.alpha + begin, units, n, r, alpha[k]);
+        to_columns(in.beta + begin, units, n, r, beta[k]);
         phases[k].resize(static_cast<std::size_t>(n) * r);
-        to_columns(in.phase + begin, neurons, n, r, phases[k].data());
+        to_columns(in.phase + begin, units, n, r, phases[k].data());
         phase[k] = phases[k].data();
         const long interval = in.shared ? at[k] : begin;
-        to_columns(in.lower + interval, neurons, n, in.shared ? 1 : r, lower[k]);
-        to_columns(in.upper + interval, neurons, n, in.shared ? 1 : r, upper[k]);
+        to_columns(in.lower + interval, units, n, in.shared ? 1 : r, lower[k]);
+        to_columns(in.upper + interval, units, n, in.shared ? 1 : r, upper[k]);
     }
     to_columns(in.lambda + static_cast<long>(first) * rows, rows, rows, r, lambda.data());
     to_columns(in.allowed + static_cast<long>(first) * rows, rows, rows, r, allowed.data());
     const AscentQuery query{&p, region.view, &margins.view, lower.get(), upper.get(), in.shared ? 0 : 1, phase.data(), allowed.data()};
-    ascend(query, options, r, {alpha.get(), beta.get(), lambda.data()}, {bound.data(), x.data(), y.get(), price.get()});
+    ascend(query, options, r, {alpha.get(), beta.get(), lambda.data()}, {bound.data(), x.data(), y.get(), z.get(), price.get()});
     for (int k = 1; k <= p.depth(); ++k) {
-        const long begin = static_cast<long>(first) * neurons + at[k];
-        to_rows(alpha[k], neurons, p.size(k), r, out.alpha + begin);
-        to_rows(beta[k], neurons, p.size(k), r, out.beta + begin);
-        to_rows(y[k], neurons, p.size(k), r, out.y + begin);
-        to_rows(price[k], neurons, p.size(k), r, out.price + begin);
+        const long begin = static_cast<long>(first) * units + at[k];
+        to_rows(alpha[k], units, p.size(k), r, out.alpha + begin);
+        to_rows(beta[k], units, p.size(k), r, out.beta + begin);
+        to_rows(y[k], units, p.size(k), r, out.y + begin);
+        to_rows(z[k], units, p.size(k), r, out.z + begin);
+        to_rows(price[k], units, p.size(k), r, out.price + begin);
     }
     to_rows(lambda.data(), rows, rows, r, out.lambda + static_cast<long>(first) * rows);
     to_rows(x.data(), p.inputs, p.inputs, r, out.x + static_cast<long>(first) * p.inputs);
@@ -82,21 +83,21 @@ py::dict ascend_all(const HeldProgram& program, const HeldForm& margins, const H
     check_form(program, margins);
     check_region(program, region);
     const py::ssize_t count = phase.ndim() == 2 ? phase.shape(0) : -1;
-    const py::ssize_t neurons = program.neurons;
+    const py::ssize_t units = program.units;
     const bool shared = lower.ndim() == 1;
     for (const Doubles* interval : {&lower, &upper})
-        expect(*interval, shared ? std::vector<py::ssize_t>{neurons} : std::vector<py::ssize_t>{count, neurons}, "intervals");
-    expect(phase, {count, neurons}, "phase");
-    expect(alpha, {count, neurons}, "alpha");
-    expect(beta, {count, neurons}, "beta");
+        expect(*interval, shared ? std::vector<py::ssize_t>{units} : std::vector<py::ssize_t>{count, units}, "intervals");
+    expect(phase, {count, units}, "phase");
+    expect(alpha, {count, units}, "alpha");
+    expect(beta, {count, units}, "beta");
     expect(allowed, {count, margins.view.size}, "allowed");
     expect(lambda, {count, margins.view.size}, "weights");
-    Doubles new_alpha = doubles(count, neurons), new_beta = doubles(count, neurons), y = doubles(count, neurons),
-            price = doubles(count, neurons), bound = doubles(count), x = doubles(count, program.view.inputs),
+    Doubles new_alpha = doubles(count, units), new_beta = doubles(count, units), y = doubles(count, units),
+            z = doubles(count, units), price = doubles(count, units), bound = doubles(count), x = doubles(count, program.view.inputs),
             new_lambda = doubles(count, margins.view.size);
     const Rows in{alpha.data(), beta.data(), lambda.data(), phase.data(), allowed.data(), lower.data(), upper.data(), shared};
     const Outputs out{new_alpha.mutable_data(), new_beta.mutable_data(), new_lambda.mutable_data(), bound.mutable_data(),
-                      x.mutable_data(), y.mutable_data(), price.mutable_data()};
+                      x.mutable_data(), y.mutable_data(), z.mutable_data(), price.mutable_data()};
     const int rows = static_cast<int>(count);
     {
         const py::gil_scoped_release release;
@@ -112,6 +113,7 @@ py::dict ascend_all(const HeldProgram& program, const HeldForm& margins, const H
     result["beta"] = new_beta;
     result["weights"] = new_lambda;
     result["y"] = y;
+    result["z"] = z;
     result["price"] = price;
     return result;
 }
@@ -131,7 +133,7 @@ void bind_ascent(py::class_<HeldProgram>& cls) {
         py::arg("margins"), py::arg("region"), py::arg("lower"), py::arg("upper"), py::arg("phase"), py::arg("allowed"),
         py::arg("alpha"), py::arg("beta"), py::arg("weights"), py::kw_only(), py::arg("steps"), py::arg("alpha_rate"),
         py::arg("beta_rate"), py::arg("weight_rate"), py::arg("decay"), py::arg("target"), py::arg("threads"),
-        "Dual ascent for one query a row; see kernels/ascent.hpp. Arrays over neurons have the shape (rows, neurons).");
+        "Dual ascent for one query a row; see kernels/ascent.hpp. Arrays over units have the shape (rows, units).");
 }
 
 }  // namespace pydual::bind

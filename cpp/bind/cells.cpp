@@ -36,6 +36,7 @@ void run_cells(const HeldProgram& program, const HeldForm& margins, const Finish
             continue;
         }
         if (*std::max_element(cell.lower, cell.lower + rows) > 0.0 || cell.unstable > options.unstable) continue;
+        if (program.view.has_curves()) continue;
         if (finisher.finish(a.low + b * inputs, a.high + b * inputs, space)) proofs[b] = finisher.proof();
         a.nodes[b] = finisher.nodes();
     }

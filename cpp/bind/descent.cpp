@@ -4,6 +4,7 @@
 
 #include "bind/objects.hpp"
 #include "core/threads.hpp"
+#include "kernels/activation.hpp"
 #include "kernels/affine.hpp"
 #include "kernels/buffers.hpp"
 
@@ -67,7 +68,7 @@ Doubles margins_at(const HeldProgram& program, const HeldForm& margins, const Do
         for (int k = 1; k <= program.view.depth(); ++k) {
             evaluate(program.view.layers[k - 1], z.get(), r, z[k]);
             const long n = static_cast<long>(program.view.size(k)) * r;
-            for (long e = 0; e < n; ++e) z[k][e] = z[k][e] > 0.0 ? z[k][e] : 0.0;
+            activate(program.view.kind(k), z[k], n, z[k]);
         }
         evaluate(margins.view, z.get(), r, columns.data());
         scatter(columns.data(), margins.view.size, r, values_at);

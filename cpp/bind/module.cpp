@@ -18,8 +18,9 @@ PYBIND11_MODULE(_core, m, py::mod_gil_used()) {
              py::arg("upper"), py::arg("norm"), py::arg("center"), py::arg("radius"));
     py::class_<HeldProgram> program(m, "Program");
     program.def(py::init<int, const py::list&>(), py::arg("inputs"), py::arg("layers"))
-        .def_readonly("neurons", &HeldProgram::neurons)
+        .def_readonly("units", &HeldProgram::units)
         .def_property_readonly("inputs", [](const HeldProgram& p) { return p.view.inputs; });
+    bind_lines(m);
     bind_bounds(program);
     bind_ascent(program);
     bind_cells(program);

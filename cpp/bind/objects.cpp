@@ -43,6 +43,13 @@ void check_layer(const Layer& layer, int below, const Program& program) {
 
 }  // namespace
 
+Kind kind_of(const std::string& name) {
+    if (name == "relu") return Kind::relu;
+    if (name == "sigmoid") return Kind::sigmoid;
+    if (name == "tanh") return Kind::tanh;
+    throw std::invalid_argument("The kind of a layer is relu, sigmoid or tanh.");
+}
+
 HeldForm hold_form(const Doubles& bias, const py::list& terms) {
     HeldForm form;
     form.view.size = static_cast<int>(bias.size());
@@ -61,11 +68,12 @@ HeldForm hold_form(const Doubles& bias, const py::list& terms) {
 HeldProgram::HeldProgram(int inputs, const py::list& given) {
     view.inputs = inputs;
     for (const py::handle item : given) {
-        const auto pair = py::cast<py::tuple>(item);
-        layers.push_back(hold_form(py::cast<Doubles>(pair[0]), py::cast<py::list>(pair[1])));
+        const auto parts = py::cast<py::tuple>(item);
+        layers.push_back(hold_form(py::cast<Doubles>(parts[1]), py::cast<py::list>(parts[2])));
+        layers.back().view.kind = kind_of(py::cast<std::string>(parts[0]));
         check_layer(layers.back().view, view.depth(), view);
         view.layers.push_back(layers.back().view);
-        neurons += layers.back().view.size;
+        units += layers.back().view.size;
     }
 }
 

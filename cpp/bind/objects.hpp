@@ -7,7 +7,7 @@
 
 namespace pydual::bind {
 
-// A stack of affine functions of the input and the ReLU outputs, with the arrays that it points into.
+// A stack of affine functions of the input and the layers' outputs, with the arrays that it points into.
 struct HeldForm {
     Form view;
     std::vector<py::object> keep;
@@ -18,11 +18,12 @@ HeldForm hold_form(const Doubles& bias, const py::list& terms);
 
 struct HeldProgram {
     Program view;
-    int neurons = 0;
+    int units = 0;  // components of all layers
     std::vector<HeldForm> layers;
 
+    // `layers`: tuples (kind, bias, terms); kind is "relu", "sigmoid" or "tanh".
     HeldProgram(int inputs, const py::list& layers);
-    std::vector<int> offsets() const;  // where the neurons of layer k begin, k = 1..K+1
+    std::vector<int> offsets() const;  // where the units of layer k begin, k = 1..K+1
 };
 
 struct HeldRegion {
@@ -35,6 +36,9 @@ struct HeldRegion {
 void check_form(const HeldProgram& program, const HeldForm& form);
 void check_region(const HeldProgram& program, const HeldRegion& region);
 
+Kind kind_of(const std::string& name);
+
+void bind_lines(py::module_& m);
 void bind_bounds(py::class_<HeldProgram>& cls);
 void bind_ascent(py::class_<HeldProgram>& cls);
 void bind_cells(py::class_<HeldProgram>& cls);

@@ -1,6 +1,7 @@
-// A network as layers between ReLUs, the form in which every kernel sees it.
+// A network as layers between activations, the form in which every kernel sees it.
 //
-// z_0 = x is the input; for k = 1..K the pre-activation is y_k = sum_t A_t z_{s_t} + b_k with s_t < k, and z_k = max(y_k, 0).
+// z_0 = x is the input; for k = 1..K the pre-activation is y_k = sum_t A_t z_{s_t} + b_k with s_t < k, and z_k = f_k(y_k),
+// elementwise, for the activation f_k of the layer.
 // A `Form` is a stack of affine functions of z_0..z_K, such as the margins of a problem.
 // Matrices of columns (one column a query row, node, cell or attack) are row-major n x R: the R columns are contiguous.
 #pragma once
@@ -21,13 +22,16 @@ struct Term {
     const double* values = nullptr;
 };
 
+enum class Kind { relu, sigmoid, tanh };  // the last two are curves
+
 struct Layer {
+    Kind kind = Kind::relu;
     int size = 0;
     std::vector<Term> terms;
     const double* bias = nullptr;
 };
 
-using Form = Layer;  // size rows
+using Form = Layer;  // size rows, without an activation
 
 struct Program {
     int inputs = 0;
@@ -35,6 +39,12 @@ struct Program {
 
     int depth() const { return static_cast<int>(layers.size()); }
     int size(int k) const { return k == 0 ? inputs : layers[k - 1].size; }
+    Kind kind(int k) const { return layers[k - 1].kind; }
+    bool has_curves() const {
+        for (const Layer& layer : layers)
+            if (layer.kind != Kind::relu) return true;
+        return false;
+    }
 };
 
 }  // namespace pydual

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/dispatch.hpp"
+#include "kernels/activation.hpp"
 #include "kernels/affine.hpp"
 #include "kernels/backward.hpp"
 #include "kernels/buffers.hpp"
@@ -43,9 +44,9 @@ public:
           alpha_(p_, r, 1), beta_(p_, r, 1), slope_(p_, r, 1), offset_(p_, r, 1), split_(p_, r, 1),
           after_(p_, r), before_(p_, r, 1), y_(p_, r, 1), z_(p_, r), gradient_alpha_(p_, r, 1), gradient_beta_(p_, r, 1),
           first_alpha_(p_, r, 1), second_alpha_(p_, r, 1), first_beta_(p_, r, 1), second_beta_(p_, r, 1),
-          lines_(p_.depth() + 1), lambda_(best.lambda, best.lambda + static_cast<long>(query.margins->size) * r),
+          lines_(p_.depth() + 1), below_(p_.depth() + 1), lambda_(best.lambda, best.lambda + static_cast<long>(query.margins->size) * r),
           constant_(r), bound_(r), scratch_(4L * p_.inputs), values_(static_cast<long>(query.margins->size) * r) {
-        for (int k = 1; k <= p_.depth(); ++k) start_layer(k);
+        for (int k = 1; k <= p_.depth(); ++k) p_.kind(k) == Kind::relu ? start_layer(k) : start_curves(k);
         std::fill(out_.bound, out_.bound + r, -std::numeric_limits<double>::infinity());
         single_ = !several_margins();
     }
@@ -59,6 +60,7 @@ public:
             move(step + 1, scale);
             scale *= o_.decay;
         }
+        play_best();
     }
 
 private:
@@ -68,7 +70,15 @@ private:
         const int n = p_.size(k);
         for (int i = 0; i < n; ++i)
             for (int c = 0; c < r_; ++c) start_neuron(k, i, c);
-        lines_[k] = {alpha_[k], slope_[k], offset_[k], 1, r_};
+        lines_[k] = {alpha_[k], slope_[k], offset_[k], nullptr, 1, r_};
+    }
+
+    // Shared intervals have shared lines.
+    void start_curves(int k) {
+        const long n = q_.step ? count(k) : p_.size(k);
+        below_[k].resize(n);
+        curve_lines(p_.kind(k), q_.lower[k], q_.upper[k], n, Rule::adaptive, alpha_[k], below_[k].data(), slope_[k], offset_[k]);
+        lines_[k] = {alpha_[k], slope_[k], offset_[k], below_[k].data(), q_.step, q_.step ? r_ : 1};
     }
 
     void start_neuron(int k, int i, int c) {
@@ -122,12 +132,21 @@ private:
         copy(lambda_.data(), q_.margins->size, best_.lambda);
         copy(z_[0], p_.inputs, out_.x);
         for (int k = 1; k <= p_.depth(); ++k) {
-            copy(alpha_[k], p_.size(k), best_.alpha[k]);
+            if (p_.kind(k) == Kind::relu) copy(alpha_[k], p_.size(k), best_.alpha[k]);
             copy(beta_[k], p_.size(k), best_.beta[k]);
             copy(y_[k], p_.size(k), out_.y[k]);
             copy(after_[k], p_.size(k), out_.price[k]);
         }
         return all;
+    }
+
+    // The outputs of the best play, from its inputs and prices.
+    void play_best() {
+        for (int k = 1; k <= p_.depth(); ++k) {
+            Lines lines = lines_[k];
+            if (p_.kind(k) == Kind::relu) lines.alpha = best_.alpha[k];
+            relax_forward(lines, out_.price[k], out_.y[k], p_.size(k), r_, out_.z[k]);
+        }
     }
 
     void copy(const double* from, int n, double* to) const {
@@ -141,6 +160,7 @@ private:
         const double correct2 = 1.0 / (1.0 - std::pow(0.999, step));
         const double unbounded = std::numeric_limits<double>::infinity();
         for (int k = 1; k <= p_.depth(); ++k) {
+            if (p_.kind(k) != Kind::relu) continue;
             gradients(after_[k], y_[k], slope_[k], q_.phase[k], count(k), gradient_alpha_[k], gradient_beta_[k]);
             adam(gradient_alpha_[k], count(k), scale * o_.alpha_rate, correct1, correct2, 1.0, first_alpha_[k],
                  second_alpha_[k], alpha_[k]);
@@ -180,6 +200,7 @@ private:
     Columns alpha_, beta_, slope_, offset_, split_, after_, before_, y_, z_;
     Columns gradient_alpha_, gradient_beta_, first_alpha_, second_alpha_, first_beta_, second_beta_;
     std::vector<Lines> lines_;
+    std::vector<std::vector<double>> below_;  // of curves
     std::vector<double> lambda_, constant_, bound_, scratch_, values_;
     std::vector<char> improved_;
     bool single_ = true;

@@ -1,7 +1,7 @@
 // Ascent on the dual variables of the triangle relaxation (Xu et al. 2021, alpha-CROWN; Wang et al. 2021, beta-CROWN, eq. 8).
 //
-// A column is one query: margins weighted by lambda (a point of the simplex), slopes alpha in [0, 1] below unstable neurons,
-// and a multiplier beta >= 0 for every neuron whose phase is fixed. Every point gives a valid bound; ascent makes it better.
+// A column is one query: margins weighted by lambda (a point of the simplex), slopes alpha in [0, 1] below unstable ReLUs,
+// and a multiplier beta >= 0 for every ReLU whose phase is fixed. Curves have adaptive lines, whatever their alpha and beta. Every point gives a valid bound; ascent makes it better.
 #pragma once
 
 #include "core/program.hpp"
@@ -41,6 +41,7 @@ struct AscentResult {
     double* bound = nullptr;         // [r]
     double* x = nullptr;             // inputs x r
     double* const* y = nullptr;      // [k] relaxed pre-activations, n_k x r
+    double* const* z = nullptr;      // [k] relaxed outputs of the activations, n_k x r
     double* const* price = nullptr;  // [k] coefficients of z_k in the Lagrangian, n_k x r
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/activation.hpp"
 #include "kernels/affine.hpp"
 #include "kernels/buffers.hpp"
 
@@ -14,7 +15,7 @@ void forward(const Program& program, int r, double* const* y, double* const* z) 
     for (int k = 1; k <= program.depth(); ++k) {
         evaluate(program.layers[k - 1], z, r, y[k]);
         const long n = static_cast<long>(program.size(k)) * r;
-        for (long e = 0; e < n; ++e) z[k][e] = y[k][e] > 0.0 ? y[k][e] : 0.0;
+        activate(program.kind(k), y[k], n, z[k]);
     }
 }
 
@@ -26,7 +27,7 @@ void gradient(const Program& program, const Form& margins, int r, const int* wor
     for (const Term& t : margins.terms) apply_transposed(t, pick, r, r, after[t.source], r);
     for (int k = program.depth(); k >= 1; --k) {
         const long n = static_cast<long>(program.size(k)) * r;
-        for (long e = 0; e < n; ++e) before[k][e] = y[k][e] > 0.0 ? after[k][e] : 0.0;
+        differentiate(program.kind(k), y[k], after[k], n, before[k]);
         for (const Term& t : program.layers[k - 1].terms) apply_transposed(t, before[k], r, r, after[t.source], r);
     }
 }

@@ -2,7 +2,7 @@
 //
 // Over a cell only the unstable neurons bend; all others are linear and drop out. What is left has the cell's inputs, scaled to
 // t in [-1, 1], and u unstable neurons in order, y_j = a_j + A_j t + sum_{i<j} B_ji z_i, z_j = max(y_j, 0), and margins of the
-// same form. A bound of it costs u (inputs + u) operations, so that dual ascent and ReLU splits take microseconds.
+// same form. (There must be no curves.) A bound of it costs u (inputs + u) operations, so that dual ascent and ReLU splits take microseconds.
 #pragma once
 
 #include <cstdint>

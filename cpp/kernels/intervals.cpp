@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/threads.hpp"
+#include "kernels/activation.hpp"
 #include "kernels/affine.hpp"
 #include "kernels/backward.hpp"
 #include "kernels/buffers.hpp"
@@ -34,7 +35,7 @@ void term_interval(const Term& t, const double* low, const double* high, bool re
 }
 
 struct LineStore {
-    std::vector<double> alpha, slope, offset;
+    std::vector<double> alpha, slope, offset, below;
 };
 
 // Rows e_i (sign +1: lower bounds) or -e_i (upper bounds) of y_k for a chunk of neurons, as forms of the values below.
@@ -75,6 +76,25 @@ void bound_chunk(const Program& program, const RegionView& region, int k, const 
     }
 }
 
+// The components that lines refine: ReLUs of open sign, and all that a curve reads.
+std::vector<int> to_refine(Kind kind, const double* lower, const double* upper, int n) {
+    std::vector<int> chosen;
+    for (int i = 0; i < n; ++i)
+        if (kind == Kind::relu ? lower[i] < 0.0 && upper[i] > 0.0 : lower[i] < upper[i]) chosen.push_back(i);
+    return chosen;
+}
+
+Lines make_lines(Kind kind, const double* lower, const double* upper, int n, Rule rule, LineStore& s) {
+    for (auto* array : {&s.alpha, &s.slope, &s.offset}) array->resize(n);
+    if (kind == Kind::relu) {
+        relu_lines(lower, upper, n, rule, s.alpha.data(), s.slope.data(), s.offset.data());
+        return {s.alpha.data(), s.slope.data(), s.offset.data(), nullptr, 0, 1};
+    }
+    s.below.resize(n);
+    curve_lines(kind, lower, upper, n, rule, s.alpha.data(), s.below.data(), s.slope.data(), s.offset.data());
+    return {s.alpha.data(), s.slope.data(), s.offset.data(), s.below.data(), 0, 1};
+}
+
 // Cuts by the phases; false if an interval is empty.
 bool cut(const signed char* phase, int n, double* lower, double* upper) {
     bool possible = true;
@@ -95,6 +115,13 @@ void interval_layer(const Program& program, int k, const RegionView& box, double
     std::copy(layer.bias, layer.bias + layer.size, upper[k]);
     for (const Term& t : layer.terms) {
         const bool input = t.source == 0;
+        if (!input && program.kind(t.source) != Kind::relu) {
+            std::vector<double> low(t.cols), high(t.cols);
+            activate(program.kind(t.source), lower[t.source], t.cols, low.data());
+            activate(program.kind(t.source), upper[t.source], t.cols, high.data());
+            term_interval(t, low.data(), high.data(), false, lower[k], upper[k]);
+            continue;
+        }
         term_interval(t, input ? box.lower : lower[t.source], input ? box.upper : upper[t.source], !input, lower[k], upper[k]);
     }
 }
@@ -112,22 +139,19 @@ bool linear_bounds(const Program& program, const RegionView& region, Rule rule, 
         const int n = program.size(k);
         interval_layer(program, k, region, lower, upper);
         const signed char* fixed = phase ? phase[k] : nullptr;
-        std::vector<int> open;
-        for (int i = 0; i < n; ++i)
-            if (lower[k][i] < 0.0 && upper[k][i] > 0.0) open.push_back(i);
+        const std::vector<int> open = to_refine(program.kind(k), lower[k], upper[k], n);
         const int tasks = (static_cast<int>(open.size()) + kRowsPerTask - 1) / kRowsPerTask;
         parallel_for(tasks, threads, [&](int task) {
             const int first = task * kRowsPerTask;
             const int count = std::min<int>(kRowsPerTask, static_cast<int>(open.size()) - first);
             bound_chunk(program, region, k, lines.data(), open.data() + first, count, lower[k], upper[k]);
         });
-        possible = cut(fixed, n, lower[k], upper[k]) && possible;
-        LineStore& s = store[k];
-        s.alpha.resize(n);
-        s.slope.resize(n);
-        s.offset.resize(n);
-        relu_lines(lower[k], upper[k], n, rule, s.alpha.data(), s.slope.data(), s.offset.data());
-        lines[k] = {s.alpha.data(), s.slope.data(), s.offset.data(), 0, 1};
+        if (program.kind(k) == Kind::relu)
+            possible = cut(fixed, n, lower[k], upper[k]) && possible;
+        else
+            for (int i = 0; i < n; ++i)  // rounding may cross the ends of a point's interval
+                if (lower[k][i] > upper[k][i]) std::swap(lower[k][i], upper[k][i]);
+        lines[k] = make_lines(program.kind(k), lower[k], upper[k], n, rule, store[k]);
     }
     return possible;
 }

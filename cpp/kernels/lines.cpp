@@ -17,6 +17,14 @@ PYDUAL_DISPATCH void shared_row(double alpha, double slope, double offset, const
     }
 }
 
+PYDUAL_DISPATCH void add_positive(double below, const double* w, int r, double* constant) {
+    for (int c = 0; c < r; ++c) constant[c] += below * (w[c] > 0.0 ? w[c] : 0.0);
+}
+
+PYDUAL_DISPATCH void add_positives(const double* below, const double* w, int r, double* constant) {
+    for (int c = 0; c < r; ++c) constant[c] += below[c] * (w[c] > 0.0 ? w[c] : 0.0);
+}
+
 PYDUAL_DISPATCH void column_row(const double* alpha, const double* slope, const double* offset, const double* w, int r,
                                 double* hat, double* constant) {
     for (int c = 0; c < r; ++c) {
@@ -52,6 +60,11 @@ void relax_backward(const Lines& lines, const double* w, int n, int r, double* h
             shared_row(lines.alpha[at], lines.slope[at], lines.offset[at], w + row, r, hat + row, constant);
         else
             column_row(lines.alpha + at, lines.slope + at, lines.offset + at, w + row, r, hat + row, constant);
+        if (!lines.below) continue;
+        if (lines.step == 0)
+            add_positive(lines.below[at], w + row, r, constant);
+        else
+            add_positives(lines.below + at, w + row, r, constant);
     }
 }
 
@@ -61,6 +74,13 @@ PYDUAL_DISPATCH void relax_forward(const Lines& lines, const double* w, const do
             const long at = static_cast<long>(i) * lines.ld + static_cast<long>(c) * lines.step;
             const long e = static_cast<long>(i) * r + c;
             z[e] = w[e] >= 0.0 ? lines.alpha[at] * y[e] : lines.slope[at] * y[e] + lines.offset[at];
+        }
+    }
+    if (!lines.below) return;
+    for (int i = 0; i < n; ++i) {
+        for (int c = 0; c < r; ++c) {
+            const long e = static_cast<long>(i) * r + c;
+            if (w[e] >= 0.0) z[e] += lines.below[static_cast<long>(i) * lines.ld + static_cast<long>(c) * lines.step];
         }
     }
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/dispatch.hpp"
+#include "kernels/activation.hpp"
 #include "kernels/affine.hpp"
 #include "kernels/backward.hpp"
 #include "kernels/intervals.hpp"
@@ -46,6 +47,37 @@ int relu(int k, int n, int width, int inputs, ZonotopeSpace& s, CellResult& resu
         row[generator++] = 0.5 * s.offset[k][i];
     }
     result.unstable += next - width;
+    return next;
+}
+
+// The same for a curve, with parallel lines; every interval is cut. An input counts by its share in a source's interval times
+// the distance of the lines. The lines that stay in the space are the adaptive ones.
+int curve(Kind kind, int k, int n, int width, int inputs, ZonotopeSpace& s, CellResult& result) {
+    double* const lower = s.lower[k];
+    double* const upper = s.upper[k];
+    double* const below = s.below[k].data();
+    for (int i = 0; i < n; ++i) {
+        const double* row = s.forms[k].data() + static_cast<long>(i) * s.stride;
+        const double spread = radius(row, width);
+        lower[i] = std::max(lower[i], row[0] - spread);
+        upper[i] = std::min(upper[i], row[0] + spread);
+        if (lower[i] > upper[i]) std::swap(lower[i], upper[i]);  // a point's, up to rounding
+    }
+    curve_lines(kind, lower, upper, n, Rule::parallel, s.alpha[k], below, s.slope[k], s.offset[k]);
+    int next = width;
+    for (int i = 0; i < n; ++i) next += s.offset[k][i] > below[i];
+    int generator = width;
+    for (int i = 0; i < n; ++i) {
+        double* row = s.forms[k].data() + static_cast<long>(i) * s.stride;
+        const double gap = s.offset[k][i] - below[i];
+        const double spread = radius(row, width);
+        for (int g = 0; g < inputs && gap > 0.0 && spread > 0.0; ++g) result.weight[g] += gap * std::fabs(row[1 + g]) / spread;
+        scale(row, width, s.slope[k][i]);
+        std::fill(row + width, row + next, 0.0);
+        row[0] += 0.5 * (s.offset[k][i] + below[i]);
+        if (gap > 0.0) row[generator++] = 0.5 * gap;
+    }
+    curve_lines(kind, lower, upper, n, Rule::adaptive, s.alpha[k], below, s.slope[k], s.offset[k]);
     return next;
 }
 
@@ -114,7 +146,9 @@ bool bound_cell(const Program& program, const Form& margins, const double* low, 
     for (int k = 1; k <= program.depth(); ++k) {
         affine_forms(program.layers[k - 1], width, space, space.forms[k].data());
         interval_layer(program, k, box, space.lower.get(), space.upper.get());
-        width = relu(k, program.size(k), width, program.inputs, space, result);
+        const Kind kind = program.kind(k);
+        width = kind == Kind::relu ? relu(k, program.size(k), width, program.inputs, space, result)
+                                   : curve(kind, k, program.size(k), width, program.inputs, space, result);
         space.widths[k] = width;
     }
     forward_margins(program, margins, space, result);

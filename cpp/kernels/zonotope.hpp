@@ -15,7 +15,7 @@ namespace pydual {
 struct CellResult {
     double* lower = nullptr;         // [M] bounds of the margins over the cell, the better of parallel and adaptive lines
     signed char* adaptive = nullptr; // [M] 1 where the adaptive lines gave it
-    double* weight = nullptr;        // inputs: how much of the unstable neurons' intervals is due to each input
+    double* weight = nullptr;        // inputs: how much of the unstable neurons' and curves' intervals is due to each input
     double* x = nullptr;             // inputs: the minimizer for the best margin
     int unstable = 0;
 };
@@ -26,12 +26,15 @@ struct ZonotopeSpace {
     ZonotopeSpace(const Program& program, const Form& margins)
         : stride(1 + program.inputs + hidden(program)), lower(program, 1, 1), upper(program, 1, 1), alpha(program, 1, 1),
           slope(program, 1, 1), offset(program, 1, 1), after(program, margins.size), before(program, margins.size, 1),
-          lines(program.depth() + 1), forms(program.depth() + 1), widths(program.depth() + 1, 0),
+          lines(program.depth() + 1), forms(program.depth() + 1), below(program.depth() + 1), widths(program.depth() + 1, 0),
           result(static_cast<std::size_t>(margins.size) * stride), identity(static_cast<std::size_t>(margins.size) * margins.size),
           constant(margins.size), bound(margins.size), x(static_cast<std::size_t>(program.inputs) * margins.size) {
         for (int k = 0; k <= program.depth(); ++k) forms[k].resize(static_cast<std::size_t>(program.size(k)) * stride);
         for (int m = 0; m < margins.size; ++m) identity[static_cast<std::size_t>(m) * margins.size + m] = 1.0;
-        for (int k = 1; k <= program.depth(); ++k) lines[k] = {alpha[k], slope[k], offset[k], 0, 1};
+        for (int k = 1; k <= program.depth(); ++k) {
+            if (program.kind(k) != Kind::relu) below[k].resize(program.size(k));
+            lines[k] = {alpha[k], slope[k], offset[k], below[k].empty() ? nullptr : below[k].data(), 0, 1};
+        }
     }
 
     static int hidden(const Program& program) {
@@ -43,7 +46,7 @@ struct ZonotopeSpace {
     int stride;
     Columns lower, upper, alpha, slope, offset, after, before;
     std::vector<Lines> lines;
-    std::vector<std::vector<double>> forms;
+    std::vector<std::vector<double>> forms, below;
     std::vector<int> widths;
     std::vector<double> result, identity, constant, bound, x;
 };

@@ -19,7 +19,7 @@ class Replay:
     """Evaluates a network independently of the search: with onnxruntime where it came from ONNX, else exactly.
 
     ``name`` is "onnxruntime" or "exact". A model that onnxruntime refuses to load (such as one whose weights and inputs
-    differ in type) is evaluated exactly.
+    differ in type) is evaluated exactly; with curves, whose values are irrational, by numpy in "float64".
     """
 
     def __init__(self, network: Network) -> None:
@@ -27,7 +27,9 @@ class Replay:
 
     @property
     def name(self) -> str:
-        return "exact" if self._session is None else "onnxruntime"
+        if self._session is not None:
+            return "onnxruntime"
+        return "exact" if self.network.piecewise_linear else "float64"
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """The outputs (outputs,) in float64 at an input (inputs,); onnxruntime gets it rounded to the element type.
@@ -35,6 +37,8 @@ class Replay:
         Exact outputs are rounded to the nearest float64. Raises InputError for a wrong length, NaN or infinity.
         """
         x = self._checked(x)
+        if self.name == "float64":
+            return self.network.evaluate(x)
         if self._session is None:
             return np.array([_nearest(y) for y in self.exact_outputs(x)])
         tensor = x.astype(self.network.element_type).reshape(self.network.input_shape)
@@ -45,7 +49,7 @@ class Replay:
         return np.asarray(y, dtype=np.float64).ravel()
 
     def exact_outputs(self, x: np.ndarray) -> list[Fraction]:
-        """The outputs as rationals, in integer arithmetic on the network's weights."""
+        """The outputs of a network without curves as rationals, in integer arithmetic on its weights."""
         values = [_dyadic(self._checked(x).tolist())]
         for primitive in self.network.primitives:
             values.append(_apply(primitive, values))

@@ -79,10 +79,15 @@ class GraphBuilder:
     input_shape: Shape
     primitives: list[Primitive] = field(default_factory=list)
     name: str = ""  # the model's name for the node that is being translated
+    folded: list[str] = field(default_factory=list)  # names of nodes whose constants were folded with rounding
 
     @property
     def input(self) -> Value:
         return Value(0, self.input_shape)
+
+    def fold(self) -> None:
+        """Note that the present node's constants are being folded with rounding."""
+        self.folded.append(self.name)
 
     def affine(self, terms: Sequence[tuple[Value, Matrix]], bias: np.ndarray, shape: Shape) -> Value:
         """Append ``sum matrix @ value + bias`` and give the result the shape ``shape``."""

@@ -24,7 +24,7 @@ ADAPTIVE_START = -1.0  # an alpha below zero asks for the adaptive slope
 
 @dataclass(frozen=True, eq=False)
 class Nodes:
-    """``problem`` (nodes,) numbers within the group; ``phase``, ``alpha``, ``beta`` (nodes, neurons); ``weights``
+    """``problem`` (nodes,) numbers within the group; ``phase``, ``alpha``, ``beta`` (nodes, units); ``weights``
     (nodes, margins), each row on its own problem's margins; a row of zeros asks for the best single margin."""
 
     problem: np.ndarray
@@ -39,8 +39,8 @@ class Nodes:
 
 @dataclass(frozen=True, eq=False)
 class Duals:
-    """For each node the bound, what attains it (``x``, relaxed ReLU inputs ``y`` and outputs ``z``), the dual variables
-    that prove it, ``price`` (nodes, neurons), the Lagrangian's coefficients of the ReLU outputs, and ``lines``, the rule
+    """For each node the bound, what attains it (``x``, relaxed inputs ``y`` and outputs ``z`` of the units), the dual
+    variables that prove it, ``price`` (nodes, units), the Lagrangian's coefficients of the outputs, and ``lines``, the rule
     for the lines as in PROOFS.md, or EXPLICIT."""
 
     bound: np.ndarray
@@ -74,12 +74,12 @@ class LinearBound(Protocol):
 
 def root_nodes(frame: Frame) -> Nodes:
     """One node a problem, nothing fixed."""
-    count, neurons = len(frame.group.problems), frame.group.program.neurons
+    count, units = len(frame.group.problems), frame.group.program.units
     return Nodes(
         np.arange(count),
-        np.zeros((count, neurons), dtype=np.int8),
-        np.full((count, neurons), ADAPTIVE_START),
-        np.zeros((count, neurons)),
+        np.zeros((count, units), dtype=np.int8),
+        np.full((count, units), ADAPTIVE_START),
+        np.zeros((count, units)),
         np.zeros((count, frame.group.allowed.shape[1])),
     )
 
@@ -105,13 +105,12 @@ def ascend(frame: Frame, nodes: Nodes, *, steps: int, rate: float, target: float
         target=target,
         threads=threads(),
     )
-    z = relaxed_outputs(frame, nodes.phase, result["alpha"], result["y"], result["price"])
     adaptive = (steps == 0) & (nodes.alpha < 0).all(axis=1)
     return Duals(
         bound=result["bound"],
         x=result["x"],
         y=result["y"],
-        z=z,
+        z=result["z"],
         price=result["price"],
         alpha=result["alpha"],
         beta=result["beta"],
@@ -136,30 +135,21 @@ def with_best_margins(frame: Frame, nodes: Nodes) -> Nodes:
     return replace(nodes, weights=chosen)
 
 
-def relaxed_outputs(frame: Frame, phase: np.ndarray, alpha: np.ndarray, y: np.ndarray, price: np.ndarray) -> np.ndarray:
-    """The relaxed adversary's ReLU outputs: on the lower line where the price is positive, else on the upper."""
-    lower, upper = frame.lower, frame.upper
-    with np.errstate(divide="ignore", invalid="ignore"):
-        chord = (upper / (upper - lower)) * (y - lower)
-    unstable = (phase == 0) & (lower < 0) & (upper > 0)
-    active = (phase > 0) | ((phase == 0) & (lower >= 0))
-    return np.where(unstable, np.where(price >= 0, alpha * y, chord), np.where(active, y, 0.0))
-
-
 def play(frame: Frame, problem: int, duals: Duals, row: int) -> Play:
     """What the relaxed adversary plays at one node."""
-    chosen = frame.group.problems[problem]
-    return Play(chosen, duals.x[row], float(duals.bound[row]), duals.y[row], duals.z[row])
+    chosen, neurons = frame.group.problems[problem], frame.group.program.neuron_units
+    return Play(chosen, duals.x[row], float(duals.bound[row]), duals.y[row, neurons], duals.z[row, neurons])
 
 
 def leaf(frame: Frame, problem: int, duals: Duals, row: int, path: tuple[int, ...] = ()) -> Leaf:
-    """What proves a node; ``path`` lists the neurons split above it."""
+    """What proves a node; ``path`` lists the units of the neurons split above it."""
     multipliers = duals.weights[row, frame.group.columns(problem)]
     betas = duals.beta[row, list(path)]
     if duals.lines[row] != EXPLICIT:
         return Leaf(int(duals.lines[row]), multipliers, betas)
     slopes = np.clip(duals.alpha[row, frame.unstable], 0.0, 1.0)
-    return Leaf(EXPLICIT, multipliers, betas, frame.unstable, slopes)
+    numbers = frame.group.program.neuron_numbers[frame.unstable]
+    return Leaf(EXPLICIT, multipliers, betas, numbers, slopes)
 
 
 def leaf_proof(frame: Frame, problem: int, duals: Duals, row: int) -> ProofTree:

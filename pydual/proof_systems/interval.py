@@ -22,8 +22,8 @@ class Interval(RootBound):
     def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
         g = frame.group
         active = np.where(nodes.phase < 0, 0.0, 1.0)
-        low = active * np.maximum(frame.lower, 0.0)
-        high = active * np.maximum(frame.upper, 0.0)
+        low = active * g.program.activate(frame.lower)
+        high = active * g.program.activate(frame.upper)
         ends = [(np.tile(g.region.lower, (len(low), 1)), np.tile(g.region.upper, (len(low), 1)))]
         cuts = np.cumsum((0, *g.program.sizes))
         ends += [(low[:, a:b], high[:, a:b]) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
@@ -37,7 +37,7 @@ class Interval(RootBound):
         return self._duals(frame, nodes, ends, bounds[rows, best], np.eye(bounds.shape[1])[best])
 
     def _duals(self, frame: Frame, nodes: Nodes, ends: list, bound: np.ndarray, weights: np.ndarray) -> Duals:
-        """Every neuron plays the end of its interval that its coefficient in the margin asks for."""
+        """Every unit plays the end of its interval that its coefficient in the margin asks for."""
         prices = [np.zeros_like(low) for low, _ in ends]
         for source, matrix in frame.group.margins.terms.items():
             prices[source] += weights @ matrix

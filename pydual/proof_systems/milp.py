@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pydual import certificate
+from pydual.errors import UnsupportedError
 from pydual.optimize.highs import minimize
 from pydual.problem import Problem
 from pydual.proof_systems.base import Play, State, no_candidates, start
@@ -36,6 +37,9 @@ class MILP:
     complete = True
 
     def init(self, problems: tuple[Problem, ...]) -> MILPState:
+        """Raises UnsupportedError for networks with curves, which no mixed-integer linear program is equal to."""
+        if problems and not problems[0].network.piecewise_linear:
+            raise UnsupportedError("The proof system 'milp' knows no sigmoid or tanh; use 'bab' or 'auto'.")
         return MILPState(**vars(start(problems)), waiting=problems)
 
     def step(self, state: MILPState, seconds: float) -> MILPState:

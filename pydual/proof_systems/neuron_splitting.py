@@ -21,7 +21,8 @@ CANDIDATES = 16
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """An open node: its problem and place in the tree, the fixed neurons, the duals found so far, what to split next."""
+    """An open node: its problem and place in the tree, the units of the fixed neurons with their phases, the duals found
+    so far, and the unit to split next."""
 
     problem: int
     place: int
@@ -113,7 +114,8 @@ class NeuronSplitting:
         phases: list[tuple[int, ...]] = []
         origin: list[Node] = []
         for parent in parents:
-            first = search.recorders[parent.problem].split(parent.place, certificate.NEURON_SPLIT, parent.split)
+            neuron = int(search.frame.group.program.neuron_numbers[parent.split])
+            first = search.recorders[parent.problem].split(parent.place, certificate.NEURON_SPLIT, neuron)
             for side, phase in enumerate((-1, 1)):
                 places.append(first + side)
                 paths.append((*parent.path, parent.split))
@@ -146,9 +148,10 @@ class NeuronSplitting:
     def _finish_leaf(
         self, search: Search, node: Nodes, problem: int, place: int, path: tuple[int, ...], seconds: float
     ) -> None:
-        """Every neuron is fixed, so the problem is linear: an exact bound, or the search cannot close this node."""
+        """Every neuron is fixed, so the relaxation is a linear program, exact if there are no curves: the search can do
+        no more for this node."""
         single = search.frame.group.allowed[problem].sum() == 1
-        if not path and single and search.frame.anchor != certificate.INTERVAL:  # lines are exact: it was the minimum
+        if not path and single and search.frame.anchor != certificate.INTERVAL:  # ascent had no choice
             search.stuck.add(problem)
             return
         duals = self.last.evaluate(search.frame, node, seconds)
@@ -188,13 +191,13 @@ class NeuronSplitting:
 
 
 def branching_scores(frame: Frame, nodes: Nodes, duals: Duals) -> np.ndarray:
-    """What each neuron's relaxation costs the bound, -1 where the sign is decided: shape (nodes, neurons).
+    """What each neuron's relaxation costs the bound, -1 at curves and where the sign is decided: shape (nodes, units).
 
     |price| times the gap between the relaxed and the real output at the relaxed play, plus a share of the intercept
     price * s * l of the upper line (Bunel et al. 2020, BaBSR), which breaks ties.
     """
     lower, upper = frame.lower, frame.upper
-    unstable = (nodes.phase == 0) & (lower < 0) & (upper > 0)
+    unstable = frame.group.program.is_neuron & (nodes.phase == 0) & (lower < 0) & (upper > 0)
     gap = np.abs(duals.price) * np.abs(duals.z - np.maximum(duals.y, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         intercept = np.abs(duals.price) * (-upper * lower / (upper - lower))
@@ -208,10 +211,10 @@ def _roots(search: Search) -> Batch:
 
 
 def _as_nodes(frame: Frame, origin: list[Node], paths: list, phases: list) -> Nodes:
-    count, neurons = len(origin), frame.group.program.neurons
-    phase = np.zeros((count, neurons), dtype=np.int8)
-    alpha = np.full((count, neurons), ADAPTIVE_START)
-    beta = np.zeros((count, neurons))
+    count, units = len(origin), frame.group.program.units
+    phase = np.zeros((count, units), dtype=np.int8)
+    alpha = np.full((count, units), ADAPTIVE_START)
+    beta = np.zeros((count, units))
     for row, node in enumerate(origin):
         phase[row, list(paths[row])] = phases[row]
         beta[row, list(node.path)] = node.beta

@@ -1,4 +1,4 @@
-"""Frames: the problems of one region, with the intervals of every neuron over it."""
+"""Frames: the problems of one region, with the intervals of every unit over it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from pydual import certificate
-from pydual.network import Network
-from pydual.operators.primitives import Relu
+from pydual.network import CURVES, Network
+from pydual.operators.primitives import Affine, Relu
 from pydual.problem import Problem
 from pydual.region import Region
 from pydual.relax.engine import _core, threads
@@ -81,7 +81,7 @@ def _make_group(problems: tuple[Problem, ...]) -> Group:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A group with pre-activation intervals ``lower``, ``upper`` (neurons,), derived as the anchor code says.
+    """A group with pre-activation intervals ``lower``, ``upper`` (units,), derived as the anchor code says.
 
     ``possible`` is False if an interval came out empty: then no point of the region satisfies the phases.
     """
@@ -94,33 +94,34 @@ class Frame:
 
     @cached_property
     def unstable(self) -> np.ndarray:
-        """The numbers of the neurons whose sign the intervals leave open."""
-        return np.flatnonzero((self.lower < 0) & (self.upper > 0))
+        """The units of the neurons whose sign the intervals leave open."""
+        return np.flatnonzero(self.group.program.is_neuron & (self.lower < 0) & (self.upper > 0))
 
 
 def make_frame(group: Group, anchor: int, phase: np.ndarray | None = None) -> Frame:
-    """Intervals over the group's region, with neurons fixed by ``phase`` (1 active, -1 inactive, 0 free)."""
+    """Intervals over the group's region, with neurons fixed by ``phase`` (units,): 1 active, -1 inactive, 0 free."""
     core = group.program.core
     if anchor == certificate.INTERVAL:
         lower, upper = _interval_arithmetic(group.problems[0].network, group.region)
         return Frame(group, anchor, lower, upper, True)
-    fixed = np.zeros(group.program.neurons, dtype=np.int8) if phase is None else phase
+    fixed = np.zeros(group.program.units, dtype=np.int8) if phase is None else phase
     possible, lower, upper = core.linear_bounds(group.core_region, anchor == certificate.PARALLEL, fixed, threads())
     return Frame(group, anchor, lower, upper, possible)
 
 
 def _interval_arithmetic(network: Network, region: Region) -> tuple[np.ndarray, np.ndarray]:
-    """The intervals of the neurons primitive by primitive, as the audit derives them.
+    """The intervals of the units primitive by primitive, as the audit derives them.
 
     The core's program has consecutive affine maps multiplied out: its intervals are narrower, too narrow for an audit.
     """
     values = [(region.lower, region.upper)]
-    neurons: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros(0), np.zeros(0))]
+    units: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros(0), np.zeros(0))]
     for primitive in network.primitives:
-        if isinstance(primitive, Relu):
+        if not isinstance(primitive, Affine):
             low, high = values[primitive.source]
-            neurons.append((low, high))
-            values.append((np.maximum(low, 0.0), np.maximum(high, 0.0)))
+            units.append((low, high))
+            relu = isinstance(primitive, Relu)
+            values.append((np.maximum(low, 0.0), np.maximum(high, 0.0)) if relu else _image(primitive.kind, low, high))
             continue
         lower, upper = primitive.bias, primitive.bias
         for source, matrix in primitive.terms:
@@ -128,4 +129,8 @@ def _interval_arithmetic(network: Network, region: Region) -> tuple[np.ndarray, 
             center, radius = matrix @ (low + high) / 2, abs(matrix) @ (high - low) / 2
             lower, upper = lower + center - radius, upper + center + radius
         values.append((lower, upper))
-    return np.concatenate([low for low, _ in neurons]), np.concatenate([high for _, high in neurons])
+    return np.concatenate([low for low, _ in units]), np.concatenate([high for _, high in units])
+
+
+def _image(kind: str, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return CURVES[kind](low), CURVES[kind](high)

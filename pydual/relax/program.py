@@ -1,4 +1,4 @@
-"""A network multiplied out to one affine map between consecutive ReLUs: what the C++ core runs on.
+"""A network multiplied out to one affine map between consecutive activations: what the C++ core runs on.
 
 Products are rounded to float64. That is harmless: provers only produce hints, and the audits go back to the network's
 own primitives.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import scipy.sparse as sparse
 
 from pydual.checker import Atom
-from pydual.network import Network
-from pydual.operators.primitives import Affine, Matrix, Relu
+from pydual.network import CURVES, Network
+from pydual.operators.primitives import Affine, Curve, Matrix
 from pydual.region import Region
 from pydual.relax.engine import _core
 
@@ -24,7 +25,7 @@ DENSE_FROM = 0.25  # a sparse product with a larger share of nonzeros is stored 
 
 @dataclass(frozen=True, eq=False)
 class AffineMap:
-    """``sum matrix_s z_s + bias`` over the input ``z_0 = x`` and the ReLU layers ``z_1, z_2, ...``; None is the identity."""
+    """``sum matrix_s z_s + bias`` over the input ``z_0 = x`` and the layers ``z_1, z_2, ...``; None is the identity."""
 
     terms: dict[int, Matrix]
     bias: np.ndarray
@@ -32,28 +33,67 @@ class AffineMap:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """The compiled network: ``core`` for the kernels, ``outputs`` as a function of the layers, neuron names for people.
+    """The compiled network: ``core`` for the kernels, ``outputs`` as a function of the layers, names for people.
 
-    ``sizes`` are the lengths of the layers; neurons are numbered as in PROOFS.md, through all layers in order.
+    ``kinds`` are the layers' activations ("relu", "sigmoid", "tanh"), ``sizes`` their lengths. *Units* are the components
+    of all layers in order; those of ReLU layers are the neurons, which PROOFS.md numbers through by themselves.
     """
 
     core: _core.Program
     layers: tuple[AffineMap, ...]
     outputs: AffineMap
     sizes: tuple[int, ...]
+    kinds: tuple[str, ...]
     names: tuple[str, ...]
 
     @property
-    def neurons(self) -> int:
+    def units(self) -> int:
         return sum(self.sizes)
 
-    def neuron_name(self, neuron: int) -> str:
-        """Layer and component of a neuron, as in "relu_3[17]"."""
+    @property
+    def neurons(self) -> int:
+        return len(self.neuron_units)
+
+    @cached_property
+    def is_neuron(self) -> np.ndarray:
+        """For each unit whether it is a ReLU."""
+        return np.repeat(np.array([kind == "relu" for kind in self.kinds], dtype=bool), self.sizes)
+
+    @cached_property
+    def neuron_units(self) -> np.ndarray:
+        """The unit of each neuron."""
+        return np.flatnonzero(self.is_neuron)
+
+    @cached_property
+    def neuron_numbers(self) -> np.ndarray:
+        """The neuron of each unit; -1 for the components of curves."""
+        return np.where(self.is_neuron, np.cumsum(self.is_neuron) - 1, -1)
+
+    @cached_property
+    def curves(self) -> tuple[tuple[str, slice], ...]:
+        """The layers of curves: kind and units."""
+        ends = np.cumsum(self.sizes, dtype=int).tolist()
+        layers = zip(self.kinds, self.sizes, ends, strict=True)
+        return tuple((kind, slice(end - size, end)) for kind, size, end in layers if kind != "relu")
+
+    def activate(self, y: np.ndarray) -> np.ndarray:
+        """The units' outputs (..., units) for the inputs ``y`` of the same shape."""
+        z = np.maximum(y, 0.0)
+        for kind, units in self.curves:
+            z[..., units] = CURVES[kind](y[..., units])
+        return z
+
+    def unit_name(self, unit: int) -> str:
+        """Layer and component of a unit, as in "relu_3[17]"."""
         for name, size in zip(self.names, self.sizes, strict=True):
-            if neuron < size:
-                return f"{name}[{neuron}]"
-            neuron -= size
-        raise IndexError(neuron)
+            if unit < size:
+                return f"{name}[{unit}]"
+            unit -= size
+        raise IndexError(unit)
+
+    def neuron_name(self, neuron: int) -> str:
+        """The name of a neuron's unit."""
+        return self.unit_name(int(self.neuron_units[neuron]))
 
     def margins(self, atoms: Sequence[Atom]) -> AffineMap:
         """The atoms' margins as one affine map of the layers."""
@@ -100,18 +140,21 @@ def core_region(region: Region) -> _core.Region:
 def _compile(network: Network) -> Program:
     values = [AffineMap({0: None}, np.zeros(network.input_size))]
     layers: list[AffineMap] = []
+    kinds: list[str] = []
     names: list[str] = []
     for primitive in network.primitives:
-        if isinstance(primitive, Relu):
-            layers.append(values[primitive.source])
-            names.append(primitive.name or f"relu_{len(layers)}")
-            values.append(AffineMap({len(layers): None}, np.zeros(primitive.size)))
-        else:
+        if isinstance(primitive, Affine):
             values.append(_compose(primitive, values))
+            continue
+        layers.append(values[primitive.source])
+        kinds.append(primitive.kind if isinstance(primitive, Curve) else "relu")
+        names.append(primitive.name or f"{kinds[-1]}_{len(layers)}")
+        values.append(AffineMap({len(layers): None}, np.zeros(primitive.size)))
     sizes = [network.input_size, *(len(layer.bias) for layer in layers)]
-    packed = [(np.ascontiguousarray(y.bias), [(s, _packed(m, sizes[s])) for s, m in y.terms.items()]) for y in layers]
-    core = _core.Program(network.input_size, packed)
-    return Program(core, tuple(layers), values[network.output], tuple(sizes[1:]), tuple(names))
+    terms = [[(s, _packed(m, sizes[s])) for s, m in layer.terms.items()] for layer in layers]
+    biases = [np.ascontiguousarray(layer.bias) for layer in layers]
+    core = _core.Program(network.input_size, list(zip(kinds, biases, terms, strict=True)))
+    return Program(core, tuple(layers), values[network.output], tuple(sizes[1:]), tuple(kinds), tuple(names))
 
 
 def _compose(primitive: Affine, values: Sequence[AffineMap]) -> AffineMap:

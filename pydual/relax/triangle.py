@@ -7,6 +7,7 @@ program a binary a for every unstable neuron. With [l, u] the interval of y and 
     unstable:  z >= 0,  z >= y,  z <= s (y - l)                   (Ehlers 2017)
     or:        z >= 0,  z >= y,  z <= y - l (1 - a),  z <= u a     (Tjeng et al. 2019)
     active: z = y >= 0;   inactive: z = 0 >= y
+    curves: alpha y + below <= z <= slope y + offset, with the adaptive lines, as the audits choose them
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from pydual.optimize.highs import LinearModel, LinearSolution
+from pydual.relax.engine import _core
 from pydual.relax.frame import Frame
 from pydual.relax.program import AffineMap
 
@@ -47,7 +49,7 @@ class Triangle:
         return solution.point[self.z_at : self.z_at + self.z_at - self.y_at]
 
     def duals(self, solution: LinearSolution) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Slopes alpha, multipliers beta (neurons,) and weights (margins of the group,) from the LP's duals.
+        """Slopes alpha, multipliers beta (units,) and weights (margins of the group,) from the LP's duals.
 
         The dual of row ``y - sum A z = b`` is the coefficient of y in the back-substitution; that of z is its adjoint.
         alpha is their quotient where the adjoint is positive; beta their difference where a phase is fixed.
@@ -59,7 +61,7 @@ class Triangle:
         total = weights.sum()
         scale = 1.0 / total if total > 1e-9 else 1.0  # no weight at all: a proof that the node has no point
         weights = weights * scale if total > 1e-9 else np.zeros_like(weights)
-        before = scale * solution.row_dual[: g.program.neurons]
+        before = scale * solution.row_dual[: g.program.units]
         after = self._adjoints(before, weights)
         with np.errstate(divide="ignore", invalid="ignore"):
             alpha = np.where(after > 0, np.clip(before / after, 0.0, 1.0), 0.0)
@@ -69,7 +71,7 @@ class Triangle:
     def _adjoints(self, before: np.ndarray, weights: np.ndarray) -> np.ndarray:
         program = self.frame.group.program
         cuts = np.cumsum((0, *program.sizes))
-        after = np.zeros(program.neurons)
+        after = np.zeros(program.units)
         for row, layer in ((weights, self.frame.group.margins), *((before[a:b], y) for a, b, y in _layers(cuts, program))):
             for source, matrix in layer.terms.items():
                 if source:
@@ -84,17 +86,18 @@ def _layers(cuts, program):  # type: ignore[no-untyped-def]
 def triangle_program(frame: Frame, problem: int, phase: np.ndarray, *, binary: bool) -> Triangle:
     """The triangle relaxation of one problem with neurons fixed by ``phase``; ``binary`` makes it exact."""
     g = frame.group
-    inputs, neurons = g.region.size, g.program.neurons
+    inputs, units = g.region.size, g.program.units
     extra = inputs if g.region.ball is not None else 0
     y_at = inputs + extra
-    z_at = y_at + neurons
-    t_at = z_at + neurons
-    open_ = np.flatnonzero((phase == 0) & (frame.lower < 0) & (frame.upper > 0))
+    z_at = y_at + units
+    t_at = z_at + units
+    open_ = frame.unstable[phase[frame.unstable] == 0]
     columns = t_at + 1 + (len(open_) if binary else 0)
     blocks = [_layer_rows(g.program.layers, g.program.sizes, inputs, y_at, z_at, columns)]
     margins = _margin_rows(g.margins, g.columns(problem), g.program.sizes, z_at, t_at, columns)
     blocks.append(margins)
     blocks += _relu_rows(frame, phase, open_, y_at, z_at, t_at + 1 if binary else None, columns)
+    blocks += _curve_rows(frame, y_at, z_at, columns)
     if g.region.ball is not None:
         blocks.append(_ball_rows(g.region, inputs, columns))
     lower, upper = _variable_bounds(frame, phase, open_, y_at, t_at, columns)
@@ -105,7 +108,7 @@ def triangle_program(frame: Frame, problem: int, phase: np.ndarray, *, binary: b
     model = LinearModel(
         cost, rows, np.concatenate([b[1] for b in blocks]), np.concatenate([b[2] for b in blocks]), lower, upper, integer
     )
-    return Triangle(frame, problem, phase, model, y_at, z_at, slice(neurons, neurons + len(margins[1])))
+    return Triangle(frame, problem, phase, model, y_at, z_at, slice(units, units + len(margins[1])))
 
 
 Rows = tuple[sparse.csr_array, np.ndarray, np.ndarray]
@@ -130,8 +133,8 @@ def _layer_rows(
     layers: tuple[AffineMap, ...], sizes: tuple[int, ...], inputs: int, y_at: int, z_at: int, columns: int
 ) -> Rows:
     """y - sum A z = b."""
-    neurons = sum(sizes)
-    parts = [(np.ones(neurons), np.arange(neurons), y_at + np.arange(neurons))]
+    units = sum(sizes)
+    parts = [(np.ones(units), np.arange(units), y_at + np.arange(units))]
     begin = 0
     for layer, size in zip(layers, sizes, strict=True):
         rows = begin + np.arange(size)
@@ -143,7 +146,7 @@ def _layer_rows(
             parts.append((-data, row, column))
         begin += size
     bias = np.concatenate([layer.bias for layer in layers]) if layers else np.zeros(0)
-    return _assemble(parts, neurons, columns), bias, bias
+    return _assemble(parts, units, columns), bias, bias
 
 
 def _margin_rows(
@@ -168,7 +171,7 @@ def _relu_rows(
     minus_y = (-np.ones(count), at, y_at + open_)
     plus_z = (np.ones(count), at, z_at + open_)
     below = (_assemble([plus_z, minus_y], count, columns), np.zeros(count), np.full(count, np.inf))
-    active = np.flatnonzero((phase > 0) | ((phase == 0) & (lower >= 0)))
+    active = np.flatnonzero(frame.group.program.is_neuron & ((phase > 0) | ((phase == 0) & (lower >= 0))))
     n = len(active)
     equal = [(np.ones(n), np.arange(n), z_at + active), (-np.ones(n), np.arange(n), y_at + active)]
     blocks: list[Rows] = [below, (_assemble(equal, n, columns), np.zeros(n), np.zeros(n))]
@@ -185,6 +188,20 @@ def _relu_rows(
         (_assemble(first, count, columns), minus, -low),
         (_assemble(second, count, columns), minus, np.zeros(count)),
     ]
+
+
+def _curve_rows(frame: Frame, y_at: int, z_at: int, columns: int) -> list[Rows]:
+    """z - alpha y >= below and z - slope y <= offset."""
+    blocks = []
+    for kind, units in frame.group.program.curves:
+        low, high = frame.lower[units], frame.upper[units]
+        alpha, below, slope, offset = _core.curve_lines(kind, low, high, False)
+        count = len(low)
+        at, ones, infinite = np.arange(count), np.ones(count), np.full(count, np.inf)
+        z, y = z_at + units.start + at, y_at + units.start + at
+        blocks.append((_assemble([(ones, at, z), (-alpha, at, y)], count, columns), below, infinite))
+        blocks.append((_assemble([(ones, at, z), (-slope, at, y)], count, columns), -infinite, offset))
+    return blocks
 
 
 def _ball_rows(region, inputs: int, columns: int) -> Rows:  # type: ignore[no-untyped-def]
@@ -204,15 +221,16 @@ def _variable_bounds(
     frame: Frame, phase: np.ndarray, open_: np.ndarray, y_at: int, t_at: int, columns: int
 ) -> tuple[np.ndarray, np.ndarray]:
     region = frame.group.region
-    neurons = len(phase)
+    units = len(phase)
+    neuron = frame.group.program.is_neuron
     lower, upper = np.full(columns, -np.inf), np.full(columns, np.inf)
     lower[: region.size], upper[: region.size] = region.lower, region.upper
     lower[region.size : y_at] = 0.0
     # [l, u] is implied: each bound on the way is a dual of this very program; only fixed phases need bounds
-    lower[y_at : y_at + neurons][phase > 0] = 0.0
-    upper[y_at : y_at + neurons][phase < 0] = 0.0
-    lower[y_at + neurons : t_at] = 0.0
-    dead = (phase < 0) | ((phase == 0) & (frame.upper <= 0))
-    upper[y_at + neurons : t_at][dead] = 0.0
+    lower[y_at : y_at + units][phase > 0] = 0.0
+    upper[y_at : y_at + units][phase < 0] = 0.0
+    lower[y_at + units : t_at][neuron] = 0.0
+    dead = neuron & ((phase < 0) | ((phase == 0) & (frame.upper <= 0)))
+    upper[y_at + units : t_at][dead] = 0.0
     lower[t_at + 1 :], upper[t_at + 1 :] = 0.0, 1.0
     return lower, upper
