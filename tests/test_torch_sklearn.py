@@ -32,6 +32,7 @@ LAYERS = {
     "pools 1d": (nn.Sequential(nn.Conv1d(2, 2, 1), nn.MaxPool1d(3, 2, 1, 2), nn.AvgPool1d(2)), (2, 12)),
     "adaptive": (nn.Sequential(nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten(), nn.Linear(3, 2)), (3, 4, 5)),
     "activations": (nn.Sequential(nn.Linear(4, 40), nn.ReLU6(), nn.PReLU(), nn.Hardtanh(-0.5, 0.25)), (4,)),
+    "curves": (nn.Sequential(nn.Linear(4, 40), nn.Sigmoid(), nn.Linear(40, 20), nn.Tanh()), (4,)),
     "prelu of channels": (nn.PReLU(3), (3, 4)),
     "unflatten": (nn.Sequential(nn.Linear(4, 6), nn.Unflatten(1, (2, 3)), nn.Flatten(0)), (4,)),
 }
@@ -94,7 +95,7 @@ class Functions(nn.Module):
         b = torch.clamp(x.transpose(1, 2), min=-0.5, max=0.5) + a.abs() + torch.maximum(a, 0 * a)
         c = b.sub(a, alpha=0.5).mean(dim=1, keepdim=True) * 3 + F.relu6(a).sum(2)[..., None] / 2
         d = torch.matmul(c, torch.arange(9.0).reshape(3, 3)) + F.linear(a, torch.ones(3, 3), torch.ones(3))
-        return F.hardtanh(d, -2.0, 2.0).flatten(1), x
+        return F.hardtanh(d, -2.0, 2.0).flatten(1) + d.tanh().flatten(1) - torch.sigmoid(torch.tanh(d)).flatten(1), x
 
 
 class First(nn.Module):
@@ -134,6 +135,24 @@ def test_weights_are_exact_and_constants_have_the_element_type():
     assert primitives[-1].terms[0][1].diagonal().tolist() == [float(np.float32(0.1))] * 2
 
 
+class Products(nn.Module):
+    """A rounded product of parameters, and one that only moves numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.tensor([0.1, 0.7])), nn.Parameter(torch.tensor([0.3, 1.1]))
+
+    def forward(self, x):
+        return x * (self.a * self.b) + self.a.reshape(1, 2)
+
+
+def test_rounded_constants_are_noted():
+    assert from_torch(Products(), (2,)).folded == ("mul",)
+    norm = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    assert from_torch(norm).folded == ("_1",)
+    assert from_torch(nn.Sequential(nn.Linear(2, 2), nn.LeakyReLU(0.1), nn.Linear(2, 1))).folded == ()
+
+
 def test_neurons_carry_names():
     (name,) = [p.name for p in from_torch(nn.Sequential(nn.Linear(2, 2), nn.ReLU())).primitives if isinstance(p, Relu)]
     assert name == "_1"
@@ -141,7 +160,7 @@ def test_neurons_carry_names():
 
 class Renamed(nn.Linear):
     def forward(self, x):
-        return super().forward(x).sigmoid()
+        return super().forward(x).erf()
 
 
 class Wrong(nn.Module):
@@ -183,9 +202,9 @@ class Loses(nn.Module):
 @pytest.mark.parametrize(
     "module, message",
     [
-        (nn.Sequential(nn.Linear(2, 2), nn.Sigmoid()), "Sigmoid, which is not supported; supported are AdaptiveAvg"),
-        (Renamed(2, 2), "sigmoid"),
-        (nn.Sequential(Renamed(2, 2)), "sigmoid"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Softsign()), "Softsign, which is not supported; supported are AdaptiveAvg"),
+        (Renamed(2, 2), "erf"),
+        (nn.Sequential(Renamed(2, 2)), "erf"),
         (nn.GELU(), "GELU|gelu"),
         (Wrong(), "does not compute what torch.fx recorded"),
         (InPlace(), "in place"),
@@ -236,7 +255,7 @@ def fitted(model, y):
         return model.fit(data()[0], y)
 
 
-@pytest.mark.parametrize("activation", ["relu", "identity"])
+@pytest.mark.parametrize("activation", ["relu", "identity", "logistic", "tanh"])
 @pytest.mark.parametrize("layers", [(), (5,), (6, 5)])
 def test_regressor(activation, layers):
     from sklearn.neural_network import MLPRegressor
@@ -248,6 +267,7 @@ def test_regressor(activation, layers):
         expected = model.predict(x).reshape(len(x), -1)
         np.testing.assert_allclose(network.evaluate(x), expected, atol=1e-12)
         assert network.neurons == (sum(layers) if activation == "relu" else 0)
+        assert network.folded == ()
 
 
 def test_classifier_gives_logits():
@@ -291,8 +311,6 @@ def test_unsupported_models_of_scikit_learn():
     y = data()[0][:, 0]
     with pytest.raises(InputError, match="call fit"):
         from_sklearn(MLPRegressor())
-    with pytest.raises(UnsupportedError, match="'tanh'"):
-        from_sklearn(fitted(MLPRegressor(activation="tanh", max_iter=2), y))
     with pytest.raises(UnsupportedError, match="'poisson'"):
         from_sklearn(fitted(MLPRegressor(loss="poisson", max_iter=2), y - y.min()))
     with pytest.raises(UnsupportedError, match="LinearRegression"):

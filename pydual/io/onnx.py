@@ -15,9 +15,10 @@ from pydual.network import Network
 from pydual.operators.add import add, subtract
 from pydual.operators.average_pool import average_pool
 from pydual.operators.batch_normalization import batch_normalization
-from pydual.operators.clip import clip
+from pydual.operators.clip import clip, hard_sigmoid
 from pydual.operators.concat import concat
 from pydual.operators.conv import conv
+from pydual.operators.curve import sigmoid, tanh
 from pydual.operators.expand import expand
 from pydual.operators.gather import gather
 from pydual.operators.gemm import gemm
@@ -329,9 +330,7 @@ OPERATORS: dict[str, Handler] = {
     "BatchNormalization": _batch_normalization,
     "Cast": _cast,
     "Clip": lambda graph, node: clip(graph, node.tensor(0), node.scalar(1, "min"), node.scalar(2, "max")),
-    "Concat": lambda graph, node: concat(
-        graph, [node.tensor(i) for i in range(len(node.inputs))], node.required("axis")
-    ),
+    "Concat": lambda graph, node: concat(graph, [node.tensor(i) for i in range(len(node.inputs))], node.required("axis")),
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
     "Conv": _conv,
@@ -343,6 +342,9 @@ OPERATORS: dict[str, Handler] = {
     "Gemm": _gemm,
     "GlobalAveragePool": _reduce_spatial(reduce_mean),
     "GlobalMaxPool": _reduce_spatial(reduce_max),
+    "HardSigmoid": lambda graph, node: hard_sigmoid(
+        graph, node.tensor(0), node.attribute("alpha", 0.2), node.attribute("beta", 0.5)
+    ),
     "Identity": lambda graph, node: node.tensor(0),
     "LeakyRelu": lambda graph, node: leaky_relu(graph, node.tensor(0), node.attribute("alpha", 0.01)),
     "MatMul": _binary(matmul),
@@ -358,11 +360,13 @@ OPERATORS: dict[str, Handler] = {
     "Relu": _unary(relu),
     "Reshape": _reshape,
     "Shape": _shape,
+    "Sigmoid": _unary(sigmoid),
     "Slice": _slice,
     "Split": _split,
     "Squeeze": lambda graph, node: squeeze(graph, node.tensor(0), node.integers(1, "axes")),
     "Sub": _binary(subtract),
     "Sum": lambda graph, node: weighted_sum(graph, [(node.tensor(i), 1) for i in range(len(node.inputs))]),
+    "Tanh": _unary(tanh),
     "Transpose": lambda graph, node: transpose(graph, node.tensor(0), node.attribute("perm")),
     "Unsqueeze": lambda graph, node: unsqueeze(graph, node.tensor(0), node.integers(1, "axes") or []),
 }

@@ -9,17 +9,20 @@ import numpy as np
 from pydual.errors import InputError, UnsupportedError
 from pydual.network import Network
 from pydual.operators.add import add, subtract
+from pydual.operators.curve import sigmoid, tanh
 from pydual.operators.gemm import gemm
 from pydual.operators.multiply import divide, multiply
 from pydual.operators.positions import Tensor
 from pydual.operators.primitives import GraphBuilder, Value
 from pydual.operators.relu import relu
 
+ACTIVATIONS = {"relu": relu, "logistic": sigmoid, "tanh": tanh, "identity": lambda graph, x: x}
+
 
 def from_sklearn(model: Any) -> Network:
     """The network of a fitted MLPClassifier or MLPRegressor, in float64, or of a Pipeline that scales in front of one.
 
-    ``activation`` must be "relu" or "identity"; scalers may be StandardScaler and MinMaxScaler (without clip). The
+    ``activation`` may be "relu", "logistic", "tanh" or "identity"; scalers may be StandardScaler and MinMaxScaler (without clip). The
     outputs of a classifier are the logits, before softmax, in the order of ``classes_``; a binary classifier has a
     single logit, positive for ``classes_[1]``. Raises InputError if not fitted, UnsupportedError for anything else.
     """
@@ -35,8 +38,8 @@ def from_sklearn(model: Any) -> Network:
         x = _scale(graph, x, _fitted(scaler))
     for number, (weight, bias) in enumerate(zip(mlp.coefs_, mlp.intercepts_, strict=True)):
         graph.name = f"layer {number}"
-        if number and mlp.activation == "relu":
-            x = relu(graph, x)
+        if number:
+            x = ACTIVATIONS[mlp.activation](graph, x)
         x = gemm(graph, x, np.asarray(weight, dtype=np.float64), np.asarray(bias, dtype=np.float64))
     assert isinstance(x, Value)
     return Network.from_graph(graph, x)
@@ -47,11 +50,13 @@ def _check(mlp: Any) -> None:
 
     if not isinstance(mlp, MLPClassifier | MLPRegressor):
         raise UnsupportedError(f"{type(mlp).__name__} is not supported; use MLPClassifier or MLPRegressor.")
-    if mlp.activation not in ("relu", "identity"):
-        raise UnsupportedError(f"The activation '{mlp.activation}' is not supported; use 'relu' or 'identity'.")
+    if mlp.activation not in ACTIVATIONS:
+        raise UnsupportedError(f"The activation '{mlp.activation}' is not supported; use one of {list(ACTIVATIONS)}.")
     _fitted(mlp)
     if isinstance(mlp, MLPRegressor) and mlp.out_activation_ != "identity":
-        raise UnsupportedError(f"The loss '{mlp.loss}' makes a regressor that is not piecewise linear; use another.")
+        raise UnsupportedError(
+            f"The loss '{mlp.loss}' makes a regressor whose output is not linear in its last layer; use another."
+        )
 
 
 def _fitted(step: Any) -> Any:

@@ -115,7 +115,7 @@ def _attribute(module: Any, target: str) -> Any:
 def _call(graph: GraphBuilder, node: Any, module: Any, args: Any, kwargs: Any, element_type: str) -> Any:
     """The result of one call; what does not depend on the input is left to torch."""
     if node.op != "call_module" and not _depends((args, kwargs)):
-        return _call_torch(node, args, kwargs)
+        return _call_torch(graph, node, args, kwargs)
     name, handler, options = _handler(node, module)
     if handler is None:
         known = ", ".join(sorted({*MODULES, *FUNCTIONS, *METHODS}))
@@ -132,12 +132,33 @@ def _call(graph: GraphBuilder, node: Any, module: Any, args: Any, kwargs: Any, e
         raise UnsupportedError(f"The node '{node.name}' ({name}) cannot be used so ({_one_line(error)}).") from None
 
 
-def _call_torch(node: Any, args: Any, kwargs: Any) -> Any:
+def _call_torch(graph: GraphBuilder, node: Any, args: Any, kwargs: Any) -> Any:
     try:
         function = node.target if node.op == "call_function" else getattr(type(args[0]), node.target)
-        return function(*args, **kwargs)
+        result = function(*args, **kwargs)
     except Exception as error:
         raise InputError(f"The node '{node.name}' fails ({_one_line(error)}); check the input's shape.") from None
+    if not _only_moves(result, (args, kwargs)):
+        graph.fold()
+    return result
+
+
+def _only_moves(result: Any, arguments: Any) -> bool:
+    """Whether each float of a result is among the arguments, so that nothing was rounded."""
+    known = np.concatenate([np.zeros(1), *_floats(arguments)])
+    return all(np.isin(part, known).all() for part in _floats(result))
+
+
+def _floats(argument: Any) -> list[np.ndarray]:
+    import torch
+
+    if isinstance(argument, dict):
+        argument = list(argument.values())
+    if isinstance(argument, list | tuple):
+        return [array for part in argument for array in _floats(part)]
+    if isinstance(argument, torch.Tensor) and argument.is_floating_point():
+        return [argument.detach().cpu().double().numpy().ravel()]
+    return [np.array([argument])] if isinstance(argument, float) else []
 
 
 def _handler(node: Any, module: Any) -> tuple[str, Callable[..., Any] | None, dict[str, Any]]:

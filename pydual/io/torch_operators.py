@@ -13,6 +13,7 @@ from pydual.operators.batch_normalization import batch_normalization
 from pydual.operators.clip import clip
 from pydual.operators.concat import concat
 from pydual.operators.conv import conv
+from pydual.operators.curve import sigmoid, tanh
 from pydual.operators.matmul import matmul
 from pydual.operators.max_pool import max_pool, maximum
 from pydual.operators.multiply import divide, multiply, negate
@@ -279,9 +280,11 @@ FUNCTIONS: dict[str, Handler] = {
     "relu": relu,
     "relu6": _relu6,
     "reshape": _reshape,
+    "sigmoid": sigmoid,
     "squeeze": _squeeze,
     "sub": _subtract,
     "sum": _sum,
+    "tanh": tanh,
     "transpose": _transpose,
     "truediv": _divide,
     "unsqueeze": _unsqueeze,
@@ -302,10 +305,12 @@ METHODS: dict[str, Handler] = {
     "permute": _permute,
     "relu": relu,
     "reshape": _reshape,
+    "sigmoid": sigmoid,
     "size": _size,
     "squeeze": _squeeze,
     "sub": _subtract,
     "sum": _sum,
+    "tanh": tanh,
     "transpose": _transpose,
     "unsqueeze": _unsqueeze,
     "view": _reshape,
@@ -339,5 +344,7 @@ MODULES: dict[str, tuple[Handler, tuple[str, ...]]] = {
     "PReLU": (_prelu, ("weight",)),
     "ReLU": (relu, ()),
     "ReLU6": (_relu6, ()),
+    "Sigmoid": (sigmoid, ()),
+    "Tanh": (tanh, ()),
     "Unflatten": (_unflatten, ("dim", "unflattened_size")),
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pydual.errors import InputError
-from pydual.operators.add import subtract
+from pydual.operators.add import add, subtract
+from pydual.operators.multiply import multiply
 from pydual.operators.positions import Tensor
 from pydual.operators.primitives import GraphBuilder
 from pydual.operators.relu import relu
@@ -25,6 +26,11 @@ def clip(graph: GraphBuilder, x: Tensor, lower: float | None, upper: float | Non
     if upper is not None:
         terms.append((_above(graph, x, upper), -1))
     return weighted_sum(graph, terms)
+
+
+def hard_sigmoid(graph: GraphBuilder, x: Tensor, slope: float, offset: float) -> Tensor:
+    """``slope * x + offset``, clipped to [0, 1]."""
+    return clip(graph, add(graph, multiply(graph, x, np.array(slope)), np.array(offset)), 0.0, 1.0)
 
 
 def _above(graph: GraphBuilder, x: Tensor, bound: float) -> Tensor:

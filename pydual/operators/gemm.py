@@ -24,6 +24,8 @@ def gemm(
     """``alpha * A @ B + beta * c`` with ``A = a`` or its transpose, ``B`` likewise; one of a, b must be constant."""
     left = rearrange(graph, a, np.transpose) if trans_a else a
     right = rearrange(graph, b, np.transpose) if trans_b else b
+    if alpha not in (-1, 1) or (not isinstance(c, Value | None) and beta not in (-1, 0, 1)):
+        graph.fold()
     if not isinstance(right, Value):
         right = right * alpha
     elif not isinstance(left, Value):

@@ -22,6 +22,8 @@ def matmul(graph: GraphBuilder, a: Tensor, b: Tensor, offset: np.ndarray | float
         return _contract(graph, a, _rows(positions(a)), _columns(b), offset, _product_shape(a.shape, b.shape))
     if isinstance(b, Value):
         return _contract(graph, b, _columns(positions(b)), _rows(a), offset, _product_shape(a.shape, b.shape))
+    if a.dtype.kind == "f" or b.dtype.kind == "f":
+        graph.fold()
     return a @ b + offset
 
 

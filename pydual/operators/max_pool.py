@@ -37,9 +37,7 @@ def row_maxima(graph: GraphBuilder, x: Value, columns: np.ndarray, shape: Shape)
     return select(graph, x, players).reshaped(shape)
 
 
-def _round(
-    graph: GraphBuilder, x: Value, players: np.ndarray, counts: np.ndarray
-) -> tuple[Value, np.ndarray, np.ndarray]:
+def _round(graph: GraphBuilder, x: Value, players: np.ndarray, counts: np.ndarray) -> tuple[Value, np.ndarray, np.ndarray]:
     """Neighbors in a row play in pairs, an odd last one passes on. ``players`` lists the places in ``x`` row by row."""
     ends = np.cumsum(counts)
     rank = np.arange(len(players)) - np.repeat(ends - counts, counts)

@@ -30,6 +30,7 @@ def divide(graph: GraphBuilder, a: Tensor, b: Tensor) -> Tensor:
         return weighted_sum(graph, [(a, 1.0 / b)])
     if a.dtype.kind == b.dtype.kind == "i":
         return np.fix(a / b).astype(np.int64)
+    graph.fold()
     return a / b
 
 

@@ -16,6 +16,8 @@ def weighted_sum(graph: GraphBuilder, terms: Sequence[tuple[Tensor, Weight]]) ->
     """``sum weight * tensor``, elementwise; a constant if all tensors are."""
     values = [(x, w) for x, w in terms if isinstance(x, Value)]
     constants = [x * w for x, w in terms if not isinstance(x, Value)]
+    if rounds(terms):
+        graph.fold()
     if not values:
         return sum(constants[1:], start=constants[0])
     shape = np.broadcast_shapes(*(s for x, w in values for s in (x.shape, np.shape(w))), *map(np.shape, constants))
@@ -24,6 +26,13 @@ def weighted_sum(graph: GraphBuilder, terms: Sequence[tuple[Tensor, Weight]]) ->
     for constant in constants:
         bias = bias + constant
     return graph.affine([(x, _spread(x, w, shape)) for x, w in values], bias, shape)
+
+
+def rounds(terms: Sequence[tuple[Tensor, Weight]]) -> bool:
+    """Whether the constants among the terms are folded with rounding: products or sums of floats."""
+    constants = [(x, w) for x, w in terms if not isinstance(x, Value)]
+    products = any(np.asarray(x).dtype.kind == "f" and not np.isin(w, (-1, 1)).all() for x, w in constants)
+    return products or (len(constants) > 1 and any(np.asarray(x).dtype.kind == "f" for x, _ in constants))
 
 
 def _spread(x: Value, weight: Weight, shape: tuple[int, ...]):

@@ -58,9 +58,7 @@ class MILP:
         if solution.point is not None:
             candidates = program.x(solution)[None, :]
         if solution.point is not None and not safe:
-            plays[problem.index] = Play(
-                problem, candidates[0], solution.value, program.y(solution), program.z(solution)
-            )
+            plays[problem.index] = Play(problem, candidates[0], solution.value, program.y(solution), program.z(solution))
         claimed = (*state.claimed, problem) if safe else state.claimed
         return replace(
             state,

@@ -160,9 +160,7 @@ class NeuronSplitting:
         else:
             search.stuck.add(problem)
 
-    def _advance(
-        self, state: NeuronState, search: Search, points: np.ndarray, nodes: Nodes, duals: Duals
-    ) -> NeuronState:
+    def _advance(self, state: NeuronState, search: Search, points: np.ndarray, nodes: Nodes, duals: Duals) -> NeuronState:
         lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
         worst = {node.problem: bound for bound, _, node in sorted(search.queue, key=lambda q: -q[0])}
         for p, problem in enumerate(search.frame.group.problems):

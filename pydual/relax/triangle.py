@@ -149,9 +149,7 @@ def _layer_rows(
     return _assemble(parts, units, columns), bias, bias
 
 
-def _margin_rows(
-    margins: AffineMap, chosen: np.ndarray, sizes: tuple[int, ...], z_at: int, t_at: int, columns: int
-) -> Rows:
+def _margin_rows(margins: AffineMap, chosen: np.ndarray, sizes: tuple[int, ...], z_at: int, t_at: int, columns: int) -> Rows:
     """t - margin >= bias."""
     count = len(chosen)
     parts = [(np.ones(count), np.arange(count), np.full(count, t_at))]
