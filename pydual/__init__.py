@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pydual.errors import InputError as InputError
     from pydual.errors import PydualError as PydualError
     from pydual.errors import UnsupportedError as UnsupportedError
+    from pydual.io.case_tree import certify as certify
+    from pydual.io.case_tree import load_case_tree as load_case_tree
     from pydual.io.onnx import load as load
     from pydual.io.sklearn import from_sklearn as from_sklearn
     from pydual.io.torch import from_torch as from_torch
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from pydual.proof_systems import NeuronSplitting as NeuronSplitting
     from pydual.proof_systems import Portfolio as Portfolio
     from pydual.proof_systems import TriangleLP as TriangleLP
+    from pydual.proof_systems.case_tree import CaseTree as CaseTree
+    from pydual.proof_systems.imported_tree import ImportedTree as ImportedTree
     from pydual.region import Ball as Ball
     from pydual.region import Region as Region
     from pydual.solve import solve as solve
@@ -59,10 +63,12 @@ _HOME = {
     "Ball": "pydual.region",
     "Bracket": "pydual.outcome",
     "BranchAndBound": "pydual.proof_systems",
+    "CaseTree": "pydual.proof_systems.case_tree",
     "Certificate": "pydual.outcome",
     "CertificateError": "pydual.errors",
     "Checker": "pydual.checker",
     "Crown": "pydual.proof_systems",
+    "ImportedTree": "pydual.proof_systems.imported_tree",
     "InputError": "pydual.errors",
     "InputSplitting": "pydual.proof_systems",
     "Interval": "pydual.proof_systems",
@@ -79,9 +85,11 @@ _HOME = {
     "X": "pydual.checker",
     "Y": "pydual.checker",
     "audit": "pydual.audit",
+    "certify": "pydual.io.case_tree",
     "from_sklearn": "pydual.io.sklearn",
     "from_torch": "pydual.io.torch",
     "load": "pydual.io.onnx",
+    "load_case_tree": "pydual.io.case_tree",
     "load_checker": "pydual.io.vnnlib",
     "load_proof": "pydual.certificate",
     "robustness": "pydual.checker",
@@ -95,10 +103,12 @@ __all__ = [
     "Ball",
     "Bracket",
     "BranchAndBound",
+    "CaseTree",
     "Certificate",
     "CertificateError",
     "Checker",
     "Crown",
+    "ImportedTree",
     "InputError",
     "InputSplitting",
     "Interval",
@@ -116,9 +126,11 @@ __all__ = [
     "Y",
     "__version__",
     "audit",
+    "certify",
     "from_sklearn",
     "from_torch",
     "load",
+    "load_case_tree",
     "load_checker",
     "load_proof",
     "robustness",

@@ -1,4 +1,4 @@
-"""The command line: ``pydual verify``, ``pydual audit``, ``pydual demo``.
+"""The command line: ``pydual verify``, ``pydual audit``, ``pydual import``, ``pydual demo``.
 
 stdout carries the answer, stderr everything else. Exit codes: 0 an answer was given (whatever it is), 1 an audit
 rejected a certificate, 2 the input is not usable, 130 interrupted.
@@ -91,6 +91,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     audit.set_defaults(run=_audit)
 
+    other = commands.add_parser("import", help="prove a property along another tool's proof: APTP, Marabou's JSON, or a verdict")
+    other.add_argument("proof", metavar="PROOF", help="an .aptp file, Marabou's proof.json, or a result file that says unsat")
+    other.add_argument("--network", required=True, metavar="MODEL.onnx")
+    other.add_argument("--query", required=True, metavar="SPEC.vnnlib")
+    other.add_argument("--certificate", type=Path, metavar="FILE", help="where to save pydual's own certificate")
+    other.add_argument("--timeout", type=_seconds, metavar="S", help="seconds after which to give up (default: none)")
+    other.set_defaults(run=_import)
+
     demo = commands.add_parser("demo", help="an attack, a certificate and a relaxed attack on a digits classifier")
     demo.add_argument("--output", type=Path, default=Path("pydual-demo"), metavar="DIR", help="default: pydual-demo")
     demo.set_defaults(run=_demo)
@@ -129,6 +137,20 @@ def _verify(args: argparse.Namespace) -> int:
     seconds = perf_counter() - start
     print(_answer(outcome), flush=True)
     print(f"{outcome.proof_system}: bracket {outcome.bracket}, {seconds:.2f} s", file=sys.stderr)
+    _comment(outcome, args.certificate)
+    return 0
+
+
+def _import(args: argparse.Namespace) -> int:
+    from pydual import certify, load, load_case_tree, load_checker
+
+    network, checker = load(args.network), load_checker(args.query)
+    if args.certificate is not None:
+        _check_writable(args.certificate)
+    tree = load_case_tree(args.proof, network)
+    print(f"{args.proof}: {tree.leaves} leaves to be proved", file=sys.stderr)
+    outcome = certify(tree, network, checker, timeout=args.timeout)
+    print(_answer(outcome), flush=True)
     _comment(outcome, args.certificate)
     return 0
 

@@ -194,7 +194,7 @@ class _Game:
             return self._attacked(hit)
         if play is not None and not self.system.complete and np.isfinite(play.value):
             return self._relaxed(play)
-        reason = "The search ended without a proof: some cells could neither be proved nor attacked."
+        reason = state.obstacle or "The search ended without a proof: some cells could neither be proved nor attacked."
         return self._unknown(reason, "The margin may be zero or too small for floating point; try another proof system.")
 
     def _last_attempt(self, play: Play | None, state: State) -> Hit | None:

@@ -33,7 +33,7 @@ class State:
     ``lower``: the best bound of each problem's worst margin, in floating point. ``trees``: finished proofs.
     ``plays``: the relaxed adversary's best play where a problem is open. ``candidates`` (points, inputs): inputs from
     the last step that may attack the real model. ``finished``: nothing is left to do. ``claim``: what an engine says that
-    has no proof, for people to read.
+    has no proof, for people to read. ``obstacle``: what could not be proved, if the proof system can name it.
     """
 
     problems: tuple[Problem, ...]
@@ -44,6 +44,7 @@ class State:
     finished: bool = False
     statistics: dict[str, Any] = field(default_factory=dict)
     claim: str = ""
+    obstacle: str = ""
 
     @property
     def proved(self) -> bool:

@@ -154,7 +154,7 @@ class ImportedTree:
             searches=state.searches[done:],
             finished=done and len(state.searches) == 1,
             failures=everything,
-            claim=_complaint(everything),
+            obstacle=_complaint(everything),
             statistics=state.counting(cells=len(job.cells), leaves_not_proved=len(failures)),
         )
 
