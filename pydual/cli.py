@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     audit.set_defaults(run=_audit)
 
-    other = commands.add_parser("import", help="prove a property along another tool's proof: APTP, Marabou's JSON, or a verdict")
+    other = commands.add_parser("import", help="prove along another tool's proof: APTP, Marabou's JSON, or a verdict")
     other.add_argument("proof", metavar="PROOF", help="an .aptp file, Marabou's proof.json, or a result file that says unsat")
     other.add_argument("--network", required=True, metavar="MODEL.onnx")
     other.add_argument("--query", required=True, metavar="SPEC.vnnlib")
