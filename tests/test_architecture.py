@@ -29,12 +29,7 @@ LAYERS = (
     ("pydual.io", "pydual.cli", "pydual.demo", "pydual.__main__", "pydual"),
 )
 PROVERS = ("pydual.relax", "pydual.attack", "pydual.optimize", "pydual._core", "pydual.proof_systems", "pydual.solve")
-STANDARD_LIBRARY_ONLY = (
-    "pydual.audit.exact",
-    "pydual.audit.exact_bounds",
-    "pydual.audit.exact_network",
-    "pydual.audit.query",
-)
+STANDARD_LIBRARY_ONLY = [m for m in MODULES if m.startswith("pydual.audit.exact") or m == "pydual.audit.query"]
 LATE = ("cvxpy", "numba", "onnx", "onnxruntime", "torch", "matplotlib", "sklearn", "scipy.optimize", "rich", "highspy")
 
 

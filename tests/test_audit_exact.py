@@ -67,11 +67,11 @@ def ramp_margin(network: Network, output: str, **columns: Any) -> Fraction | flo
     [
         ("y", {"lines": [-1]}, 0),  # max(l, 0)
         ("-y", {"lines": [-1]}, -2),  # -max(u, 0)
-        ("y", {"lines": [-3]}, -1),  # u > -l: the line y >= x
-        ("y", {"lines": [0], "slopes": [[0.0]], "slope_neurons": [0]}, 0),
-        ("y", {"lines": [0], "slopes": [[0.25]], "slope_neurons": [0]}, Fraction(-1, 4)),
-        ("y", {"lines": [1], "slopes": np.array([[0], [64]], np.uint8), "slope_neurons": [0]}, Fraction(-1, 2)),
-        ("y", {"lines": [0], "slopes": np.zeros((1, 0)), "slope_neurons": []}, -1),  # not listed: adaptive
+        ("y", {"lines": [-3]}, 0),  # the line y >= x gives -1, the stage before it max(l, 0)
+        ("y-x", {"lines": [0], "slopes": [[0.0]], "slope_neurons": [0]}, -2),
+        ("y-x", {"lines": [0], "slopes": [[0.25]], "slope_neurons": [0]}, Fraction(-3, 2)),
+        ("y-x", {"lines": [1], "slopes": np.array([[0], [64]], np.uint8), "slope_neurons": [0]}, -1),
+        ("y-x", {"lines": [0], "slopes": np.zeros((1, 0)), "slope_neurons": []}, 0),  # not listed: adaptive
         ("-y", {"lines": [-3]}, -2),  # the chord at x = 2
         ("y-x", {"lines": [-3]}, 0),
         ("y-x", {"lines": [-1]}, -2),

@@ -1,141 +1,118 @@
-"""Lower bounds by lines and derived intervals in exact arithmetic: PROOFS.md, sections 4 and 5. Standard library only.
+"""Lower bounds by lines and derived intervals in exact arithmetic: PROOFS.md, sections 4 to 6. Standard library only.
 
-Rounding happens at three places, each where it is sound: intervals outward, chords upward, coefficients of ReLU outputs
-downward.
+Rounding happens where it is sound: intervals and errors outward, chords upward, coefficients of activations downward.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from operator import gt, mul, sub
+from dataclasses import dataclass, field
+from operator import gt, mul
 
-from pydual.audit import query
+from pydual.audit.exact_curves import ONE, PLACES, UNIT, curve_lines, curve_range
+from pydual.audit.exact_float32 import Magnitudes
 from pydual.audit.exact_network import (
     BITS,
+    Activation,
     Affine,
     Interval,
     Network,
     Number,
-    Relu,
     Vector,
     bits,
-    dyadic,
     outward,
     plus,
     round_down,
+    total,
 )
+from pydual.audit.exact_region import Region
 
 INTERVAL, PARALLEL, ADAPTIVE = 1, 2, 3  # anchors; the rules for lines are their negatives
-ONE = 1 << BITS  # slopes are multiples of 1 / ONE
+CURVE_ERROR = UNIT >> 20  # of a curve in float32
 Path = tuple[tuple[int, bool], ...]  # the neuron splits above a node, from the root: (neuron, active)
 
 
-class Region:
-    """A box of float bounds and perhaps a ball, as integers with one exponent."""
+@dataclass
+class ReluLines:
+    """Lines of the neurons of one relu: ``max(p, 0) >= rise p``, and ``max(p, 0) <= chord (p - foot)``.
 
-    def __init__(self, lower: list[float], upper: list[float], ball: query.Ball | None) -> None:
-        self.lower, self.upper, self.ball = lower, upper, ball
-        self.empty = any(low > high for low, high in zip(lower, upper, strict=True))
-        extra = [] if ball is None else [*ball.center, ball.radius]
-        numbers, self.exponent = dyadic([*lower, *upper, *extra])
-        n = len(lower)
-        self.low, self.high = numbers[:n], numbers[n : 2 * n]
-        self.center, self.radius = numbers[2 * n : 3 * n], numbers[3 * n :]
+    ``source`` is the interval of p; ``rise`` and ``chord`` are multiples of 1 / ONE.
+    """
 
-    def cut(self, i: int, threshold: float) -> tuple[Region, Region]:
-        """The parts with ``x_i <= threshold`` and with ``x_i >= threshold``."""
-        upper, lower = list(self.upper), list(self.lower)
-        upper[i], lower[i] = min(upper[i], threshold), max(lower[i], threshold)
-        return Region(self.lower, upper, self.ball), Region(lower, self.upper, self.ball)
+    source: Interval
+    rise: list[int] = field(default_factory=list)
+    chord: list[int] = field(default_factory=list)
+    foot: list[int] = field(default_factory=list)
 
-    def minimum(self, w: list[int], exponent: int) -> Number:
-        """A lower bound of ``w . x``."""
-        by_box = sum(c * (low if c >= 0 else high) for c, low, high in zip(w, self.low, self.high, strict=True))
-        if self.ball is None:
-            return by_box, exponent + self.exponent
-        value, places = (self._l1 if self.ball.norm == "l1" else self._l2)(w)
-        return max(by_box << places, value), exponent + self.exponent - places
+    def image(self) -> Interval:
+        low, high, exponent = self.source
+        return [max(v, 0) for v in low], [max(v, 0) for v in high], exponent
 
-    def _l1(self, w: list[int]) -> Number:
-        """``max_k sum_i min_x (w_i x + k |x - c_i|) - k r``: where x leaves the center for the largest coefficients."""
-        nearest = [min(max(c, low), high) for c, low, high in zip(self.center, self.low, self.high, strict=True)]
-        budget = self.radius[0] - sum(abs(z - c) for z, c in zip(nearest, self.center, strict=True))
-        k = 0 if budget >= 0 else (1 + max(map(abs, w))) << BITS  # beyond 0: box and ball are disjoint
-        for i in sorted(range(len(w)), key=lambda i: -abs(w[i])) if budget >= 0 else ():
-            farthest = self.low[i] if w[i] >= 0 else self.high[i]
-            budget -= abs(farthest - self.center[i]) - abs(nearest[i] - self.center[i])
-            if budget < 0:
-                k = abs(w[i])
-                break
-        rows = zip(w, self.low, self.high, self.center, nearest, strict=True)
-        least = sum(min(a * z + k * abs(z - c) for z in (low, high, near)) for a, low, high, c, near in rows)
-        return least - k * self.radius[0], 0
+    def least(self, w: list[int], exponent: int) -> Number:
+        """The minimum of ``w . v`` over the interval of the output v."""
+        low, high, places = self.source
+        ends = (c * (a if c >= 0 else b) for c, a, b in zip(w, low, high, strict=True) if (a if c >= 0 else b) > 0)
+        return sum(ends), exponent + places
 
-    def _l2(self, w: list[int]) -> Number:
-        """``sum_i min_x (w_i x + k (x - c_i)**2) - k r**2`` for a good ``k / 2**places``, times ``2**places``."""
-        k, places = self._multiplier(w)
-        total = -k * self.radius[0] ** 2
-        for a, low, high, c in zip(w, self.low, self.high, self.center, strict=True):
-            a <<= places
-            if -a <= 2 * k * (low - c):
-                total += a * low + k * (low - c) ** 2
-            elif -a >= 2 * k * (high - c):
-                total += a * high + k * (high - c) ** 2
-            else:
-                total += a * c + -(a * a) // (4 * k)  # at x = c - a / (2 k), rounded down
-        return total, places
+    def below(self, w: list[int], exponent: int) -> tuple[Vector, Number]:
+        """Coefficients ``n`` and a constant with ``w . max(p, 0) >= n . p + constant``.
 
-    def _multiplier(self, w: list[int]) -> Number:
-        """About the best ``k > 0`` for ``_l2``, in floating point: any ``k`` gives a bound."""
-        down = max(0, bits(w) - BITS)
-        steps = [*map(sub, self.low, self.center), *map(sub, self.high, self.center), *self.radius]
-        shrink = max(0, bits(steps) - BITS)
-        slopes, n = [float(a >> down) for a in w], len(w)
-        lows, highs, radius = steps[:n], steps[n : 2 * n], float(steps[-1] >> shrink)
-        rows = [(a, float(b >> shrink), float(c >> shrink)) for a, b, c in zip(slopes, lows, highs, strict=True)]
-        k = max(math.hypot(*slopes), 1.0) / (2.0 * max(radius, 1.0))
-
-        def outside(k: float) -> bool:
-            return math.fsum(min(max(-a / (2.0 * k), b), c) ** 2 for a, b, c in rows) > radius * radius
-
-        factor = 2.0 if outside(k) else 0.5
-        for _ in range(BITS):
-            if outside(k * factor) != (factor > 1.0):
-                break
-            k *= factor
-        low, high = sorted((k, k * factor))
-        for _ in range(12):
-            middle = (low + high) / 2.0
-            low, high = (middle, high) if outside(middle) else (low, middle)
-        mantissa, exponent = math.frexp(high)
-        exponent += down - shrink - 30
-        k = int(mantissa * 2**30)
-        return (k << exponent, 0) if exponent >= 0 else (k, -exponent)
+        Rounding ``n`` down is free: with ``w >= 0`` any rise in [0, 1] is valid; with ``w < 0`` any steeper chord is,
+        as ``p - foot >= 0``; on a stable neuron ``p >= 0``.
+        """
+        shift = bits(w) - BITS
+        n = [c * (r if c >= 0 else s) >> (BITS + shift) for c, r, s in zip(w, self.rise, self.chord, strict=True)]
+        rest = -sum(c * f for c, f in zip(n, self.foot, strict=True) if c < 0)
+        return (n, exponent + shift), (rest, exponent + shift + self.source[2])
 
 
 @dataclass
-class Lines:
-    """Lines of the neurons of one relu: ``max(p, 0) >= rise p``, and ``max(p, 0) <= chord (p - foot)``.
+class CurveLines:
+    """Lines ``(a, c, A, C)`` of the components of one curve, as in ``curve_lines``, and the ``ends`` of its output."""
 
-    Where ``flat``, instead ``floor <= max(p, 0) <= ceiling``. ``rise`` and ``chord`` are multiples of 1 / ONE.
-    """
+    source: Interval
+    ends: list[tuple[int, int]]
+    lines: list[tuple[int, int, int, int]]
 
-    rise: list[int]
-    chord: list[int]
-    foot: list[int]
-    exponent: int
-    flat: bool = False
+    def image(self) -> Interval:
+        return outward([low for low, _ in self.ends], [high for _, high in self.ends], -PLACES)
+
+    def least(self, w: list[int], exponent: int) -> Number:
+        """The minimum of ``w . v`` over the interval of the output v."""
+        return sum(c * (a if c >= 0 else b) for c, (a, b) in zip(w, self.ends, strict=True)), exponent - PLACES
+
+    def below(self, w: list[int], exponent: int) -> tuple[Vector, Number]:
+        """Coefficients ``n`` and a constant with ``w . curve(p) >= n . p + constant``.
+
+        With the slope s and the intercept t of the line, ``w (s p + t) >= n p + (w s - n) low + w t``, where ``n`` is
+        ``w s`` rounded down.
+        """
+        low, _, places = self.source
+        shift = bits(w) - BITS
+        chosen = [(line[0], line[1]) if c >= 0 else (line[2], line[3]) for c, line in zip(w, self.lines, strict=True)]
+        exact = [c * s for c, (s, _) in zip(w, chosen, strict=True)]
+        n = [v >> (BITS + shift) for v in exact]
+        lost = sum((v - (m << (BITS + shift))) * a for v, m, a in zip(exact, n, low, strict=True))
+        rest = sum(c * t for c, (_, t) in zip(w, chosen, strict=True)), exponent - PLACES
+        return (n, exponent + shift), plus((lost, exponent - BITS + places), rest)
 
 
-def lines_of(rule: int, interval: Interval, first: int, slopes: dict[int, int]) -> Lines:
-    """The lines of a rule; ``slopes`` has the rises of neurons (numbered from ``first``) that are not adaptive."""
-    lower, upper, exponent = interval
+Lines = ReluLines | CurveLines
+
+
+def lines_of(activation: Activation, rule: int, interval: Interval, slopes: dict[int, int], float32: bool = False) -> Lines:
+    """The lines of a rule; ``slopes`` has the rises of neurons that are not adaptive. Rule -1 needs none."""
+    lower, upper, e = interval
+    if activation.kind != "relu":
+        parallel, slack = rule == -PARALLEL, CURVE_ERROR if float32 else 0
+        keys = [(activation.kind, low, high, e) for low, high in zip(lower, upper, strict=True)]
+        ends = [(a - slack, b + slack) for a, b in (curve_range(*key) for key in keys)]
+        found = [] if rule == -INTERVAL else [curve_lines(parallel, *key) for key in keys]
+        return CurveLines(interval, ends, [(a, c - slack, b, d + slack) for a, c, b, d in found])
+    lines = ReluLines(interval)
     if rule == -INTERVAL:
-        return Lines([max(v, 0) for v in lower], [max(v, 0) for v in upper], [], exponent, flat=True)
-    lines = Lines([], [], [], exponent)
-    for neuron, (low, high) in enumerate(zip(lower, upper, strict=True), first):
+        return lines
+    for neuron, (low, high) in enumerate(zip(lower, upper, strict=True), activation.first):
         if low >= 0 or high <= 0:
             rise = chord = ONE if low >= 0 else 0
         else:
@@ -147,116 +124,145 @@ def lines_of(rule: int, interval: Interval, first: int, slopes: dict[int, int]) 
     return lines
 
 
-def _below_relu(w: list[int], exponent: int, lines: Lines) -> tuple[Vector, Number]:
-    """Coefficients ``n`` and a constant with ``w . max(p, 0) >= n . p + constant``.
+@dataclass
+class Relaxation:
+    """What a bound is derived from: a region, the lines of the activations, and errors of affine values (float32).
 
-    Rounding ``n`` down is free: with ``w >= 0`` any rise in [0, 1] is valid; with ``w < 0`` any steeper chord is, as
-    ``p - foot >= 0``; on a stable neuron ``p >= 0``.
+    ``flat``: activations are replaced by the ends of their intervals (rule -1).
     """
-    if lines.flat:
-        floors = sum(c * (f if c >= 0 else g) for c, f, g in zip(w, lines.rise, lines.chord, strict=True))
-        return ([0] * len(w), 0), (floors, exponent + lines.exponent)
-    shift = bits(w) - BITS
-    n = [c * (r if c >= 0 else s) >> (BITS + shift) for c, r, s in zip(w, lines.rise, lines.chord, strict=True)]
-    constant = -sum(c * f for c, f in zip(n, lines.foot, strict=True) if c < 0)
-    return (n, exponent + shift), (constant, exponent + shift + lines.exponent)
 
+    region: Region
+    flat: bool
+    lines: dict[int, Lines]
+    errors: dict[int, Vector]
 
-def lower_bound(net: Network, pending: dict[int, Vector], region: Region, lines: dict[int, Lines]) -> Number:
-    """Section 4: a lower bound of ``sum_k pending[k] . v_k`` over the region; ``lines`` belong to the relu values."""
-    total: Number = (0, 0)
-    for value in range(max(pending, default=0), 0, -1):
-        if value not in pending:
-            continue
-        w, exponent = pending.pop(value)
-        primitive = net.primitives[value - 1]
-        if isinstance(primitive, Relu):
-            coefficients, constant = _below_relu(w, exponent, lines[value])
-            total = plus(total, constant)
-            _accumulate(pending, primitive.source, coefficients)
-        else:
-            bias, places = primitive.bias
-            total = plus(total, (sum(map(mul, w, bias)), exponent + places))
+    def lower_bound(self, net: Network, pending: dict[int, Vector]) -> Number:
+        """Section 4: a lower bound of ``sum_k pending[k] . v_k``, the best over the stages. Uses up ``pending``."""
+        done: Number = (0, 0)
+        best: Number | None = None
+        for value in range(max(pending, default=0), 0, -1):
+            if value not in pending:
+                continue
+            primitive = net.primitives[value - 1]
+            if isinstance(primitive, Activation):
+                if all(v in self.lines or v == 0 for v in pending):
+                    best = _greatest(best, plus(done, self._least(pending)))
+                w, exponent = pending.pop(value)
+                if self.flat:
+                    done = plus(done, self.lines[value].least(w, exponent))
+                    continue
+                coefficients, rest = self.lines[value].below(w, exponent)
+                done = plus(done, rest)
+                _accumulate(pending, primitive.source, coefficients)
+                continue
+            w, exponent = pending.pop(value)
+            done = plus(done, self._affine(value, primitive, w, exponent))
             for source, matrix in primitive.terms:
                 _accumulate(pending, source, (matrix.transposed_times(w), exponent + matrix.exponent))
-    w, exponent = pending.get(0, ([0] * net.sizes[0], 0))
-    return plus(total, region.minimum(w, exponent))
+        w, exponent = pending.get(0, ([0] * net.sizes[0], 0))
+        return _greatest(best, plus(done, self.region.minimum(w, exponent)))
+
+    def _affine(self, value: int, affine: Affine, w: list[int], exponent: int) -> Number:
+        """The constant that an affine map leaves: ``w . bias``, less what its error may take."""
+        bias, places = affine.bias
+        result = sum(map(mul, w, bias)), exponent + places
+        if value not in self.errors:
+            return result
+        error, places = self.errors[value]
+        return plus(result, (-sum(map(mul, map(abs, w), error)), exponent + places))
+
+    def _least(self, pending: dict[int, Vector]) -> Number:
+        """The stage: the minimum over the box of the input and the intervals of activations."""
+        result: Number = (0, 0)
+        for value, (w, exponent) in pending.items():
+            least = self.lines[value].least if value else self.region.least_in_box
+            result = plus(result, least(w, exponent))
+        return result
+
+
+def _greatest(a: Number | None, b: Number) -> Number:
+    return b if a is None or plus(b, (-a[0], a[1]))[0] >= 0 else a
 
 
 def _accumulate(pending: dict[int, Vector], value: int, more: Vector) -> None:
-    if value not in pending:
-        pending[value] = more
-        return
-    (a, p), (b, q) = pending[value], more
-    e = min(p, q)
-    pending[value] = [(x << (p - e)) + (y << (q - e)) for x, y in zip(a, b, strict=True)], e
+    pending[value] = total([pending[value], more]) if value in pending else more
 
 
-def _image(net: Network, affine: Affine, values: list[Interval]) -> Interval:
-    """Interval arithmetic, without rounding before the end."""
-    parts = [(matrix.image(*values[s][:2]), matrix.exponent + values[s][2] - 1) for s, matrix in affine.terms]
-    bias, places = affine.bias
-    e = min([places, *(exponent for _, exponent in parts)])
-    lower = upper = [b << (places - e) for b in bias]
-    for (low, high), exponent in parts:
-        lower = [a + (b << (exponent - e)) for a, b in zip(lower, low, strict=True)]
-        upper = [a + (b << (exponent - e)) for a, b in zip(upper, high, strict=True)]
-    return outward(lower, upper, e)
+@dataclass
+class Bounds:
+    """The intervals of all values that an activation reads, and the errors of affine values (float32)."""
+
+    intervals: dict[int, Interval]
+    errors: dict[int, Vector]
 
 
-def derive_intervals(
-    net: Network, region: Region, path: Path, anchor: int, poll: Callable[[], object]
-) -> dict[int, Interval] | None:
-    """Section 5: the intervals of all values that a relu reads, or None if one is empty."""
+def derive(net: Network, region: Region, path: Path, anchor: int, float32: bool, poll: Callable[[], object]) -> Bounds | None:
+    """Section 5: the bounds of an anchor, or None if an interval is empty."""
     values: list[Interval] = []
-    lines: dict[int, Lines] = {}
+    relaxation, magnitudes = Relaxation(region, anchor == INTERVAL, {}, {}), Magnitudes()
     for value in range(len(net.sizes)):
         primitive = net.primitives[value - 1] if value else None
-        if primitive is None:
-            interval = outward(region.low, region.high, region.exponent)
-        elif isinstance(primitive, Relu):
-            low, high, e = source = values[primitive.source]
-            lines[value] = lines_of(-anchor, source, primitive.first, {})
-            interval = [max(v, 0) for v in low], [max(v, 0) for v in high], e
+        if isinstance(primitive, Affine):
+            if float32:
+                relaxation.errors[value] = magnitudes.add_affine(primitive)
+            interval = _image(primitive, values, relaxation.errors.get(value))
+        elif primitive is None:
+            interval = region.interval
         else:
-            interval = _image(net, primitive, values)
+            relaxation.lines[value] = lines_of(primitive, -anchor, values[primitive.source], {}, float32)
+            interval = relaxation.lines[value].image()
         if value in net.sources:
             if anchor != INTERVAL and not _is_exact(primitive, region):
-                interval = _refine(net, value, interval, region, lines, poll)
+                interval = _refine(net, value, interval, relaxation, poll)
             for neuron, active in path:
                 source_value, component = net.neurons[neuron]
                 if source_value == value:
-                    interval = cut(interval, component, active)
+                    interval = cut_interval(interval, component, active)
             if any(map(gt, interval[0], interval[1])):
                 return None
         values.append(interval)
-    return {value: values[value] for value in net.sources}
+        if float32 and not isinstance(primitive, Affine):
+            magnitudes.add_interval(interval)
+    return Bounds({value: values[value] for value in net.sources}, relaxation.errors)
 
 
-def _is_exact(primitive: Affine | Relu | None, region: Region) -> bool:
+def _image(affine: Affine, values: list[Interval], error: Vector | None) -> Interval:
+    """Interval arithmetic, without rounding before the end."""
+    lows, highs = [affine.bias], [affine.bias]
+    for source, matrix in affine.terms:
+        low, high, places = values[source]
+        doubled_low, doubled_high = matrix.image(low, high)
+        lows.append((doubled_low, matrix.exponent + places - 1))
+        highs.append((doubled_high, matrix.exponent + places - 1))
+    if error is not None:
+        lows.append(([-v for v in error[0]], error[1]))
+        highs.append(error)
+    (lower, e), (upper, _) = total(lows), total(highs)
+    return outward(lower, upper, e)
+
+
+def _is_exact(primitive: Affine | Activation | None, region: Region) -> bool:
     """Whether interval arithmetic is already best: over a box, for one matrix times the input."""
     one = primitive is None or (isinstance(primitive, Affine) and [s for s, _ in primitive.terms] == [0])
     return region.ball is None and one
 
 
-def _refine(
-    net: Network, value: int, interval: Interval, region: Region, lines: dict[int, Lines], poll: Callable[[], object]
-) -> Interval:
-    """The intersection of an interval with the bounds by lines below and above, where the interval leaves the sign open."""
+def _refine(net: Network, value: int, interval: Interval, relaxation: Relaxation, poll: Callable[[], object]) -> Interval:
+    """The intersection with the bounds by lines, where a curve reads the value or the interval leaves the sign open."""
     lower, upper, e = list(interval[0]), list(interval[1]), interval[2]
     for i in range(len(lower)):
-        if lower[i] >= 0 or upper[i] <= 0:
+        if lower[i] == upper[i] or (value not in net.curved and not lower[i] < 0 < upper[i]):
             continue
         poll()
         unit = [0] * len(lower)
         unit[i] = 1
-        lower[i] = max(lower[i], round_down(lower_bound(net, {value: (unit, 0)}, region, lines), e))
+        lower[i] = max(lower[i], round_down(relaxation.lower_bound(net, {value: (unit, 0)}), e))
         unit = [-v for v in unit]
-        upper[i] = min(upper[i], -round_down(lower_bound(net, {value: (unit, 0)}, region, lines), e))
+        upper[i] = min(upper[i], -round_down(relaxation.lower_bound(net, {value: (unit, 0)}), e))
     return lower, upper, e
 
 
-def cut(interval: Interval, component: int, active: bool) -> Interval:
+def cut_interval(interval: Interval, component: int, active: bool) -> Interval:
     """The interval where the component is ``>= 0`` (active) or ``<= 0``."""
     lower, upper, e = list(interval[0]), list(interval[1]), interval[2]
     if active:

@@ -1,4 +1,4 @@
-"""The network as the exact audit reads it: integers, with the digest of PROOFS.md, section 7. Standard library only.
+"""The network as the exact audit reads it: integers, with the digest of PROOFS.md, section 8. Standard library only.
 
 A *vector* is a list of integers with one exponent: the numbers ``integer * 2**exponent``.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from operator import add, mul, sub
@@ -39,6 +39,18 @@ def plus(a: Number, b: Number) -> Number:
     return (a[0] << (a[1] - exponent)) + (b[0] << (b[1] - exponent)), exponent
 
 
+def total(vectors: Sequence[Vector]) -> Vector:
+    """The sum of one or more vectors."""
+    exponent = min(places for _, places in vectors)
+    shifted = [v if places == exponent else [x << (places - exponent) for x in v] for v, places in vectors]
+    return list(map(sum, zip(*shifted, strict=True))) if len(shifted) != 2 else list(map(add, *shifted)), exponent
+
+
+def rounded_up(vector: Vector) -> Vector:
+    shift = max(0, bits(vector[0]) - BITS)
+    return [-(-v >> shift) for v in vector[0]], vector[1] + shift
+
+
 def round_down(a: Number, exponent: int) -> int:
     """The largest integer ``n`` with ``n * 2**exponent <= a``."""
     shift = a[1] - exponent
@@ -64,12 +76,16 @@ class Matrix:
         entries = iter(flat)
         self.rows = [(columns, [next(entries) for _ in columns]) for columns, _ in self.floats]
         self.bits = bits(flat)
+        diagonal = self.height == self.width and all(columns == [i] for i, (columns, _) in enumerate(self.rows))
+        self.diagonal = flat if diagonal else None
         self.dense = 4 * len(flat) > self.height * self.width
         self._packed: dict[int, tuple[list[int], int]] = {}
 
     def transposed_times(self, w: list[int]) -> list[int]:
         """``w @ M`` as integers (times 2 ** exponent)."""
-        if self.dense:
+        if self.diagonal is not None:
+            return list(map(mul, w, self.diagonal))
+        if self.dense and w.count(0) < len(w) - 2:
             # |(w @ M)_c| < 2 ** (bits of w + bits of M + bits of the height): it fits a signed field of one bit more
             size = (max(BITS, bits(w)) + self.bits + self.height.bit_length()) // 32 * 4 + 4
             packed, offset = self._pack(size)
@@ -130,17 +146,19 @@ def _nonzeros(matrix: Any) -> list[tuple[list[int], list[float]]]:
 
 @dataclass
 class Affine:
-    """``v = sum M @ v[source] + bias`` over the terms (source, M)."""
+    """``v = sum M @ v[source] + bias`` over the terms (source, M); no row has more than ``longest`` nonzero entries."""
 
     terms: list[tuple[int, Matrix]]
     bias: Vector
+    longest: int
 
 
 @dataclass
-class Relu:
-    """``v = max(v[source], 0)``; its neurons have the numbers from ``first`` on."""
+class Activation:
+    """``v = f(v[source])``, elementwise: ``kind`` is "relu", "sigmoid" or "tanh"; relu neurons count from ``first``."""
 
     source: int
+    kind: str
     first: int
 
 
@@ -149,23 +167,29 @@ class Network:
 
     def __init__(self, network: Any) -> None:
         self.sizes: list[int] = [network.input_size]
-        self.primitives: list[Affine | Relu] = []
+        self.primitives: list[Affine | Activation] = []
         self.neurons: list[tuple[int, int]] = []  # of each neuron: the value and the component that it is applied to
         self.output: int = network.output
         state = hashlib.sha256(f"network {network.input_size} {len(network.primitives)} {network.output}\n".encode())
         for primitive in network.primitives:
-            (self._add_affine if hasattr(primitive, "terms") else self._add_relu)(primitive, state)
+            (self._add_affine if hasattr(primitive, "terms") else self._add_activation)(primitive, state)
         if not 0 <= self.output < len(self.sizes):
             raise InputError("The network's output is none of its values; repair the network.")
         self.digest = state.hexdigest()
-        self.sources = {p.source for p in self.primitives if isinstance(p, Relu)}
+        activations = [p for p in self.primitives if isinstance(p, Activation)]
+        self.sources = {p.source for p in activations}
+        self.curved = {p.source for p in activations if p.kind != "relu"}
 
-    def _add_relu(self, relu: Any, state: Any) -> None:
-        self._check(relu.source, relu.size)
-        state.update(f"relu {relu.source}\n".encode())
-        self.primitives.append(Relu(relu.source, len(self.neurons)))
-        self.neurons += [(relu.source, c) for c in range(relu.size)]
-        self.sizes.append(relu.size)
+    def _add_activation(self, activation: Any, state: Any) -> None:
+        kind = getattr(activation, "kind", "relu")
+        if kind not in ("relu", "sigmoid", "tanh"):
+            raise InputError(f"The network has an activation {kind!r}; the audit knows relu, sigmoid and tanh.")
+        self._check(activation.source, activation.size)
+        state.update(f"{kind} {activation.source}\n".encode())
+        self.primitives.append(Activation(activation.source, kind, len(self.neurons)))
+        if kind == "relu":
+            self.neurons += [(activation.source, c) for c in range(activation.size)]
+        self.sizes.append(activation.size)
 
     def _add_affine(self, affine: Any, state: Any) -> None:
         bias = affine.bias.tolist()
@@ -181,7 +205,8 @@ class Network:
             state.update(_matrix_bytes(source, matrix))
             del matrix.floats
             terms.append((source, matrix))
-        self.primitives.append(Affine(terms, dyadic(bias)))
+        lengths = zip(*([len(columns) for columns, _ in matrix.rows] for _, matrix in terms), strict=True)
+        self.primitives.append(Affine(terms, dyadic(bias), max(map(sum, lengths), default=0)))
         self.sizes.append(len(bias))
 
     def _check(self, source: int, size: int) -> None:

@@ -201,7 +201,7 @@ FORGERIES: dict[str, Proof] = {
     "an abbreviated digest": replace(PROOF, network=PROOF.network[:-1]),
     "a digest in capitals": replace(PROOF, network=PROOF.network.upper()),
     "no digest": replace(PROOF, query=None),  # type: ignore[arg-type]
-    "an arithmetic in which nothing was proven": replace(PROOF, arithmetic="float32"),
+    "an arithmetic in which nothing is proven": replace(PROOF, arithmetic="float16"),
 }
 
 

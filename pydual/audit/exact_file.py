@@ -1,0 +1,197 @@
+"""Certificate files for the exact audit: the safetensors container, read column by column. Standard library only.
+
+A file is eight bytes (the length of the header, little-endian), a header in JSON, and the numbers of the tensors one
+after the other, without gaps. Nothing is allocated that the size of the file does not justify, and rows are read when
+they are asked for: ``open_proof`` followed by ``audit_exact`` needs memory for the header and a few pieces of columns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from stat import S_ISREG
+from typing import Any, BinaryIO
+
+from pydual.errors import CertificateError
+
+LONGEST_HEADER = 100_000_000
+MAGIC = "pydual-certificate-1"
+METADATA = ("format", "network", "query", "arithmetic", "problems")
+COLUMNS = ("kind", "index", "threshold", "anchor", "lines", "slopes", "slope_neurons", "multipliers", "split_multipliers")
+DTYPES = {"U8": ("uint8", "B", 1), "I32": ("int32", "i", 4), "F32": ("float32", "f", 4), "F64": ("float64", "d", 8)}
+# one member of the header, whose value has no braces inside, and what follows it; short, so that no value nests deeply
+_MEMBER = re.compile(r'\s*"([^"\\]{1,100})"\s*:\s*(\{[^{}]{0,1000}\})\s*([,}])')
+
+
+@dataclass(frozen=True)
+class FileColumn:
+    """A tensor in a file; a slice of it reads its entries or rows, as a list. Other than the shape, nothing is held."""
+
+    file: BinaryIO
+    begin: int
+    dtype: str
+    code: str
+    width: int
+    shape: tuple[int, ...]
+
+    @property
+    def across(self) -> int:
+        """The numbers in a row, or 1."""
+        return self.shape[1] if len(self.shape) > 1 else 1
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.width * self.shape[0] * self.across
+
+    def __getitem__(self, rows: slice) -> list[Any]:
+        start, stop = rows.start, min(rows.stop, self.shape[0])
+        across = self.across
+        count = max(0, stop - start) * across
+        try:
+            self.file.seek(self.begin + start * across * self.width)
+            data = self.file.read(count * self.width)
+            flat = struct.unpack(f"<{count}{self.code}", data)
+        except (OSError, ValueError, struct.error):
+            raise CertificateError("The certificate's file was cut or closed while it was read.") from None
+        if len(self.shape) == 1:
+            return list(flat)
+        return [list(flat[i * across : (i + 1) * across]) for i in range(stop - start)]
+
+
+@dataclass(frozen=True)
+class FileTree:
+    """The columns of the proof of one problem."""
+
+    kind: FileColumn
+    index: FileColumn
+    threshold: FileColumn
+    anchor: FileColumn
+    lines: FileColumn
+    slopes: FileColumn
+    slope_neurons: FileColumn
+    multipliers: FileColumn
+    split_multipliers: FileColumn
+
+
+@dataclass(frozen=True)
+class FileProof:
+    """A certificate whose columns stay in its file; close it, or use it in a ``with`` statement."""
+
+    file: BinaryIO
+    network: str
+    query: str
+    arithmetic: str
+    trees: tuple[FileTree, ...]
+
+    def close(self) -> None:
+        self.file.close()
+
+    def __enter__(self) -> FileProof:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_proof(path: str | os.PathLike[str]) -> FileProof:
+    """Open a certificate file for an audit. Raises CertificateError if it is none (PROOFS.md, section 7)."""
+    try:
+        status = os.stat(path)
+        if not S_ISREG(status.st_mode):
+            raise CertificateError(f"{path} is not a file; give the path of a certificate.")
+        file = open(path, "rb")  # noqa: SIM115 (the proof that is returned closes it)
+    except (OSError, ValueError, TypeError) as error:
+        raise CertificateError(f"{path} cannot be read: {error}.") from None
+    try:
+        return _proof(file, status.st_size)
+    except (CertificateError, OSError) as error:
+        file.close()
+        raise CertificateError(f"{path} is not a certificate: {error}") from None
+
+
+def _proof(file: BinaryIO, size: int) -> FileProof:
+    length = int.from_bytes(file.read(8), "little")
+    _need(size >= 8 and length <= min(size - 8, LONGEST_HEADER), "its header is longer than the file or 100 MB.")
+    header = file.read(length)
+    _need(len(header) == length, "it ends inside of its header.")
+    metadata: dict[str, str] = {}
+    columns: dict[str, FileColumn] = {}
+    for name, value in _members(header):
+        if name == "__metadata__":
+            _need(not metadata, "'__metadata__' occurs twice.")
+            _need(set(value) == set(METADATA), f"its metadata must be {', '.join(METADATA)}.")
+            _need(all(type(text) is str for text in value.values()), "its metadata must be strings.")
+            metadata = value
+        else:
+            _need(name not in columns, "a tensor occurs twice.")
+            columns[name] = _column(file, 8 + length, value)
+    _need(metadata.get("format") == MAGIC, f"its format is not '{MAGIC}'.")
+    _check_tiling(list(columns.values()), 8 + length, size)
+    return FileProof(file, metadata["network"], metadata["query"], metadata["arithmetic"], _trees(metadata, columns))
+
+
+def _trees(metadata: dict[str, str], columns: dict[str, FileColumn]) -> tuple[FileTree, ...]:
+    count = metadata["problems"]
+    problems = len(columns) // len(COLUMNS)
+    _need(count == str(problems) and len(columns) == problems * len(COLUMNS), "it has not nine tensors for each problem.")
+    try:
+        return tuple(FileTree(**{name: columns[f"{i}/{name}"] for name in COLUMNS}) for i in range(problems))
+    except KeyError as error:
+        raise CertificateError(f"the tensor {error} is missing.") from None
+
+
+def _members(header: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The names and objects of the header; they are read one by one, so that no JSON is larger when it is read."""
+    _need(header.isascii(), "its header is not ASCII.")
+    text = header.decode("ascii")
+    _need(text.startswith("{"), "its header is not a JSON object.")
+    position, following = 1, ","
+    while following == ",":
+        member = _MEMBER.match(text, position)
+        if member is None:
+            raise CertificateError(f"its header is not one of a certificate, at byte {position}.")
+        try:
+            yield member[1], json.loads(member[2], object_pairs_hook=_unique)
+        except (ValueError, RecursionError):
+            raise CertificateError(f"the member {member[1]!r} of its header is not JSON.") from None
+        position, following = member.end(), member[3]
+    _need(not text[position:].strip(" "), "something follows its header's JSON.")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    _need(len(found) == len(pairs), "a key occurs twice in its header.")
+    return found
+
+
+def _column(file: BinaryIO, start: int, entry: dict[str, Any]) -> FileColumn:
+    _need(set(entry) == {"dtype", "shape", "data_offsets"}, "a tensor has other members than dtype, shape, data_offsets.")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    _need(type(dtype) is str and dtype in DTYPES, f"a tensor's type is none of {', '.join(DTYPES)}.")
+    for numbers in (shape, offsets):
+        _need(type(numbers) is list, "a shape or a pair of offsets is not a list.")
+        _need(all(type(n) is int and 0 <= n < 2**63 for n in numbers), "a shape or an offset is not a 63 bit number.")
+    _need(len(shape) in (1, 2) and len(offsets) == 2, "a tensor has not one or two dimensions and two offsets.")
+    kind, code, width = DTYPES[dtype]
+    column = FileColumn(file, start + offsets[0], kind, code, width, tuple(shape))
+    _need(offsets[1] - offsets[0] == column.size, "a tensor's shape does not fit its bytes.")
+    return column
+
+
+def _check_tiling(columns: list[FileColumn], start: int, size: int) -> None:
+    """Each byte after the header belongs to exactly one tensor."""
+    position = start
+    for begin, length in sorted((column.begin, column.size) for column in columns):
+        _need(begin == position, "its tensors overlap or leave a gap.")
+        position += length
+    _need(position == size, "its tensors do not fill the file.")
+
+
+def _need(condition: bool, complaint: str) -> None:
+    if not condition:
+        raise CertificateError(complaint)
