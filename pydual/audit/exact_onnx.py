@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from math import isfinite, prod
 from types import SimpleNamespace
 from typing import Any
@@ -112,7 +112,7 @@ def read_tensor(message: Message) -> Operand:
     if kind not in ELEMENT_TYPES:
         raise UnsupportedError(f"a constant has the element type {kind}, neither float nor integer")
     code, field = ELEMENT_TYPES[kind]
-    entries: Sequence[Any]
+    entries: Any
     if raw is not None:
         if len(raw) % struct.calcsize(code):
             raise InputError("a tensor's data do not fit its type")

@@ -54,6 +54,7 @@ def _divide(graph: Graph, node: Any) -> Operand:
     whole = int in map(type, a.entries[:1]) and int in map(type, b.entries[:1])
     if whole and any(abs(v) > 2**53 for v in (*a.entries, *b.entries)):
         raise UnsupportedError("a quotient of integers above 2^53")
+    graph.folded |= not whole
     return graph.fold((lambda p, q: int(p / q)) if whole else truediv, a, b)
 
 
@@ -64,8 +65,7 @@ def _leaky_relu(graph: Graph, x: Operand, slope: Operand) -> Operand:
     return graph.weighted_sum((x, slope), (graph.relu(x), other))
 
 
-def _clip(graph: Graph, node: Any) -> Operand:
-    x, lower, upper = node.tensor(0), node.scalar(1, "min"), node.scalar(2, "max")
+def _clip(graph: Graph, x: Operand, lower: float | None, upper: float | None) -> Operand:
     if lower is not None and upper is not None and lower > upper:
         raise InputError(f"the interval [{lower}, {upper}] is empty")
     terms = [(x, 1)]
@@ -74,6 +74,11 @@ def _clip(graph: Graph, node: Any) -> Operand:
     if upper is not None:
         terms.append((graph.relu(graph.weighted_sum((x, 1), (scalar(upper), -1))), -1))
     return graph.weighted_sum(*terms)
+
+
+def _hard_sigmoid(graph: Graph, node: Any) -> Operand:
+    slope, offset = scalar(node.attribute("alpha", 0.2)), scalar(node.attribute("beta", 0.5))
+    return _clip(graph, graph.weighted_sum((graph.weighted_sum((node.tensor(0), slope)), 1), (offset, 1)), 0.0, 1.0)
 
 
 def _batch_normalization(graph: Graph, node: Any) -> Operand:
@@ -117,18 +122,17 @@ def _matmul(graph: Graph, a: Operand, b: Operand, offset: Operand) -> Operand:
 def _gemm(graph: Graph, node: Any) -> Operand:
     a, b = (_transposed(graph, node.tensor(i)) if node.flag(f) else node.tensor(i) for i, f in enumerate(("transA", "transB")))
     alpha, beta = node.attribute("alpha", 1.0), node.attribute("beta", 1.0)
+    if len(node.inputs) < 3 or node.inputs[2] is None:
+        node.inputs[2:], beta = [scalar(0.0)], 1.0
+    c = node.tensor(2)
+    graph.folded |= alpha not in (-1, 1) or (c.value is None and beta not in (-1, 0, 1))
     if b.value is None:
-        b = _times(graph, b, alpha)
+        b = graph.fold(mul, b, scalar(alpha))
     elif a.value is None:
-        a = _times(graph, a, alpha)
-    c = node.tensor(2) if len(node.inputs) > 2 and node.inputs[2] is not None else None
-    if c is not None and c.value is not None:
+        a = graph.fold(mul, a, scalar(alpha))
+    if c.value is not None:
         return graph.weighted_sum((_matmul(graph, a, b, scalar(0.0)), 1), (c, scalar(beta)))
-    return _matmul(graph, a, b, scalar(0.0) if c is None else _times(graph, c, beta))
-
-
-def _times(graph: Graph, x: Operand, factor: float) -> Operand:
-    return x if factor == 1 else graph.fold(mul, x, scalar(factor))
+    return _matmul(graph, a, b, graph.fold(mul, c, scalar(beta)))
 
 
 def _transposed(graph: Graph, x: Operand, order: Sequence[int] | None = None) -> Operand:
@@ -313,7 +317,7 @@ OPERATORS: dict[str, Callable[[Graph, Any], Operand | list[Operand]]] = {
     "AveragePool": average_pool,
     "BatchNormalization": _batch_normalization,
     "Cast": _cast,
-    "Clip": _clip,
+    "Clip": lambda graph, node: _clip(graph, node.tensor(0), node.scalar(1, "min"), node.scalar(2, "max")),
     "Concat": _concat,
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
@@ -326,6 +330,7 @@ OPERATORS: dict[str, Callable[[Graph, Any], Operand | list[Operand]]] = {
     "Gemm": _gemm,
     "GlobalAveragePool": reduction_over_space(row_means),
     "GlobalMaxPool": reduction_over_space(row_maxima),
+    "HardSigmoid": _hard_sigmoid,
     "Identity": lambda graph, node: node.tensor(0),
     "LeakyRelu": lambda graph, node: _leaky_relu(graph, node.tensor(0), scalar(node.attribute("alpha", 0.01))),
     "MatMul": lambda graph, node: _matmul(graph, node.tensor(0), node.tensor(1), scalar(0.0)),

@@ -43,6 +43,7 @@ class Message:
         self.fields: dict[int, list[tuple[int, Any]]] = {}
         at = 0
         while at < len(data):
+            value: Any
             key, at = _varint(data, at)
             wire, length = key & 7, {1: 8, 5: 4}.get(key & 7)
             if wire == 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 from math import isfinite, prod
 from operator import add, mul
 from types import SimpleNamespace
@@ -123,33 +124,28 @@ class Graph:
     def fold(self, operation: Callable[[Any, Any], Any], a: Operand, b: Operand) -> Operand:
         """An operation on two constants, entry by entry."""
         shape = broadcast(a.shape, b.shape)
-        entries = list(map(operation, self.spread(a, shape), self.spread(b, shape)))
-        self.folded |= float in map(type, (*a.entries[:1], *b.entries[:1]))
-        return self.constant(shape, entries)
+        return self.constant(shape, list(map(operation, self.spread(a, shape), self.spread(b, shape))))
 
     def weighted_sum(self, *terms: tuple[Operand, Operand | int]) -> Operand:
-        """The sum of weighted tensors, entry by entry; a weight is a constant, or a small integer."""
-        weighted = [(x, scalar(w) if isinstance(w, int) else w) for x, w in terms if x.value is not None]
-        constants = [self._scaled(x, w) for x, w in terms if x.value is None]
+        """The sum of weighted tensors, entry by entry; a weight is a constant, or an integer."""
+        pairs = [(x, scalar(w) if isinstance(w, int) else w) for x, w in terms]
+        weighted = [(x, w) for x, w in pairs if x.value is not None]
+        fixed = [(x, w) for x, w in pairs if x.value is None]
+        for x, w in fixed:
+            floats = float in map(type, (*x.entries[:1], *w.entries[:1]))
+            self.folded |= floats and (len(fixed) > 1 or any(v not in (-1, 1) for v in w.entries))
+        constants = [self.fold(mul, x, w) for x, w in fixed]
         if not weighted:
-            total = constants[0]
-            for other in constants[1:]:
-                total = self.fold(add, total, other)
-            return total
+            return reduce(partial(self.fold, add), constants)
         shape = broadcast(*(p.shape for pair in weighted for p in pair), *(c.shape for c in constants))
-        self.folded |= len(constants) > 1
+        self.spend(prod(shape))
         bias = [0.0] * prod(shape)
         for other in constants:
             bias = list(map(add, bias, self.spread(other, shape)))
         columns = [split_up(self.spread(x, shape)) for x, _ in weighted]
         entries = [split_up(self.spread(w, shape)) for _, w in weighted]
-        terms = [(x, zip(c, e, strict=True)) for (x, _), c, e in zip(weighted, columns, entries, strict=True)]
-        return self.affine(terms, bias, shape)
-
-    def _scaled(self, x: Operand, weight: Operand | int) -> Operand:
-        if not isinstance(weight, int):
-            return self.fold(mul, x, weight)
-        return self.constant(x.shape, [v * weight for v in x.entries])
+        terms_of = [(x, zip(c, e, strict=True)) for (x, _), c, e in zip(weighted, columns, entries, strict=True)]
+        return self.affine(terms_of, bias, shape)
 
 
 def scalar(number: float) -> Operand:

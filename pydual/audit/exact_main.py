@@ -1,0 +1,85 @@
+"""Audit of a certificate by pydual: a proof that a neural network has no catastrophe.
+
+    python pydual_audit.py CERTIFICATE MODEL.onnx SPEC.vnnlib
+
+The theorem. If this program prints "accepted: proven margin m, arithmetic real", then no input in the box of SPEC is one
+at which the conditions of SPEC hold for MODEL, read as a function of real numbers with exactly the weights in the file;
+and wherever SPEC's comparisons of outputs are not decided by the inputs alone, in each of its alternatives one of them
+fails by at least m. With "arithmetic float32" the same holds for all outputs that MODEL can have when it is executed in
+32-bit floating point, sums taken in any order. PROOFS.md of pydual says precisely how files are read ("From ONNX to
+primitives", "From VNN-LIB to a query"), what an execution in float32 may do, and which inequality each step uses.
+
+To be trusted: Python and its standard library, and this file. Not to be trusted: the certificate (everything in it is a
+hint, every bound is derived anew in exact arithmetic), and whatever found it.
+
+Exit codes: 0 accepted, 1 rejected, 2 the files are not usable, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Sequence
+from decimal import ROUND_FLOOR, Context, Decimal
+from fractions import Fraction
+
+from pydual.audit.exact import audit_exact
+from pydual.audit.exact_file import open_proof
+from pydual.audit.exact_onnx import read_network
+from pydual.audit.exact_protobuf import read_input_file
+from pydual.audit.exact_vnnlib import read_checker
+from pydual.errors import CertificateError, InputError
+
+
+def audit_files(certificate: str, model: str, spec: str) -> tuple[Fraction | float, str]:
+    """The proven margin and the arithmetic. Raises CertificateError if rejected, InputError for unusable files."""
+    if not os.path.isfile(certificate):
+        raise InputError(f"There is no certificate file {certificate}; check the path.")
+    try:
+        network = read_network(read_input_file(model))
+    except InputError as error:
+        raise type(error)(f"{model}: {error}") from None
+    try:
+        checker = read_checker(read_input_file(spec))
+    except InputError as error:
+        raise type(error)(f"{spec}: {error}") from None
+    if checker.outputs != network.output_size:
+        raise InputError(f"{spec} declares {checker.outputs} outputs, {model} has {network.output_size}.")
+    proof = open_proof(certificate)
+    if network.folded and proof.arithmetic != "real":
+        raise CertificateError("The model has constants to compute (PROOFS.md, section 6): only real arithmetic is covered.")
+    return audit_exact(proof, network, checker), proof.arithmetic
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the program and return its exit code."""
+    if len(arguments) != 3:
+        print("usage: pydual_audit.py CERTIFICATE MODEL.onnx SPEC.vnnlib", file=sys.stderr)
+        return 2
+    try:
+        margin, arithmetic = audit_files(*arguments)
+        print(f"accepted: proven margin {_decimal_below(margin)}, arithmetic {arithmetic}")
+        return 0
+    except CertificateError as error:
+        print(f"rejected: {error}")
+        return 1
+    except InputError as error:
+        print(f"pydual_audit: {error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("pydual_audit: The memory does not suffice for this audit.", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _decimal_below(margin: Fraction | float) -> str:
+    if margin == math.inf:
+        return "inf"
+    exact = Fraction(margin)
+    return str(Context(prec=6, rounding=ROUND_FLOOR).divide(Decimal(exact.numerator), Decimal(exact.denominator)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

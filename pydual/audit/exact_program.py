@@ -1,0 +1,120 @@
+"""The exact audit as a program in one file: the modules that ``exact_main`` imports, in order, then itself.
+
+Imports of own modules go, those of the standard library are merged at the top. All modules share one scope then, so a name
+that two of them define is an error.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from pydual.errors import InputError
+
+PACKAGE, MAIN = "pydual", "pydual.audit.exact_main"
+
+
+def write_program(path: str | os.PathLike[str]) -> None:
+    """Write the program; the file appears whole or not at all. Raises InputError where it cannot be written."""
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(program(), encoding="utf-8")
+        os.replace(partial, target)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"The program cannot be written to {path}: {reason}; choose another file.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def program() -> str:
+    """The text of the program. Raises AssertionError where the modules do not fit into one scope."""
+    sources: dict[str, str] = {}
+    _collect(MAIN, sources)
+    trees = {name: ast.parse(source) for name, source in sources.items()}
+    owners: dict[str, str] = {}
+    imports: set[str] = {"import sys"}
+    aliases: set[str] = set()
+    for name, tree in trees.items():
+        for node in tree.body:
+            imports.update(_standard_imports(node))
+            aliases.update(f"{module}.{alias}" for module, alias in _own_imports(node) if f"{module}.{alias}" in sources)
+        for bound in _bound(tree.body):
+            _claim(owners, bound, name)
+    for statement in imports:
+        _claim(owners, statement.split()[-1], statement)
+    sections = []
+    for name, source in sources.items():
+        sections.append(_section(name, source, trees[name]))
+        if name in aliases:  # "from package import module": the name of the module stands for this file
+            _claim(owners, name.rpartition(".")[2], f"module {name}")
+            sections.append(f"{name.rpartition('.')[2]} = sys.modules[__name__]")
+    head = f'#!/usr/bin/env python3\n"""{ast.get_docstring(trees[MAIN])}\n"""\n\nfrom __future__ import annotations\n\n'
+    return head + "\n".join(sorted(imports)) + "\n\n\n" + "\n\n\n".join(sections) + "\n"
+
+
+def _collect(name: str, sources: dict[str, str]) -> None:
+    """The sources of a module and of all that it imports, those first."""
+    if name in sources:
+        return
+    spec = find_spec(name)
+    assert spec is not None and spec.origin is not None, f"there is no module {name}"
+    source = Path(spec.origin).read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    own = [pair for node in ast.walk(tree) for pair in _own_imports(node)]
+    assert own == [pair for node in tree.body for pair in _own_imports(node)], f"{name} imports inside of a block"
+    for module, alias in own:
+        inner = f"{module}.{alias}"
+        _collect(inner if Path(spec.origin).with_name(f"{alias}.py").is_file() else module, sources)
+    sources[name] = source
+
+
+def _own_imports(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """The pairs (module, name) of an import from this package."""
+    if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == PACKAGE:
+        for alias in node.names:
+            assert alias.asname is None, f"'import {alias.name} as' an own name is not supported"
+            yield str(node.module), alias.name
+    elif isinstance(node, ast.Import):
+        assert all(alias.name.split(".")[0] != PACKAGE for alias in node.names), "write 'from' to import own modules"
+
+
+def _standard_imports(node: ast.stmt) -> Iterator[str]:
+    """The imports of a statement from the standard library, one name each."""
+    if isinstance(node, ast.Import):
+        yield from (f"import {ast.unparse(alias)}" for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module != "__future__" and not list(_own_imports(node)):
+        yield from (f"from {node.module} import {ast.unparse(alias)}" for alias in node.names)
+
+
+def _bound(statements: list[ast.stmt]) -> Iterator[str]:
+    """The names that statements bind in the scope of their module, without imports at the top."""
+    for node in statements:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.If, ast.Try, ast.For, ast.While, ast.With)):
+            stored = (n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+            yield from dict.fromkeys(stored)
+
+
+def _claim(owners: dict[str, str], name: str, owner: str) -> None:
+    other = owners.setdefault(name, owner)
+    assert other == owner, f"'{name}' is a name of both '{other}' and '{owner}'; rename one"
+
+
+def _section(name: str, source: str, tree: ast.Module) -> str:
+    """A module without its imports, its docstring as a comment."""
+    lines = source.splitlines()
+    for node in tree.body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)) or node is tree.body[0]:
+            assert node.end_lineno is not None
+            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+    text = ast.get_docstring(tree) or ""
+    comment = "" if name == MAIN else "".join(f"# {line}".rstrip() + "\n" for line in ["", *text.splitlines()])
+    body = re.sub(r"\n{4,}", "\n\n\n", "\n".join(lines).strip())
+    return f"# {'-' * 20} {name}\n{comment}\n\n{body}"
