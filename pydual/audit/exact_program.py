@@ -7,6 +7,7 @@ that two of them define is an error.
 from __future__ import annotations
 
 import ast
+import builtins
 import os
 import re
 from collections.abc import Iterator
@@ -37,25 +38,16 @@ def program() -> str:
     sources: dict[str, str] = {}
     _collect(MAIN, sources)
     trees = {name: ast.parse(source) for name, source in sources.items()}
-    owners: dict[str, str] = {}
-    imports: set[str] = {"import sys"}
-    aliases: set[str] = set()
+    imports = {text for tree in trees.values() for node in tree.body for text in _standard_imports(node)}
+    owners = dict.fromkeys(dir(builtins), "Python")
     for name, tree in trees.items():
-        for node in tree.body:
-            imports.update(_standard_imports(node))
-            aliases.update(f"{module}.{alias}" for module, alias in _own_imports(node) if f"{module}.{alias}" in sources)
         for bound in _bound(tree.body):
             _claim(owners, bound, name)
     for statement in imports:
         _claim(owners, statement.split()[-1], statement)
-    sections = []
-    for name, source in sources.items():
-        sections.append(_section(name, source, trees[name]))
-        if name in aliases:  # "from package import module": the name of the module stands for this file
-            _claim(owners, name.rpartition(".")[2], f"module {name}")
-            sections.append(f"{name.rpartition('.')[2]} = sys.modules[__name__]")
     head = f'#!/usr/bin/env python3\n"""{ast.get_docstring(trees[MAIN])}\n"""\n\nfrom __future__ import annotations\n\n'
-    return head + "\n".join(sorted(imports)) + "\n\n\n" + "\n\n\n".join(sections) + "\n"
+    sections = [_section(name, source, trees[name]) for name, source in sources.items()]
+    return "\n\n\n".join([head + "\n".join(sorted(imports)), *sections]) + "\n"
 
 
 def _collect(name: str, sources: dict[str, str]) -> None:
@@ -66,22 +58,23 @@ def _collect(name: str, sources: dict[str, str]) -> None:
     assert spec is not None and spec.origin is not None, f"there is no module {name}"
     source = Path(spec.origin).read_text(encoding="utf-8")
     tree = ast.parse(source)
-    own = [pair for node in ast.walk(tree) for pair in _own_imports(node)]
-    assert own == [pair for node in tree.body for pair in _own_imports(node)], f"{name} imports inside of a block"
-    for module, alias in own:
-        inner = f"{module}.{alias}"
-        _collect(inner if Path(spec.origin).with_name(f"{alias}.py").is_file() else module, sources)
+    inner = [module for node in ast.walk(tree) for module in _own_imports(node)]
+    assert len(inner) == sum(len(list(_own_imports(node))) for node in tree.body), f"{name} imports inside of a block"
+    for module in inner:
+        _collect(module, sources)
     sources[name] = source
 
 
-def _own_imports(node: ast.AST) -> Iterator[tuple[str, str]]:
-    """The pairs (module, name) of an import from this package."""
-    if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == PACKAGE:
-        for alias in node.names:
-            assert alias.asname is None, f"'import {alias.name} as' an own name is not supported"
-            yield str(node.module), alias.name
-    elif isinstance(node, ast.Import):
-        assert all(alias.name.split(".")[0] != PACKAGE for alias in node.names), "write 'from' to import own modules"
+def _own_imports(node: ast.AST) -> Iterator[str]:
+    """The module of an import from this package, which must be 'from module import name'."""
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    if isinstance(node, ast.ImportFrom):
+        names = [str(node.module)]
+    for name in names:
+        if name.split(".")[0] == PACKAGE:
+            plain = isinstance(node, ast.ImportFrom) and not any(alias.asname for alias in node.names)
+            assert plain, f"{name} must be imported by 'from', under its own names"
+            yield name
 
 
 def _standard_imports(node: ast.stmt) -> Iterator[str]:

@@ -28,7 +28,7 @@ _IGNORED = {"set-logic", "set-info", "set-option", "check-sat", "get-model", "ge
 _RELATIONS = {"<=": [(1, False)], "<": [(1, True)], ">=": [(-1, False)], ">": [(-1, True)], "=": [(1, False), (-1, False)]}
 
 LinearTerm = dict[str, Fraction]
-Bounds = dict[int, Fraction]
+InputBounds = dict[int, Fraction]
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _is_bound(condition: Any) -> bool:
     return len(condition.margin.x) == 1 and not condition.margin.y
 
 
-def _hull(condition: Any) -> tuple[Bounds, Bounds] | None:
+def _hull(condition: Any) -> tuple[InputBounds, InputBounds] | None:
     """Lower and upper bounds of inputs wherever the condition holds; None if they let it hold nowhere."""
     if not isinstance(condition, (And, Or)):
         margin = condition.margin
@@ -231,9 +231,9 @@ def _hull(condition: Any) -> tuple[Bounds, Bounds] | None:
     )
 
 
-def _intersection(boxes: Iterable[tuple[Bounds, Bounds]]) -> tuple[Bounds, Bounds]:
-    lower: Bounds = {}
-    upper: Bounds = {}
+def _intersection(boxes: Iterable[tuple[InputBounds, InputBounds]]) -> tuple[InputBounds, InputBounds]:
+    lower: InputBounds = {}
+    upper: InputBounds = {}
     for low, high in boxes:
         for i, value in low.items():
             lower[i] = max(value, lower.get(i, value))
