@@ -1,4 +1,4 @@
-"""The command line: ``pydual verify``, ``pydual audit``, ``pydual import``, ``pydual demo``.
+"""The command line: ``pydual verify``, ``audit``, ``audit-program``, ``import``, ``demo``.
 
 stdout carries the answer, stderr everything else. Exit codes: 0 an answer was given (whatever it is), 1 an audit
 rejected a certificate, 2 the input is not usable, 130 interrupted.
@@ -90,6 +90,10 @@ def _parser() -> argparse.ArgumentParser:
         help="in rational arithmetic (default: where rounding spoils a proof)",
     )
     audit.set_defaults(run=_audit)
+
+    program = commands.add_parser("audit-program", help="write the exact audit as one file that any Python >= 3.10 runs")
+    program.add_argument("file", type=Path, metavar="FILE", help="then: python FILE CERTIFICATE MODEL.onnx SPEC.vnnlib")
+    program.set_defaults(run=_audit_program)
 
     other = commands.add_parser("import", help="prove along another tool's proof: APTP, Marabou's JSON, or a verdict")
     other.add_argument("proof", metavar="PROOF", help="an .aptp file, Marabou's proof.json, or a result file that says unsat")
@@ -235,6 +239,13 @@ def _accept(proof: Proof, network: Network, checker: Checker, exact: bool) -> Ac
         with suppress(CertificateError):
             return audit(proof, network, checker, level="rounded")
     return audit(proof, network, checker, level="exact")
+
+
+def _audit_program(args: argparse.Namespace) -> int:
+    from pydual.audit.exact_program import write_program
+
+    write_program(args.file)
+    return 0
 
 
 def _demo(args: argparse.Namespace) -> int:
