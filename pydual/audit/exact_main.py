@@ -2,12 +2,14 @@
 
     python pydual_audit.py CERTIFICATE MODEL.onnx SPEC.vnnlib
 
-The theorem. If this program prints "accepted: proven margin m, arithmetic real", then no input in the box of SPEC is one
-at which the conditions of SPEC hold for MODEL, read as a function of real numbers with exactly the weights in the file;
-and wherever SPEC's comparisons of outputs are not decided by the inputs alone, in each of its alternatives one of them
-fails by at least m. With "arithmetic float32" the same holds for all outputs that MODEL can have when it is executed in
-32-bit floating point, sums taken in any order. PROOFS.md of pydual says precisely how files are read ("From ONNX to
-primitives", "From VNN-LIB to a query"), what an execution in float32 may do, and which inequality each step uses.
+The theorem. SPEC says what a catastrophe is: an input in its box at which its condition on inputs and outputs holds. If
+this program prints "accepted: proven margin m, arithmetic real", then MODEL has no catastrophe, taken as the function of
+real numbers with exactly the weights in the file (what is computed from constants alone, as in a batch normalization, is
+rounded to 64 bits first, and so defines the function). More than that: write the condition as alternatives, each a list
+of inequalities "margin <= 0"; then at each input of an alternative's box one of its margins is at least m. With
+"arithmetic float32", the same is true of the outputs that a machine computes in 32-bit floating point, sums taken in
+any order, as PROOFS.md defines it in section 6. PROOFS.md also says how the files are read ("From ONNX to primitives",
+"From VNN-LIB to a query"), and proves the inequality behind each step.
 
 To be trusted: Python and its standard library, and this file. Not to be trusted: the certificate (everything in it is a
 hint, every bound is derived anew in exact arithmetic), and whatever found it.

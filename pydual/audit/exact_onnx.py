@@ -13,7 +13,7 @@ from typing import Any
 
 from pydual.audit.exact_operators import OPERATORS
 from pydual.audit.exact_protobuf import Message
-from pydual.audit.exact_tensors import Graph, Operand, Shape
+from pydual.audit.exact_tensors import Graph, Operand, Shape, ranked
 from pydual.errors import InputError, UnsupportedError
 
 ELEMENT_TYPES = {  # number of a TensorProto.DataType: its struct code, and the field of its numbers
@@ -106,7 +106,7 @@ class OnnxNode:
 
 def read_tensor(message: Message) -> Operand:
     """A constant of a TensorProto: floats as the numbers they are, everything else as integers."""
-    shape, kind, raw = tuple(message.integers(1)), message.integer(2), message.data(9)
+    shape, kind, raw = ranked(message.integers(1)), message.integer(2), message.data(9)
     if message.integer(14) or message.has(13) or message.has(3):
         raise UnsupportedError("a tensor lies outside the file, or in segments; save the model in one file")
     if kind not in ELEMENT_TYPES:
@@ -186,7 +186,7 @@ def _input(graph: Message, initializers: dict[str, Any]) -> tuple[str, Shape]:
         sizes[0] = 1
     if not sizes or min(sizes) < 1:
         raise UnsupportedError("The model's input has an unknown or empty shape; only the batch may be unknown.")
-    return inputs[0].text(1), tuple(sizes)
+    return inputs[0].text(1), ranked(sizes)
 
 
 def _needed(nodes: list[OnnxNode], target: str) -> list[OnnxNode]:

@@ -7,12 +7,13 @@ defines, or a list of them. A refusal is the middle of a sentence; whoever calls
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from math import prod, sqrt
 from operator import mul, truediv
 from types import SimpleNamespace
 from typing import Any
 
-from pydual.audit.exact_tensors import Graph, Operand, broadcast, offsets, scalar, split_up, spread
+from pydual.audit.exact_tensors import Graph, Operand, broadcast, offsets, ranked, scalar, split_up, spread
 from pydual.audit.exact_windows import (
     PADDING,
     average_pool,
@@ -155,6 +156,7 @@ def _concat(graph: Graph, node: Any) -> Operand:
         blocks = [(each, prod(part.shape[axis:])) for each, part in zip(entries, parts, strict=True)]
         return [v for i in range(prod(shape[:axis])) for each, n in blocks for v in each[i * n : (i + 1) * n]]
 
+    graph.spend(prod(shape))
     bias = joined([part.entries if part.value is None else [0.0] * prod(part.shape) for part in parts])
     terms = []
     for part in (i for i, part in enumerate(parts) if part.value is not None):
@@ -178,7 +180,7 @@ def _constant(graph: Graph, node: Any) -> Operand:
 
 
 def _constant_of_shape(graph: Graph, node: Any) -> Operand:
-    shape, fill = tuple(node.constant(0).entries), node.attribute("value")
+    shape, fill = ranked(node.constant(0).entries), node.attribute("value")
     if fill is not None and len(fill.entries) != 1:
         raise InputError("the value is no single number")
     graph.spend(prod(shape))
@@ -213,7 +215,7 @@ def _dropout(graph: Graph, node: Any) -> Operand:
 
 def _expand(graph: Graph, node: Any) -> Operand:
     x = node.tensor(0)
-    return graph.pick(x, spread(x.shape, broadcast(x.shape, tuple(node.constant(1).entries))))
+    return graph.pick(x, spread(x.shape, broadcast(x.shape, ranked(node.constant(1).entries))))
 
 
 def _flatten(graph: Graph, node: Any) -> Operand:
@@ -233,7 +235,7 @@ def _gather(graph: Graph, node: Any) -> Operand:
 
 def _reshape(graph: Graph, node: Any) -> Operand:
     x, keep = node.tensor(0), not node.flag("allowzero")
-    sizes = [x.shape[i] if n == 0 and keep else n for i, n in enumerate(node.constant(1).entries)]
+    sizes = [x.shape[i] if n == 0 and keep else n for i, n in enumerate(ranked(node.constant(1).entries))]
     if sizes.count(-1) == 1:
         known = prod(n for n in sizes if n != -1)
         sizes[sizes.index(-1)] = prod(x.shape) // known
@@ -269,8 +271,8 @@ def _split(graph: Graph, node: Any) -> list[Operand]:
         sizes = [min(chunk, n - start) for start in range(0, n, chunk)]
     if len(sizes) != count or sum(sizes) != n or min(sizes) < 0:
         raise InputError(f"the sizes {sizes} do not split an axis of size {n} into {count} outputs")
-    axes, starts = offsets(x.shape), [sum(sizes[:i]) for i in range(count)]
-    cuts = [axes[axis][start : start + size] for start, size in zip(starts, sizes, strict=True)]
+    axes = offsets(x.shape)
+    cuts = [axes[axis][end - size : end] for end, size in zip(accumulate(sizes), sizes, strict=True)]
     return [graph.pick(x, [*axes[:axis], cut, *axes[axis + 1 :]]) for cut in cuts]
 
 

@@ -38,16 +38,22 @@ def program() -> str:
     sources: dict[str, str] = {}
     _collect(MAIN, sources)
     trees = {name: ast.parse(source) for name, source in sources.items()}
-    imports = {text for tree in trees.values() for node in tree.body for text in _standard_imports(node)}
+    imports = {pair for tree in trees.values() for node in tree.body for pair in _standard_imports(node)}
     owners = dict.fromkeys(dir(builtins), "Python")
     for name, tree in trees.items():
         for bound in _bound(tree.body):
             _claim(owners, bound, name)
-    for statement in imports:
-        _claim(owners, statement.split()[-1], statement)
-    head = f'#!/usr/bin/env python3\n"""{ast.get_docstring(trees[MAIN])}\n"""\n\nfrom __future__ import annotations\n\n'
+    for module, name in imports:
+        _claim(owners, name, module)
+    head = f'#!/usr/bin/env python3\n"""{ast.get_docstring(trees[MAIN])}\n"""\n\nfrom __future__ import annotations\n'
     sections = [_section(name, source, trees[name]) for name, source in sources.items()]
-    return "\n\n\n".join([head + "\n".join(sorted(imports)), *sections]) + "\n"
+    return "\n\n\n".join(["\n".join([head, *_import_lines(imports)]), *sections]) + "\n"
+
+
+def _import_lines(imports: set[tuple[str, str]]) -> Iterator[str]:
+    yield from sorted(f"import {name}" for module, name in imports if not module)
+    for module in sorted({module for module, _ in imports if module}):
+        yield f"from {module} import {', '.join(sorted(name for m, name in imports if m == module))}"
 
 
 def _collect(name: str, sources: dict[str, str]) -> None:
@@ -77,12 +83,15 @@ def _own_imports(node: ast.AST) -> Iterator[str]:
             yield name
 
 
-def _standard_imports(node: ast.stmt) -> Iterator[str]:
-    """The imports of a statement from the standard library, one name each."""
-    if isinstance(node, ast.Import):
-        yield from (f"import {ast.unparse(alias)}" for alias in node.names)
-    elif isinstance(node, ast.ImportFrom) and node.module != "__future__" and not list(_own_imports(node)):
-        yield from (f"from {node.module} import {ast.unparse(alias)}" for alias in node.names)
+def _standard_imports(node: ast.stmt) -> Iterator[tuple[str, str]]:
+    """The pairs (module, name) that a statement imports from the standard library; ("", name) for a module itself."""
+    if not isinstance(node, (ast.Import, ast.ImportFrom)) or list(_own_imports(node)):
+        return
+    for alias in node.names:
+        assert alias.asname is None and "." not in alias.name, f"import {alias.name} under its own name"
+        module = str(node.module) if isinstance(node, ast.ImportFrom) else ""
+        if module != "__future__":
+            yield module, alias.name
 
 
 def _bound(statements: list[ast.stmt]) -> Iterator[str]:

@@ -32,8 +32,8 @@ class Operand:
     value: int | None = None
 
     def reshaped(self, shape: Iterable[int]) -> Operand:
-        shape = tuple(shape)
-        if prod(shape) != prod(self.shape) or min(shape, default=0) < 0 or len(shape) > MAX_RANK:
+        shape = ranked(shape)
+        if prod(shape) != prod(self.shape) or min(shape, default=0) < 0:
             raise InputError(f"the shapes {self.shape} and {shape} do not fit each other")
         return Operand(shape, self.entries, self.value)
 
@@ -55,8 +55,8 @@ class Graph:
     def new(self, shape: Shape, *primitives: Any) -> Operand:
         self.primitives += primitives
         self.spend(prod(shape))
-        if not prod(shape) or len(shape) > MAX_RANK:
-            raise UnsupportedError(f"a tensor of shape {shape} is empty, or has more than {MAX_RANK} axes")
+        if not prod(shape):
+            raise UnsupportedError(f"a tensor of shape {shape} is empty")
         return Operand(shape, range(prod(shape)), len(self.primitives))
 
     def constant(self, shape: Shape, entries: Sequence[Any]) -> Operand:
@@ -114,8 +114,7 @@ class Graph:
         shape, places = tuple(map(len, axes)), self.outer(axes)
         if x.value is None:
             return self.constant(shape, [x.entries[i] for i in places])
-        same = places == list(x.entries)
-        return x.reshaped(shape) if same else self.select(x, places, shape)
+        return x.reshaped(shape) if in_order(places, x) else self.select(x, places, shape)
 
     def spread(self, x: Operand, shape: Shape) -> Sequence[Any]:
         """The entries of ``x``, broadcast to a shape."""
@@ -146,6 +145,19 @@ class Graph:
         entries = [split_up(self.spread(w, shape)) for _, w in weighted]
         terms_of = [(x, zip(c, e, strict=True)) for (x, _), c, e in zip(weighted, columns, entries, strict=True)]
         return self.affine(terms_of, bias, shape)
+
+
+def ranked(shape: Iterable[int]) -> Shape:
+    """A shape that has not too many axes: of a longer one, even the product would take long."""
+    shape = tuple(shape)
+    if len(shape) > MAX_RANK:
+        raise UnsupportedError(f"a tensor has more than {MAX_RANK} axes")
+    return shape
+
+
+def in_order(places: list[int], x: Operand) -> bool:
+    """Whether places are all those of a value, ascending."""
+    return len(places) == len(x.entries) and places == list(x.entries)
 
 
 def scalar(number: float) -> Operand:

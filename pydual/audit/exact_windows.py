@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any
 
-from pydual.audit.exact_tensors import Graph, Operand, Shape, offsets, split_up
+from pydual.audit.exact_tensors import Graph, Operand, Shape, in_order, offsets, split_up
 from pydual.errors import InputError, UnsupportedError
 
 PADDING, BEYOND = -1, -2  # places of a window in the padding, and beyond it (only with ceil_mode)
@@ -58,9 +58,10 @@ def convolution(graph: Graph, node: Any) -> Operand:
     bias = graph.constant((filters,), [0.0] * filters) if bias is None else bias
     if tuple(node.attribute("kernel_shape", kernel)) != kernel or bias.shape != (filters,):
         raise InputError("kernel_shape or the bias does not fit the weights")
-    if x.shape[1] != depth * group or filters % group:
+    if not filters or x.shape[1] != depth * group or filters % group:
         raise InputError(f"weights of shape {weight.shape} in {group} groups do not fit an input of shape {x.shape}")
     shape, index = _windows(graph, node, kernel)
+    graph.spend(x.shape[0] * filters * len(index))
     batch, area, each = x.shape[0], prod(x.shape[2:]), filters // group
     weights = list(split_up(weight.entries, depth * prod(kernel)))
 
@@ -115,7 +116,7 @@ def row_maxima(graph: Graph, x: Operand, rows: list[list[int]], shape: Shape) ->
         winners = iter(range(len(pairs)))
         rows = [[next(winners) for _ in range(0, len(row), 2)] for row in rows]
     players = [row[0] for row in rows]
-    return x.reshaped(shape) if players == list(x.entries) else graph.select(x, players, shape)
+    return x.reshaped(shape) if in_order(players, x) else graph.select(x, players, shape)
 
 
 def _places(graph: Graph, shape: Shape, gone: set[int], keep: bool) -> tuple[list[list[int]], Shape]:
