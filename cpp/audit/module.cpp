@@ -1,0 +1,196 @@
+// pydual.audit._rounded: the rounded audit's compiled part. It shares nothing with the provers' core.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <string>
+
+#include "audit/rounding.hpp"
+#include "audit/tree.hpp"
+
+namespace pydual::audit {
+namespace {
+
+namespace py = pybind11;
+using Doubles = py::array_t<double, py::array::c_style>;
+
+std::vector<double> copied(const Doubles& array) { return {array.data(), array.data() + array.size()}; }
+
+Rows dense_rows(const Doubles& matrix) {
+    if (matrix.ndim() != 2) throw std::invalid_argument("A dense matrix must have two dimensions.");
+    return {static_cast<int>(matrix.shape(0)), static_cast<int>(matrix.shape(1)), true, copied(matrix), {}, {}};
+}
+
+Rows sparse_rows(const py::tuple& parts) {
+    const auto starts = py::cast<py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>>(parts[0]);
+    const auto indices = py::cast<py::array_t<std::int32_t, py::array::c_style | py::array::forcecast>>(parts[1]);
+    const int columns = py::cast<int>(parts[3]);
+    Rows rows{static_cast<int>(starts.size()) - 1, columns, false, copied(py::cast<Doubles>(parts[2])),
+              {starts.data(), starts.data() + starts.size()}, {indices.data(), indices.data() + indices.size()}};
+    if (rows.rows < 0 || rows.starts[0] != 0 || rows.starts.back() != static_cast<std::int64_t>(rows.values.size()) ||
+        rows.indices.size() != rows.values.size() || !std::is_sorted(rows.starts.begin(), rows.starts.end()))
+        throw std::invalid_argument("A sparse matrix is not one of compressed rows.");
+    for (const std::int32_t j : rows.indices)
+        if (j < 0 || j >= columns) throw std::invalid_argument("A sparse matrix has an entry outside of its columns.");
+    return rows;
+}
+
+Value affine_value(const py::tuple& given, const Network& net) {
+    Value value;
+    value.kind = Kind::affine;
+    value.bias = copied(py::cast<Doubles>(given[1]));
+    value.size = static_cast<int>(value.bias.size());
+    std::vector<int> counts(value.size, 0);
+    for (const py::handle item : py::cast<py::list>(given[2])) {
+        const auto pair = py::cast<py::tuple>(item);
+        const bool sparse = py::isinstance<py::tuple>(pair[1]);
+        Term term{py::cast<int>(pair[0]), sparse ? sparse_rows(py::cast<py::tuple>(pair[1])) : dense_rows(py::cast<Doubles>(pair[1])), {}};
+        const bool known = term.source >= 0 && term.source < static_cast<int>(net.values.size());
+        if (!known || term.forward.rows != value.size || term.forward.columns != net.size(term.source))
+            throw std::invalid_argument("A matrix does not fit the values that it maps.");
+        count_entries(term.forward, counts);
+        term.backward = transposed(term.forward);
+        value.terms.push_back(std::move(term));
+    }
+    for (const int n : counts) value.longest_row = std::max(value.longest_row, n);
+    return value;
+}
+
+Value activation_value(const std::string& kind, int source, Network& net) {
+    if (source < 0 || source >= static_cast<int>(net.values.size())) throw std::invalid_argument("A source is not defined yet.");
+    Value value;
+    value.kind = kind == "relu" ? Kind::relu : kind == "sigmoid" ? Kind::sigmoid : Kind::tanh;
+    if (value.kind == Kind::tanh && kind != "tanh") throw std::invalid_argument("Unknown primitive '" + kind + "'.");
+    value.size = net.size(source);
+    value.source = source;
+    value.first_neuron = static_cast<int>(net.neurons.size());
+    (value.kind == Kind::relu ? net.read_by_relu : net.read_by_curve)[source] = 1;
+    if (value.kind == Kind::relu)
+        for (int i = 0; i < value.size; ++i) net.neurons.push_back({static_cast<int>(net.values.size()), source, i});
+    return value;
+}
+
+// Primitives are ("affine", bias, [(source, matrix)]) with matrices dense or (starts, columns, values, width), or (kind, source).
+std::shared_ptr<Network> make_network(int inputs, const py::list& primitives, int output) {
+    auto net = std::make_shared<Network>();
+    net->values.emplace_back();
+    net->values[0].size = inputs;
+    net->read_by_relu.assign(primitives.size() + 1, 0);
+    net->read_by_curve.assign(primitives.size() + 1, 0);
+    for (const py::handle item : primitives) {
+        const auto given = py::cast<py::tuple>(item);
+        const auto kind = py::cast<std::string>(given[0]);
+        net->values.push_back(kind == "affine" ? affine_value(given, *net) : activation_value(kind, py::cast<int>(given[1]), *net));
+    }
+    if (output < 0 || output >= static_cast<int>(net->values.size())) throw std::invalid_argument("The output is no value.");
+    net->output = output;
+    return net;
+}
+
+struct HeldRoot {
+    std::shared_ptr<Network> network;
+    std::unique_ptr<Ball> ball;
+    std::unique_ptr<Root> root;
+
+    HeldRoot(std::shared_ptr<Network> net, const Doubles& lower, const Doubles& upper, const std::string& norm,
+             const Doubles& center, double radius, bool float32, int rule, int threads)
+        : network(std::move(net)) {
+        auto box = std::make_shared<Box>(Box{copied(lower), copied(upper), false});
+        if (lower.size() != network->inputs() || upper.size() != lower.size()) throw std::invalid_argument("The box does not fit.");
+        for (std::size_t i = 0; i < box->lower.size(); ++i) box->empty = box->empty || !(box->lower[i] <= box->upper[i]);
+        if (!norm.empty()) ball = std::make_unique<Ball>(Ball{norm == "l2", radius, copied(center)});
+        if (ball && ball->center.size() != box->lower.size()) throw std::invalid_argument("The ball's center does not fit.");
+        const py::gil_scoped_release release;
+        root = std::make_unique<Root>(*network, std::move(box), ball.get(), float32, rule, threads);
+    }
+
+    Doubles shift(int k) const {
+        const std::vector<double>& values = root->shift.shift.at(k);
+        return Doubles(static_cast<py::ssize_t>(values.size()), values.data());
+    }
+};
+
+Numbers numbers(const py::array& array) {
+    const char kind = array.dtype().kind();
+    const auto type = kind == 'u' ? Numbers::Type::uint8 : array.itemsize() == 4 ? Numbers::Type::float32 : Numbers::Type::float64;
+    return {array.data(), type};
+}
+
+// Arrays are little-endian, C-contiguous and of the format's types: the caller has checked them.
+struct HeldTree {
+    std::shared_ptr<HeldRoot> root;
+    std::vector<py::array> keep;
+    std::unique_ptr<TreeAudit> audit;
+
+    HeldTree(std::shared_ptr<HeldRoot> at, const Doubles& constants, const std::vector<bool>& strict,
+             const std::vector<std::vector<double>>& x, const std::vector<std::vector<double>>& y, const py::dict& tree, int threads)
+        : root(std::move(at)) {
+        const auto column = [&](const char* name) -> const py::array& {
+            keep.push_back(py::cast<py::array>(tree[name]));
+            return keep.back();
+        };
+        keep.reserve(16);
+        Columns c;
+        const py::array& kind = column("kind");
+        const py::array& index = column("index");
+        const py::array& threshold = column("threshold");
+        const py::array& lines = column("lines");
+        const py::array& slopes = column("slopes");
+        const py::array& betas = column("split_multipliers");
+        const py::array& multipliers = column("multipliers");
+        const py::array& anchor = column("anchor");
+        const py::array& slope_neurons = column("slope_neurons");
+        c.nodes = kind.size();
+        c.splits = index.size();
+        c.thresholds = threshold.size();
+        c.leaves = lines.size();
+        c.slope_rows = slopes.shape(0);
+        c.slope_columns = slopes.shape(1);
+        c.betas = betas.size();
+        const auto margins = static_cast<py::ssize_t>(strict.size());
+        if (anchor.size() != kind.size() || slope_neurons.size() != slopes.shape(1) ||
+            multipliers.size() != lines.size() * margins || constants.size() != margins)
+            throw std::invalid_argument("The columns do not fit together.");
+        c.kind = static_cast<const std::uint8_t*>(kind.data());
+        c.anchor = static_cast<const std::uint8_t*>(anchor.data());
+        c.index = static_cast<const std::int32_t*>(index.data());
+        c.threshold = static_cast<const double*>(threshold.data());
+        c.lines = static_cast<const std::int32_t*>(lines.data());
+        c.slope_neurons = static_cast<const std::int32_t*>(slope_neurons.data());
+        c.slopes = numbers(slopes);
+        c.multipliers = numbers(multipliers);
+        c.split_multipliers = numbers(betas);
+        Margins m{static_cast<int>(margins), copied(constants), {strict.begin(), strict.end()}, x, y};
+        audit = std::make_unique<TreeAudit>(*root->root, std::move(m), c, threads);
+    }
+
+    bool advance() {
+        const py::gil_scoped_release release;
+        return audit->advance();
+    }
+};
+
+}  // namespace
+
+PYBIND11_MODULE(_rounded, m, py::mod_gil_used()) {
+    m.doc() = "The rounded audit: PROOFS.md with directed rounding. Its classes take arguments that pydual.audit.rounded has checked.";
+    py::register_exception<Rejected>(m, "Rejected");
+    m.def("check_rounding", &check_rounding, "Raises RuntimeError unless arithmetic here rounds downward.");
+    py::class_<Network, std::shared_ptr<Network>>(m, "Network")
+        .def(py::init(&make_network), py::arg("inputs"), py::arg("primitives"), py::arg("output"));
+    py::class_<HeldRoot, std::shared_ptr<HeldRoot>>(m, "Root")
+        .def(py::init<std::shared_ptr<Network>, const Doubles&, const Doubles&, const std::string&, const Doubles&, double, bool, int,
+                      int>(),
+             py::arg("network"), py::arg("lower"), py::arg("upper"), py::arg("norm"), py::arg("center"), py::arg("radius"),
+             py::arg("float32"), py::arg("rule"), py::arg("threads"))
+        .def("shift", &HeldRoot::shift, py::arg("value"));
+    py::class_<HeldTree>(m, "Tree")
+        .def(py::init<std::shared_ptr<HeldRoot>, const Doubles&, const std::vector<bool>&, const std::vector<std::vector<double>>&,
+                      const std::vector<std::vector<double>>&, const py::dict&, int>(),
+             py::arg("root"), py::arg("constants"), py::arg("strict"), py::arg("x"), py::arg("y"), py::arg("columns"),
+             py::arg("threads"))
+        .def("advance", &HeldTree::advance)
+        .def_property_readonly("margin", [](const HeldTree& t) { return t.audit->margin(); });
+}
+
+}  // namespace pydual::audit

@@ -1,0 +1,246 @@
+#include "audit/tree.hpp"
+
+#include <algorithm>
+#include <string>
+
+#include "audit/threads.hpp"
+
+namespace pydual::audit {
+namespace {
+
+enum NodeKind : int { kLeaf = 0, kInputSplit = 1, kNeuronSplit = 2 };
+
+constexpr std::size_t kBatchNumbers = std::size_t{1} << 23;  // doubles held by a batch
+constexpr std::size_t kBatchLeaves = 4096;
+
+[[noreturn]] void reject(std::int64_t node, const std::string& complaint) {
+    throw Rejected("node " + std::to_string(node) + ": " + complaint);
+}
+
+}  // namespace
+
+Root::Root(const Network& network, BoxPointer at, const Ball* ball, bool float32, int given_rule, int threads)
+    : setting{&network, &shift, ball, float32}, box(std::move(at)), rule(given_rule) {
+    const Downward mode;
+    std::vector<Backward> workspaces;
+    for (int t = 0; t < std::max(threads, 1); ++t) workspaces.emplace_back(setting);
+    block = derive_root(setting, {box, {}, rule}, workspaces, shift);
+}
+
+bool TreeAudit::Anchor::empty() const {
+    for (const Anchor* at = this; at; at = at->parent.get())
+        if (at->cell.box->empty || (at->block && at->block->empty[at->lane])) return true;
+    return false;
+}
+
+TreeAudit::TreeAudit(const Root& root, Margins margins, const Columns& columns, int threads)
+    : root_(root), net_(*root.setting.network), margins_(std::move(margins)), columns_(columns),
+      threads_(std::max(threads, 1)), on_path_(net_.neurons.size(), 0) {
+    for (int t = 0; t < threads_; ++t) {
+        workspaces_.push_back({Backward(root.setting), std::vector<std::vector<double>>(kLanes)});
+        alone_.emplace_back(1, Backward(root.setting));
+        together_.emplace_back(root.setting);
+    }
+    stack_.push_back({root.box, nullptr, 0, false, {}});
+}
+
+bool TreeAudit::advance() {
+    while (node_ < columns_.nodes && !batch_full()) read_node();
+    const Downward mode;
+    derive_anchors();
+    check_leaves();
+    anchors_.clear();
+    leaves_.clear();
+    batch_numbers_ = 0;
+    if (node_ < columns_.nodes) return true;
+    finish();
+    return false;
+}
+
+bool TreeAudit::batch_full() const { return leaves_.size() >= kBatchLeaves || batch_numbers_ >= kBatchNumbers; }
+
+void TreeAudit::finish() {
+    if (!stack_.empty()) throw Rejected("the tree ends before it covers the region.");
+    const bool used = split_ == columns_.splits && threshold_ == columns_.thresholds && leaf_ == columns_.leaves &&
+                      beta_ == columns_.betas;
+    if (!used) throw Rejected("a column is longer than the tree needs.");
+}
+
+void TreeAudit::read_node() {
+    if (stack_.empty()) reject(node_, "the tree has ended before this node.");
+    Open node = std::move(stack_.back());
+    stack_.pop_back();
+    enter(node);
+    if (const int rule = columns_.anchor[node_]) {
+        node.anchor = std::make_shared<Anchor>(Anchor{{node.box, path_, rule}, node.anchor, nullptr, 0, node_});
+        if (node_ == 0 && rule == root_.rule) {
+            node.anchor->block = root_.block;
+        } else if (!node.box->empty) {
+            anchors_.push_back(node.anchor);
+            for (const Value& value : net_.values) batch_numbers_ += 2 * value.size;
+        }
+    }
+    switch (columns_.kind[node_]) {
+        case kLeaf: read_leaf(node); break;
+        case kInputSplit: split_input(node); break;
+        default: split_neuron(node);
+    }
+    ++node_;
+}
+
+// Goes to a node: the path becomes that of the node.
+void TreeAudit::enter(const Open& node) {
+    while (path_.size() > node.depth) {
+        on_path_[path_.back().neuron] = 0;
+        path_.pop_back();
+    }
+    if (!node.has_phase) return;
+    path_.push_back(node.phase);
+    on_path_[node.phase.neuron] = 1;
+}
+
+void TreeAudit::split_input(const Open& node) {
+    if (split_ >= columns_.splits || threshold_ >= columns_.thresholds) reject(node_, "a column ends before this split.");
+    const std::int32_t i = columns_.index[split_++];
+    const double t = columns_.threshold[threshold_++];
+    if (i < 0 || i >= net_.inputs()) reject(node_, "the split names an input that the network does not have.");
+    auto first = std::make_shared<Box>(*node.box);
+    auto second = std::make_shared<Box>(*node.box);
+    first->upper[i] = std::min(first->upper[i], t);
+    second->lower[i] = std::max(second->lower[i], t);
+    for (const auto& box : {first, second}) box->empty = box->empty || box->lower[i] > box->upper[i];
+    batch_numbers_ += 4 * first->lower.size();
+    stack_.push_back({second, node.anchor, path_.size(), false, {}});
+    stack_.push_back({first, node.anchor, path_.size(), false, {}});
+}
+
+void TreeAudit::split_neuron(const Open& node) {
+    if (split_ >= columns_.splits) reject(node_, "'index' ends before this split.");
+    const std::int32_t neuron = columns_.index[split_++];
+    if (neuron < 0 || neuron >= static_cast<std::int32_t>(net_.neurons.size()))
+        reject(node_, "the split names a neuron that the network does not have.");
+    if (on_path_[neuron]) reject(node_, "neuron " + std::to_string(neuron) + " is split twice on one path.");
+    stack_.push_back({node.box, node.anchor, path_.size(), true, {neuron, true}});
+    stack_.push_back({node.box, node.anchor, path_.size(), true, {neuron, false}});
+}
+
+void TreeAudit::read_leaf(const Open& node) {
+    if (leaf_ >= columns_.leaves) reject(node_, "'lines' ends before this leaf.");
+    if (!node.anchor) reject(node_, "the leaf has no anchor above it.");
+    const std::int64_t depth = static_cast<std::int64_t>(path_.size());
+    if (beta_ + depth > columns_.betas) reject(node_, "'split_multipliers' is too short.");
+    leaves_.push_back({node_, leaf_, beta_, node.box, node.anchor, path_});
+    batch_numbers_ += 8 + path_.size();
+    ++leaf_;
+    beta_ += depth;
+}
+
+// Many anchors: a block for each thread in turn. Few: the threads share out the rows of each block.
+void TreeAudit::derive_anchors() {
+    const int blocks = static_cast<int>((anchors_.size() + kLanes - 1) / kLanes);
+    if (blocks < threads_) {
+        for (int b = 0; b < blocks; ++b) derive_block(b * kLanes, together_);
+        return;
+    }
+    share_out(blocks, threads_, [&](int b, int worker) { derive_block(b * kLanes, alone_[worker]); });
+}
+
+void TreeAudit::derive_block(int first, std::vector<Backward>& workspaces) {
+    const int count = std::min(kLanes, static_cast<int>(anchors_.size()) - first);
+    std::vector<Cell> cells;
+    for (int lane = 0; lane < count; ++lane) cells.push_back(anchors_[first + lane]->cell);
+    try {
+        const std::shared_ptr<const CellBlock> block = derive(root_.setting, cells, workspaces);
+        for (int lane = 0; lane < count; ++lane) {
+            anchors_[first + lane]->block = block;
+            anchors_[first + lane]->lane = lane;
+        }
+    } catch (const Rejected& error) {
+        reject(anchors_[first]->node, error.what());
+    }
+}
+
+void TreeAudit::check_leaves() {
+    std::vector<const Leaf*> open;
+    for (const Leaf& leaf : leaves_)
+        if (!is_empty(leaf)) open.push_back(&leaf);
+    std::vector<double> bounds((open.size() + kLanes - 1) / kLanes * kLanes);
+    share_out(static_cast<int>(bounds.size() / kLanes), threads_, [&](int b, int worker) {
+        const int first = b * kLanes;
+        const int count = std::min(kLanes, static_cast<int>(open.size()) - first);
+        check_rows(open.data() + first, count, workspaces_[worker], bounds.data() + first);
+    });
+    for (std::size_t t = 0; t < open.size(); ++t) margin_ = std::min(margin_, proven_margin(*open[t], bounds[t]));
+}
+
+bool TreeAudit::is_empty(const Leaf& leaf) const {
+    if (leaf.box->empty || leaf.anchor->empty()) return true;
+    const CellBlock& block = *leaf.anchor->block;
+    for (const Phase& phase : leaf.phases) {
+        const Neuron& neuron = net_.neurons[phase.neuron];
+        const std::size_t e = static_cast<std::size_t>(neuron.component) * kLanes + leaf.anchor->lane;
+        if ((phase.active ? block.neg : block.low)[neuron.source][e] > 0.0) return true;  // u < 0, or l > 0
+    }
+    return false;
+}
+
+void TreeAudit::check_rows(const Leaf* const* leaves, int count, Workspace& space, double* bounds) const {
+    Row rows[kLanes];
+    for (int lane = 0; lane < count; ++lane) {
+        const Leaf& leaf = *leaves[lane];
+        const int rule = columns_.lines[leaf.number];
+        rows[lane] = {leaf.anchor->block.get(), leaf.anchor->lane, leaf.box.get(), &leaf.phases,
+                      rule < 0 ? -rule : kAdaptiveRule, slopes_of(leaf, space.slopes[lane])};
+    }
+    space.backward.start(rows, count);
+    for (int lane = 0; lane < count; ++lane) seed(*leaves[lane], lane, space.backward);
+    space.backward.bound(bounds);
+}
+
+const double* TreeAudit::slopes_of(const Leaf& leaf, std::vector<double>& slopes) const {
+    const std::int64_t row = columns_.lines[leaf.number];
+    if (row < 0) return nullptr;
+    slopes.resize(net_.neurons.size(), -1.0);
+    const double unit = columns_.slopes.type == Numbers::Type::uint8 ? 0x1p-7 : 1.0;
+    for (std::int64_t c = 0; c < columns_.slope_columns; ++c)
+        slopes[columns_.slope_neurons[c]] = columns_.slopes[row * columns_.slope_columns + c] * unit;
+    return slopes.data();
+}
+
+// sum_r lambda_r m_r and the splits' terms, as a function of the shifted values.
+void TreeAudit::seed(const Leaf& leaf, int lane, Backward& backward) const {
+    for (int r = 0; r < margins_.count; ++r) {
+        const double weight = columns_.multipliers[leaf.number * margins_.count + r];
+        if (weight == 0.0) continue;
+        backward.constants()[lane] += weight * margins_.constants[r];
+        for (const bool at_input : {true, false}) {
+            const std::vector<double>& row = at_input ? margins_.x[r] : margins_.y[r];
+            if (row.empty()) continue;
+            double* out = backward.coefficients(at_input ? 0 : net_.output);
+            for (std::size_t i = 0; i < row.size(); ++i) out[i * kLanes + lane] += weight * row[i];
+        }
+    }
+    for (std::size_t t = 0; t < leaf.phases.size(); ++t) {
+        const Neuron& neuron = net_.neurons[leaf.phases[t].neuron];
+        const double beta = columns_.split_multipliers[leaf.first_beta + static_cast<std::int64_t>(t)];
+        if (beta == 0.0) continue;
+        const double signed_beta = leaf.phases[t].active ? -beta : beta;
+        backward.coefficients(neuron.source)[neuron.component * kLanes + lane] += signed_beta;
+        backward.constants()[lane] += signed_beta * root_.shift.shift[neuron.source][neuron.component];
+    }
+}
+
+double TreeAudit::proven_margin(const Leaf& leaf, double bound) const {
+    bool strict = false;
+    double neg_total = 0.0;
+    for (int r = 0; r < margins_.count; ++r) {
+        const double weight = columns_.multipliers[leaf.number * margins_.count + r];
+        strict = strict || (weight > 0.0 && margins_.strict[r]);
+        neg_total -= weight;
+    }
+    if (!(bound > 0.0 || (strict && bound == 0.0)))
+        reject(leaf.node, "the leaf's bound F = " + std::to_string(bound) + " is not positive.");
+    return neg_total < 0.0 ? bound / -neg_total : std::numeric_limits<double>::infinity();
+}
+
+}  // namespace pydual::audit

@@ -1,0 +1,132 @@
+// A proof tree, read in preorder and checked batch by batch (PROOFS.md, section 3), in memory that depends on its depth only.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "audit/backward.hpp"
+#include "audit/cells.hpp"
+
+namespace pydual::audit {
+
+// Numbers of one of the types of the format; they may lie in a mapped file.
+struct Numbers {
+    enum class Type { uint8, float32, float64 };
+    const void* data = nullptr;
+    Type type = Type::float64;
+
+    double operator[](std::int64_t i) const {
+        switch (type) {
+            case Type::uint8: return static_cast<const std::uint8_t*>(data)[i];
+            case Type::float32: return static_cast<const float*>(data)[i];
+            default: return static_cast<const double*>(data)[i];
+        }
+    }
+};
+
+// The columns of a tree, whose types, lengths and ranges have been checked, but not that they fit together.
+struct Columns {
+    std::int64_t nodes = 0, splits = 0, thresholds = 0, leaves = 0, slope_rows = 0, slope_columns = 0, betas = 0;
+    const std::uint8_t* kind = nullptr;
+    const std::uint8_t* anchor = nullptr;
+    const std::int32_t* index = nullptr;
+    const double* threshold = nullptr;
+    const std::int32_t* lines = nullptr;
+    const std::int32_t* slope_neurons = nullptr;
+    Numbers slopes, multipliers, split_multipliers;
+};
+
+// The intervals of the root of a region, and the shift: shared by all problems of the region.
+struct Root {
+    Root(const Network& network, BoxPointer box, const Ball* ball, bool float32, int rule, int threads);
+    Root(const Root&) = delete;
+    Root& operator=(const Root&) = delete;
+
+    Shift shift;
+    Setting setting;
+    BoxPointer box;
+    int rule;
+    std::shared_ptr<const CellBlock> block;
+};
+
+class TreeAudit {
+public:
+    TreeAudit(const Root& root, Margins margins, const Columns& columns, int threads);
+
+    // Checks the next batch of leaves; whether there are more. Throws Rejected.
+    bool advance();
+
+    // A lower bound of the least proven margin of the leaves so far.
+    double margin() const { return margin_; }
+
+private:
+    struct Anchor {
+        Cell cell;
+        std::shared_ptr<const Anchor> parent;
+        std::shared_ptr<const CellBlock> block;
+        int lane = 0;
+        std::int64_t node = 0;
+
+        bool empty() const;
+    };
+
+    struct Open {  // a node that is still to be read
+        BoxPointer box;
+        std::shared_ptr<Anchor> anchor;
+        std::size_t depth = 0;  // of neuron splits above it, without `phase`
+        bool has_phase = false;
+        Phase phase;
+    };
+
+    struct Leaf {
+        std::int64_t node = 0;
+        std::int64_t number = 0;
+        std::int64_t first_beta = 0;
+        BoxPointer box;
+        std::shared_ptr<const Anchor> anchor;
+        Phases phases;
+    };
+
+    struct Workspace {
+        Backward backward;
+        std::vector<std::vector<double>> slopes;  // of each lane, by neuron
+    };
+
+    void read_node();
+    void enter(const Open& node);
+    void split_input(const Open& node);
+    void split_neuron(const Open& node);
+    void read_leaf(const Open& node);
+    void finish();
+    bool batch_full() const;
+    void derive_anchors();
+    void derive_block(int first, std::vector<Backward>& workspaces);
+    void check_leaves();
+    bool is_empty(const Leaf& leaf) const;
+    void check_rows(const Leaf* const* leaves, int count, Workspace& space, double* bounds) const;
+    void seed(const Leaf& leaf, int lane, Backward& backward) const;
+    const double* slopes_of(const Leaf& leaf, std::vector<double>& slopes) const;
+    double proven_margin(const Leaf& leaf, double bound) const;
+
+    const Root& root_;
+    const Network& net_;
+    Margins margins_;
+    Columns columns_;
+    int threads_;
+    std::vector<Workspace> workspaces_;
+    std::vector<Backward> together_;            // for one block of anchors at a time
+    std::vector<std::vector<Backward>> alone_;  // for a block of anchors each
+
+    std::vector<Open> stack_;
+    Phases path_;
+    std::vector<char> on_path_;
+    std::int64_t node_ = 0, split_ = 0, threshold_ = 0, leaf_ = 0, beta_ = 0;
+    std::vector<std::shared_ptr<Anchor>> anchors_;
+    std::vector<Leaf> leaves_;
+    std::size_t batch_numbers_ = 0;
+    double margin_ = std::numeric_limits<double>::infinity();
+};
+
+}  // namespace pydual::audit

@@ -1,0 +1,83 @@
+"""The columns of a proof tree: types, lengths and ranges (PROOFS.md, section 7), for the rounded audit.
+
+That they fit together as a tree is checked where the tree is read. Columns are looked at in chunks, so that a mapped file
+of any size is checked in bounded memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, INPUT_SPLIT, LEAF, NEURON_SPLIT, ProofTree
+from pydual.errors import CertificateError
+from pydual.network import Network
+
+CHUNK = 1 << 20
+_REAL = ("<f4", "<f8")
+_TYPES = {
+    "kind": (1, ("|u1",)),
+    "index": (1, ("<i4",)),
+    "threshold": (1, ("<f8",)),
+    "anchor": (1, ("|u1",)),
+    "lines": (1, ("<i4",)),
+    "slopes": (2, ("|u1", *_REAL)),
+    "slope_neurons": (1, ("<i4",)),
+    "multipliers": (2, ("|u1", *_REAL)),
+    "split_multipliers": (1, _REAL),
+}
+
+
+def validate(tree: ProofTree, network: Network, margins: int) -> dict[str, np.ndarray]:
+    """The columns by name, C-contiguous. Raises CertificateError for the first that is not as the format says."""
+    columns = {name: _typed(tree, name) for name in _TYPES}
+    kind, slopes, lines = columns["kind"], columns["slopes"], columns["lines"]
+    rows, width = slopes.shape
+    _require(len(kind) > 0, "'kind' is empty; a tree has at least one node")
+    counts = sum((np.bincount(part, minlength=256) for part in _chunks(kind)), np.zeros(256, dtype=np.int64))
+    leaves, cuts = int(counts[LEAF]), int(counts[INPUT_SPLIT])
+    _require(not counts[NEURON_SPLIT + 1 :].any(), "a node's kind is unknown")
+    lengths = {
+        "anchor": len(kind),
+        "index": len(kind) - leaves,
+        "threshold": cuts,
+        "lines": leaves,
+        "slope_neurons": width,
+        "multipliers": leaves,
+    }
+    for name, length in lengths.items():
+        _require(len(columns[name]) == length, f"'{name}' has {len(columns[name])} entries; expected {length}")
+    _require(columns["multipliers"].shape[1] == margins, f"'multipliers' does not have {margins} columns")
+    _all(columns["anchor"], "'anchor' has an unknown code", lambda v: v <= ADAPTIVE)
+    _all(lines, "'lines' names a row that does not exist", lambda v: (v >= ADAPTIVE_LINES) & (v < rows))
+    _all(columns["index"], "'index' has a negative number", lambda v: v >= 0)
+    _all(slopes, "a slope is outside [0, 1]", lambda v: (v >= 0) & (v <= (128 if v.dtype == np.uint8 else 1)))
+    _all(columns["threshold"], "'threshold' has NaN or infinity", np.isfinite)
+    for name in ("multipliers", "split_multipliers"):
+        _all(columns[name], f"'{name}' has a negative number, NaN or infinity", lambda v: (v >= 0) & np.isfinite(v))
+    named = columns["slope_neurons"]
+    _all(named, "'slope_neurons' names a neuron that does not exist", lambda v: (v >= 0) & (v < network.neurons))
+    _require(len(np.unique(named)) == width, "'slope_neurons' names a neuron twice")
+    return columns
+
+
+def _typed(tree: ProofTree, name: str) -> np.ndarray:
+    column, (dimensions, types) = getattr(tree, name, None), _TYPES[name]
+    fits = isinstance(column, np.ndarray) and column.ndim == dimensions and column.dtype.str in types
+    _require(fits, f"'{name}' is not an array of {dimensions} dimensions with type {' or '.join(types)}")
+    return np.ascontiguousarray(column)
+
+
+def _all(column: np.ndarray, complaint: str, holds: Callable[[np.ndarray], np.ndarray]) -> None:
+    _require(all(bool(holds(part).all()) for part in _chunks(column)), complaint)
+
+
+def _chunks(column: np.ndarray) -> Iterator[np.ndarray]:
+    flat = column.reshape(-1)
+    return (flat[start : start + CHUNK] for start in range(0, len(flat), CHUNK))
+
+
+def _require(condition: bool, complaint: str) -> None:
+    if not condition:
+        raise CertificateError(f"{complaint}.")
