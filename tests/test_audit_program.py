@@ -1,302 +1,247 @@
-"""The exact audit's own readers against the installed ones, and the audit as a program in one file.
-
-Digests bind a certificate to network and query, so two readers agree where their digests do.
-"""
+"""The exact audit as one file, run by an interpreter that has nothing installed: honest certificates and forged ones."""
 
 from __future__ import annotations
 
+import ast
+import csv
 import gzip
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-import test_operators as operators
-import test_vnnlib as properties
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+import test_audit_readers as readers
 
 import pydual
-from pydual.audit.exact_network import Network as IntegerNetwork
-from pydual.audit.exact_onnx import read_network
-from pydual.audit.exact_operators import OPERATORS
-from pydual.audit.exact_protobuf import read_input_file
-from pydual.audit.exact_vnnlib import read_checker
-from pydual.audit.query import query_digest
-from pydual.errors import InputError, UnsupportedError
-from pydual.io import onnx as installed
+from pydual.audit import exact_program
+from pydual.certificate import Proof
+from pydual.cli import main
 
-Generator = np.random.Generator
 
-
-def same_network(proto: onnx.ModelProto, folder: Path) -> bool:
-    """Whether both readers take a model; where they do, they must read the same network."""
-    data = proto.SerializeToString()
-    (folder / "m.onnx").write_bytes(data)
-    try:
-        expected = pydual.load(folder / "m.onnx")
-    except InputError:
-        with pytest.raises(InputError):
-            IntegerNetwork(read_network(data))
-        return False
-    if not all(primitive.size for primitive in expected.primitives):
-        with pytest.raises(UnsupportedError, match="is empty"):
-            read_network(data)
-        return False
-    found = read_network(data)
-    assert IntegerNetwork(found).digest == expected.digest
-    assert (found.input_size, found.output_size) == (expected.input_size, expected.output_size)
-    assert found.folded == bool(expected.folded)
-    return True
-
-
-# ---- operators
-
-
-def test_both_readers_know_the_same_operators() -> None:
-    assert set(OPERATORS) == set(installed.OPERATORS)
-
-
-@pytest.mark.parametrize("dtype", operators.DTYPES)
-@pytest.mark.parametrize("case", operators.CASES)
-def test_cases_of_operators(case: str, dtype: str, tmp_path: Path) -> None:
-    assert same_network(operators.one_node(*operators.CASES[case], dtype=dtype), tmp_path)
-
-
-@pytest.mark.parametrize("op, shape, inputs, attributes", operators.OPTIONS)
-def test_options_of_operators(op: str, shape: Any, inputs: Any, attributes: Any, tmp_path: Path) -> None:
-    assert same_network(operators.one_node(op, shape, *inputs, **attributes), tmp_path)
-
-
-@pytest.mark.parametrize("op, shape, inputs, attributes, opset", operators.OLD)
-def test_older_opsets(op: str, shape: Any, inputs: Any, attributes: Any, opset: int, tmp_path: Path) -> None:
-    assert same_network(operators.one_node(op, shape, *inputs, opset=opset, dtype="float32", **attributes), tmp_path)
-
-
-def shape_of(rng: Generator, rank: int | None = None, most: int = 4) -> list[int]:
-    return rng.integers(1, most + 1, rng.integers(1, 5) if rank is None else rank).tolist()
-
-
-def weights(rng: Generator, *shape: int) -> np.ndarray:
-    """Numbers with zeros, negative zeros and whole numbers among them."""
-    numbers = rng.normal(size=shape)
-    return np.where(rng.random(shape) < 0.3, rng.choice([0.0, -0.0, 1.0, -1.0, 2.0], shape), numbers)
-
-
-def fitting(rng: Generator, shape: list[int]) -> np.ndarray:
-    """A constant that broadcasts with a shape, from either side."""
-    cut = shape[rng.integers(0, len(shape) + 1) :]
-    more = shape_of(rng, rng.integers(0, 2)) if len(cut) == len(shape) else []
-    return weights(rng, *more, *(1 if rng.random() < 0.3 else n for n in cut))
-
-
-def axes_of(rng: Generator, shape: list[int]) -> np.ndarray:
-    chosen = np.flatnonzero(rng.random(len(shape)) < 0.5)
-    return np.array([a - len(shape) if rng.random() < 0.3 else a for a in chosen], np.int64)
-
-
-def elementwise(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    shape = shape_of(rng)
-    pair = ("x", fitting(rng, shape)) if rng.random() < 0.7 else (fitting(rng, shape), "x")
-    return shape, pair if rng.random() < 0.8 else ("x", "x"), {}
-
-
-def alone(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    return shape_of(rng), ("x",), {}
-
-
-def several(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    shape = shape_of(rng)
-    return shape, tuple("x" if rng.random() < 0.4 else fitting(rng, shape) for _ in range(rng.integers(1, 5))), {}
-
-
-def windowed(rng: Generator, kernel: list[int]) -> dict[str, Any]:
-    n = len(kernel)
-    found: dict[str, Any] = {"strides": shape_of(rng, n, 3)}
-    if rng.random() < 0.4:
-        found["dilations"] = shape_of(rng, n, 2)
-    form = rng.choice(["pads", "SAME_UPPER", "SAME_LOWER", "VALID", "none"])
-    if form == "pads":
-        found["pads"] = rng.integers(0, 3, 2 * n).tolist()
-    elif form != "none":
-        found["auto_pad"] = str(form)
-    return found
-
-
-def conv(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    group, n = int(rng.integers(1, 3)), int(rng.integers(1, 4))
-    depth, filters, kernel = int(rng.integers(1, 3)), group * int(rng.integers(1, 3)), shape_of(rng, n, 3)
-    shape = [int(rng.integers(1, 3)), depth * group, *shape_of(rng, n, 6)]
-    bias = (weights(rng, filters),) if rng.random() < 0.6 else ()
-    options = {**windowed(rng, kernel), **({"group": group} if group > 1 else {})}
-    return shape, ("x", weights(rng, filters, depth, *kernel), *bias), options
-
-
-def pool(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    kernel = shape_of(rng, int(rng.integers(1, 4)), 3)
-    options = {"kernel_shape": kernel, **windowed(rng, kernel), "ceil_mode": int(rng.integers(2))}
-    return [*shape_of(rng, 2, 2), *shape_of(rng, len(kernel), 6)], ("x",), options
-
-
-def average(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    shape, inputs, options = pool(rng)
-    return shape, inputs, {**options, "count_include_pad": int(rng.integers(2))}
-
-
-def gemm(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    m, k, n = shape_of(rng, 3)
-    options = {"transA": int(rng.integers(2)), "transB": int(rng.integers(2))}
-    a, b = [k, m] if options["transA"] else [m, k], [n, k] if options["transB"] else [k, n]
-    third = [(), (weights(rng, n),), (weights(rng, m, 1),), (weights(rng, m, n),), (weights(rng),)][rng.integers(5)]
-    if rng.random() < 0.5:
-        options |= {"alpha": float(rng.normal()), "beta": float(rng.choice([0.0, -1.0, 0.3]))}
-    if rng.random() < 0.6:
-        return a, ("x", weights(rng, *b), *third), options
-    return b, (weights(rng, *a), "x", *third), options
-
-
-def matmul(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    m, k, n = shape_of(rng, 3)
-    batch = shape_of(rng, int(rng.integers(0, 3)), 3)
-    left = [k] if rng.random() < 0.2 else [*([1] * len(batch) if rng.random() < 0.3 else batch), m, k]
-    right = [k] if rng.random() < 0.2 else [*batch[rng.integers(0, len(batch) + 1) :], k, n]
-    return (left, ("x", weights(rng, *right)), {}) if rng.random() < 0.5 else (right, (weights(rng, *left), "x"), {})
-
-
-def batch_normalization(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    shape = shape_of(rng, int(rng.integers(2, 5)))
-    parameters = weights(rng, 3, shape[1])
-    options = {"epsilon": float(rng.random())} if rng.random() < 0.5 else {}
-    return shape, ("x", *parameters, rng.random(shape[1])), options
-
-
-def clip(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    low, high = (np.array(v) for v in sorted(rng.normal(size=2)))
-    return shape_of(rng), [("x", low, high), ("x", low), ("x", "", high), ("x",), ("x", high, low)][rng.integers(5)], {}
-
-
-def reduced(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    shape = shape_of(rng)
-    inputs = ("x", axes_of(rng, shape)) if rng.random() < 0.8 else ("x",)
-    return shape, inputs, {"keepdims": int(rng.integers(2)), "noop_with_empty_axes": int(rng.integers(2))}
-
-
-def sliced(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    shape = shape_of(rng, most=6)
-    axes = axes_of(rng, shape)
-    starts, ends = rng.integers(-8, 8, (2, len(axes)))
-    steps = rng.choice([1, 1, 2, 3, -1, -2], len(axes))
-    return shape, ("x", starts, ends, axes, steps), {}
-
-
-def padded(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    shape = shape_of(rng)
-    fill = np.array(rng.choice([0.0, 1.5, -2.0]))
-    if rng.random() < 0.3:
-        axes = axes_of(rng, shape)
-        return shape, ("x", rng.integers(-1, 3, 2 * len(axes)), fill, axes), {}
-    return shape, ("x", rng.integers(-1, 3, 2 * len(shape)), fill), {}
-
-
-def gathered(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    shape = shape_of(rng)
-    axis = int(rng.integers(-len(shape), len(shape)))
-    n = shape[axis]
-    return shape, ("x", rng.integers(-n, n, shape_of(rng, int(rng.integers(0, 3)), 3))), {"axis": axis}
-
-
-def concatenated(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    shape = shape_of(rng)
-    axis = int(rng.integers(-len(shape), len(shape)))
-    parts: list[Any] = ["x"]
-    for _ in range(rng.integers(0, 4)):
-        other = list(shape)
-        other[axis] = int(rng.integers(1, 4))
-        parts.append("x" if rng.random() < 0.4 else weights(rng, *other))
-    return shape, tuple(parts[i] for i in rng.permutation(len(parts))), {"axis": axis}
-
-
-def reshaped(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    shape = shape_of(rng)
-    target = [shape, [-1], [0, -1], [int(np.prod(shape)), 1, -1], shape[::-1], [7, -1], [0] * len(shape)][rng.integers(7)]
-    return shape, ("x", np.array(target, np.int64)), {}
-
-
-def squeezed(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    shape = shape_of(rng, most=2)
-    ones = np.flatnonzero(np.array(shape) == 1)
-    return shape, ("x", ones) if rng.random() < 0.6 else ("x", axes_of(rng, shape)) if rng.random() < 0.5 else ("x",), {}
-
-
-def unsqueezed(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    shape = shape_of(rng, int(rng.integers(1, 3)))
-    return shape, ("x", rng.permutation(len(shape) + 2)[:2] - (len(shape) + 2 if rng.random() < 0.5 else 0)), {}
-
-
-def optional(options: Callable[[Generator, list[int]], dict[str, Any]]) -> Callable[[Generator], Any]:
-    def draw(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-        shape = shape_of(rng)
-        return shape, ("x",), options(rng, shape) if rng.random() < 0.8 else {}
-
-    return draw
-
-
-def prelu(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    shape = shape_of(rng)
-    return shape, ("x", fitting(rng, shape)), {}
-
-
-def expanded(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    shape = shape_of(rng)
-    return shape, ("x", np.array(fitting(rng, [n if n > 1 else 3 for n in shape]).shape, np.int64)), {}
-
-
-DRAWS: dict[str, Callable[[Generator], Any]] = {
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), elementwise),
-    **dict.fromkeys(("Relu", "Abs", "Neg", "Identity", "Sigmoid", "Tanh", "Dropout"), alone),
-    **dict.fromkeys(("Sum", "Max"), several),
-    **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax"), reduced),
-    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), lambda rng: (shape_of(rng, int(rng.integers(2, 5))), ("x",), {})),
-    "MaxPool": pool,
-    "AveragePool": average,
-    "BatchNormalization": batch_normalization,
-    "Clip": clip,
-    "Concat": concatenated,
-    "Conv": conv,
-    "Expand": expanded,
-    "Flatten": optional(lambda rng, shape: {"axis": int(rng.integers(-len(shape), len(shape) + 1))}),
-    "Gather": gathered,
-    "Gemm": gemm,
-    "HardSigmoid": optional(lambda rng, shape: {"alpha": float(rng.random()), "beta": float(rng.random())}),
-    "LeakyRelu": optional(lambda rng, shape: {"alpha": float(rng.normal())}),
-    "MatMul": matmul,
-    "PRelu": prelu,
-    "Pad": padded,
-    "Reshape": reshaped,
-    "Slice": sliced,
-    "Split": lambda rng: ([2, int(rng.integers(1, 6))], ("x",), {"axis": int(rng.choice([1, -1])), "num_outputs": 1}),
-    "Squeeze": squeezed,
-    "Transpose": optional(lambda rng, shape: {"perm": rng.permutation(len(shape)).tolist()}),
-    "Unsqueeze": unsqueezed,
-}
-
-
-def test_every_operator_is_drawn() -> None:
-    in_the_chains_below = {"Cast", "Constant", "ConstantOfShape", "Shape"}
-    assert set(DRAWS) | in_the_chains_below == set(OPERATORS)
-
-
-@pytest.mark.parametrize("op", DRAWS)
-def test_random_attributes(op: str, tmp_path: Path) -> None:
-    rng = np.random.default_rng(len(op))
-    taken = 0
-    for _ in range(30):
-        shape, inputs, options = DRAWS[op](rng)
-        dtype = str(rng.choice(["float32", "float64"]))
-        taken += same_network(operators.one_node(op, shape, *inputs, dtype=dtype, **options), tmp_path)
-    assert taken >= 8
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("program") / "pydual_audit.py"
+    assert main(["audit-program", str(path)]) == 0
+    return path
+
+
+def run(program: Path, *arguments: object) -> tuple[int, str]:
+    """The exit code, and the only line that was written."""
+    command = [sys.executable, "-I", "-S", str(program), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=program.parent)
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert bool(done.stdout) == (done.returncode < 2)
+    return done.returncode, line
+
+
+# ---- the file
+
+
+def test_the_file_is_whole_and_needs_only_the_standard_library_of_python_3_10(program: Path) -> None:
+    text = program.read_text(encoding="utf-8")
+    tree = ast.parse(text, feature_version=(3, 10))
+    assert "The theorem." in (ast.get_docstring(tree) or "")
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
+    assert text == exact_program.program()
+
+
+def test_names_that_clash_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sources = {
+        "one": "from __future__ import annotations\nfrom math import pi\n\n\nclass A:\n    pass\n",
+        "two": "from pydual.one import A\nfrom math import pi\n\n\nB = (A, pi)\n",
+        "three": "from pydual.two import B\n\n\ndef A():\n    return B\n",
+        "four": "from pydual.two import B\nfrom cmath import pi\n",
+        "five": "from pydual.two import B\n\n\ndef sum():\n    return B\n",
+        "six": "def f():\n    from pydual.two import B\n",
+        "seven": "from pydual.two import B as C\n",
+    }
+    for name, source in sources.items():
+        (tmp_path / f"{name}.py").write_text(f'"""{name}."""\n\n{source}')
+    monkeypatch.setattr(pydual, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(exact_program, "MAIN", "pydual.two")
+    scope: dict[str, Any] = {}
+    exec(exact_program.program(), scope)
+    assert scope["B"] == (scope["A"], np.pi)
+    for name in ("three", "four", "five", "six", "seven"):
+        monkeypatch.setattr(exact_program, "MAIN", f"pydual.{name}")
+        with pytest.raises(AssertionError, match="A|pi|sum|block|under its own"):
+            exact_program.program()
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit-program", str(tmp_path / "none" / "p.py")]) == 2
+    assert "cannot be written" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+# ---- honest certificates
+
+
+def property_of(network: pydual.Network, radius: float, shift: float) -> str:
+    """In a box around a point, the first output is far below its value there, or the last far above the first."""
+    x = np.random.default_rng(0).random(network.input_size)
+    y = network.evaluate(x)
+    head = [f"(declare-const X_{i} Real)" for i in range(len(x))] + [f"(declare-const Y_{j} Real)" for j in range(len(y))]
+    bounds = [f"(assert (>= X_{i} {v - radius:.3f}))(assert (<= X_{i} {v + radius:.3f}))" for i, v in enumerate(x)]
+    far = f"(or (<= Y_0 {y[0] - shift:.3f}) (> (- Y_{len(y) - 1} Y_0) {y[-1] - y[0] + shift:.3f}))"
+    return "\n".join([*head, *bounds, f"(assert {far})"])
+
+
+Files = tuple[Path, Path, Path]  # certificate, model, property
+
+
+def proved(folder: Path, model: bytes, shift: float = 100.0) -> Files:
+    certificate, onnx, spec = folder / "c", folder / "m.onnx", folder / "p.vnnlib"
+    onnx.write_bytes(model)
+    network = pydual.load(onnx)
+    spec.write_text(property_of(network, 0.05, shift))
+    outcome = pydual.solve(network, pydual.load_checker(spec), "crown")
+    assert isinstance(outcome, pydual.Certificate)
+    outcome.save(certificate)
+    return certificate, onnx, spec
+
+
+def accepted(line: str) -> float:
+    found = re.fullmatch(r"accepted: proven margin (\S+), arithmetic real", line)
+    assert found, line
+    return float(found[1])
+
+
+@pytest.mark.parametrize("name", readers.MODELS)
+def test_certificates_of_models_with_every_operator(name: str, program: Path, tmp_path: Path) -> None:
+    certificate, model, spec = proved(tmp_path, readers.MODELS[name]().SerializeToString())
+    code, line = run(program, certificate, model, spec)
+    expected = pydual.audit(certificate, pydual.load(model), pydual.load_checker(spec), level="exact")
+    assert code == 0 and 0 < accepted(line) <= expected.margin <= accepted(line) * (1 + 1e-5)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """A network of three layers with a proof of two problems."""
+    rng = np.random.default_rng(5)
+    nodes: readers.Nodes = [
+        ("Gemm", ["x", "a", "b"], ["h"], {}),
+        ("Relu", ["h"], ["r"], {}),
+        ("Gemm", ["r", "c", "b"], ["i"], {}),
+        ("Relu", ["i"], ["s"], {}),
+        ("MatMul", ["s", "d"], ["y"], {}),
+    ]
+    constants = {
+        "a": rng.normal(size=(3, 5)),
+        "b": rng.normal(size=5),
+        "c": rng.normal(size=(5, 5)),
+        "d": rng.normal(size=(5, 2)),
+    }
+    model = readers.chain(nodes, [1, 3], constants).SerializeToString()
+    return proved(tmp_path_factory.mktemp("case"), model, 5.0)
+
+
+def test_gzipped_files(case: Files, program: Path, tmp_path: Path) -> None:
+    certificate, model, spec = case
+    for path in (model, spec):
+        (tmp_path / path.name).write_bytes(gzip.compress(path.read_bytes()))
+    assert run(program, certificate, tmp_path / model.name, tmp_path / spec.name) == run(program, *case)
+
+
+BENCHMARK = ["test", "rl_benchmarks", "safenlp_2024", "linearizenn_2024", "malbeware"]
+
+
+@pytest.mark.parametrize("family", BENCHMARK)
+def test_instances_of_the_benchmark(family: str, bench: Path, program: Path, tmp_path: Path) -> None:
+    with open(bench / "truth.csv", newline="") as file:
+        rows = [(row[1], row[2]) for row in csv.reader(file) if row[0] == family and row[4] != "sat"]
+    for model, spec in rows[:8]:
+        if not (bench / family / model).exists() or not (bench / family / spec).exists():
+            continue
+        network, checker = pydual.load(bench / family / model), pydual.load_checker(bench / family / spec)
+        outcome = pydual.solve(network, checker, "crown")
+        if isinstance(outcome, pydual.Certificate):
+            outcome.save(tmp_path / "c")
+            code, line = run(program, tmp_path / "c", bench / family / model, bench / family / spec)
+            assert code == 0 and accepted(line) > 0
+            return
+    pytest.skip("none of the first instances is proved at once")
+
+
+# ---- forged certificates and other files
+
+
+def forged(case: Files, folder: Path, **changes: Any) -> Path:
+    """The certificate with other members, or other columns of its first tree."""
+    proof = pydual.load_proof(case[0])
+    columns = {name: value for name, value in changes.items() if name not in Proof.__dataclass_fields__}
+    trees = (replace(proof.trees[0], **columns), *proof.trees[1:])
+    members = {name: value for name, value in changes.items() if name not in columns}
+    replace(proof, **{"trees": trees, **members}).save(folder / "forged")
+    return folder / "forged"
+
+
+def test_forged_certificates_are_rejected(case: Files, program: Path, tmp_path: Path) -> None:
+    tree = pydual.load_proof(case[0]).trees[0]
+    forgeries: list[dict[str, Any]] = [
+        {"network": "0" * 64},
+        {"query": "0" * 64},
+        {"arithmetic": "rounded"},
+        {"trees": ()},
+        {"multipliers": np.zeros_like(tree.multipliers)},
+        {"multipliers": -tree.multipliers.astype(np.float64)},
+        {"kind": np.array([2, *tree.kind[1:]], np.uint8)},
+        {"anchor": np.zeros_like(tree.anchor)},
+        {"slopes": np.array([[2.0]]), "slope_neurons": np.array([0], np.int32)},
+        {"lines": tree.lines + 99},
+    ]
+    for forgery in forgeries:
+        code, line = run(program, forged(case, tmp_path, **forgery), *case[1:])
+        assert code == 1 and line.startswith("rejected: "), forgery
+
+
+def test_a_certificate_of_another_question_is_rejected(case: Files, program: Path, tmp_path: Path) -> None:
+    """Even where its digests are those of the question: here there is a catastrophe."""
+    certificate, model, spec = case
+    network = pydual.load(model)
+    wide = tmp_path / "wide.vnnlib"
+    wide.write_text(property_of(network, 0.05, -5.0))
+    code, line = run(program, certificate, model, wide)
+    assert code == 1 and "another query" in line
+    from pydual.audit.query import query_digest
+
+    certificate = forged(case, tmp_path, query=query_digest(pydual.load_checker(wide)))
+    code, line = run(program, certificate, model, wide)
+    assert code == 1 and line.startswith("rejected: Problem 0")
+
+
+def test_float32_is_refused_where_constants_were_rounded(case: Files, program: Path, tmp_path: Path) -> None:
+    for name, word in (("image", "constants"), ("vectors", "real|float32")):
+        files = proved(tmp_path, readers.MODELS[name]().SerializeToString())
+        code, line = run(program, forged(files, tmp_path, arithmetic="float32"), *files[1:])
+        assert (code == 1) == (name == "image") and re.search(word, line)
+
+
+def test_damaged_certificates_are_rejected(case: Files, program: Path, tmp_path: Path) -> None:
+    data = case[0].read_bytes()
+    for damaged in (b"", data[:20], data[:-1], data + b"\0", b"\xff" * 8 + data[8:]):
+        (tmp_path / "c").write_bytes(damaged)
+        code, line = run(program, tmp_path / "c", *case[1:])
+        assert code == 1 and line.startswith("rejected: ")
+
+
+def test_files_that_are_not_usable(case: Files, program: Path, tmp_path: Path) -> None:
+    certificate, model, spec = case
+    (tmp_path / "three").write_text(spec.read_text() + "(declare-const Y_2 Real)")
+    (tmp_path / "cut").write_bytes(gzip.compress(model.read_bytes())[:-9])
+    for arguments in (
+        (certificate, model),
+        (tmp_path / "none", model, spec),
+        (certificate, tmp_path / "none", spec),
+        (certificate, model, model),
+        (certificate, spec, spec),
+        (certificate, model, tmp_path / "three"),
+        (certificate, tmp_path / "cut", spec),
+    ):
+        code, line = run(program, *arguments)
+        assert code == 2 and line.startswith(("pydual_audit: ", "usage: "))

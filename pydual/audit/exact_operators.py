@@ -151,17 +151,28 @@ def _concat(graph: Graph, node: Any) -> Operand:
         raise InputError("the parts differ in shape on another axis than theirs")
     shape = (*parts[0].shape[:axis], sum(part.shape[axis] for part in parts), *parts[0].shape[axis + 1 :])
 
-    def joined(entries: list[Sequence[Any]]) -> list[Any]:
-        graph.spend(prod(shape) + len(parts))
-        blocks = [(each, prod(part.shape[axis:])) for each, part in zip(entries, parts, strict=True)]
-        return [v for i in range(prod(shape[:axis])) for each, n in blocks for v in each[i * n : (i + 1) * n]]
+    before, across = prod(shape[:axis]), prod(shape[axis:])
+    widths = [prod(part.shape[axis:]) for part in parts]
+    starts = [end - width for end, width in zip(accumulate(widths), widths, strict=True)]
+
+    def put(number: int, target: list[Any]) -> list[Any]:
+        """The entries of a part at their places in the result."""
+        start, width = starts[number], widths[number]
+        for i in range(before):
+            entries = parts[number].entries[i * width : (i + 1) * width]
+            target[i * across + start : i * across + start + width] = entries
+        return target
 
     graph.spend(prod(shape))
-    bias = joined([part.entries if part.value is None else [0.0] * prod(part.shape) for part in parts])
+    bias: list[Any] = [0.0] * prod(shape)
     terms = []
-    for part in (i for i, part in enumerate(parts) if part.value is not None):
-        columns = joined([p.entries if i == part else [PADDING] * prod(p.shape) for i, p in enumerate(parts)])
-        terms.append((parts[part], (((c,), (1.0,)) for c in columns)))
+    for number, part in enumerate(parts):
+        if part.value is None:
+            bias = put(number, bias)
+        else:
+            graph.spend(prod(shape))
+            columns = put(number, [PADDING] * prod(shape))
+            terms.append((part, (((column,), (1.0,)) for column in columns)))
     return graph.affine(terms, bias, shape) if terms else graph.constant(shape, bias)
 
 

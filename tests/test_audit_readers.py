@@ -1,0 +1,620 @@
+"""The exact audit's own readers of ONNX and VNN-LIB against the installed ones; damaged and adversarial files.
+
+Digests bind a certificate to network and query, so two readers agree where their digests do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import test_operators as operators
+import test_vnnlib as properties
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+import pydual
+from pydual.audit.exact_network import Network as IntegerNetwork
+from pydual.audit.exact_onnx import read_network
+from pydual.audit.exact_operators import OPERATORS
+from pydual.audit.exact_protobuf import read_input_file
+from pydual.audit.exact_vnnlib import read_checker
+from pydual.audit.query import query_digest
+from pydual.errors import InputError, UnsupportedError
+from pydual.io import onnx as installed
+
+Generator = np.random.Generator
+
+
+def same_network(proto: onnx.ModelProto, folder: Path) -> bool:
+    """Whether both readers take a model; where they do, they must read the same network."""
+    data = proto.SerializeToString()
+    (folder / "m.onnx").write_bytes(data)
+    try:
+        expected = pydual.load(folder / "m.onnx")
+    except InputError:
+        with pytest.raises(InputError):
+            IntegerNetwork(read_network(data))
+        return False
+    if not all(primitive.size for primitive in expected.primitives):
+        with pytest.raises(UnsupportedError, match="is empty"):
+            read_network(data)
+        return False
+    found = read_network(data)
+    assert IntegerNetwork(found).digest == expected.digest
+    assert (found.input_size, found.output_size) == (expected.input_size, expected.output_size)
+    assert found.folded == bool(expected.folded)
+    return True
+
+
+# ---- operators
+
+
+def test_both_readers_know_the_same_operators() -> None:
+    assert set(OPERATORS) == set(installed.OPERATORS)
+
+
+@pytest.mark.parametrize("dtype", operators.DTYPES)
+@pytest.mark.parametrize("case", operators.CASES)
+def test_cases_of_operators(case: str, dtype: str, tmp_path: Path) -> None:
+    assert same_network(operators.one_node(*operators.CASES[case], dtype=dtype), tmp_path)
+
+
+@pytest.mark.parametrize("op, shape, inputs, attributes", operators.OPTIONS)
+def test_options_of_operators(op: str, shape: Any, inputs: Any, attributes: Any, tmp_path: Path) -> None:
+    assert same_network(operators.one_node(op, shape, *inputs, **attributes), tmp_path)
+
+
+@pytest.mark.parametrize("op, shape, inputs, attributes, opset", operators.OLD)
+def test_older_opsets(op: str, shape: Any, inputs: Any, attributes: Any, opset: int, tmp_path: Path) -> None:
+    assert same_network(operators.one_node(op, shape, *inputs, opset=opset, dtype="float32", **attributes), tmp_path)
+
+
+def shape_of(rng: Generator, rank: int | None = None, most: int = 4) -> list[int]:
+    return rng.integers(1, most + 1, rng.integers(1, 5) if rank is None else rank).tolist()
+
+
+def weights(rng: Generator, *shape: int) -> np.ndarray:
+    """Numbers with zeros, negative zeros and whole numbers among them."""
+    numbers = rng.normal(size=shape)
+    return np.where(rng.random(shape) < 0.3, rng.choice([0.0, -0.0, 1.0, -1.0, 2.0], shape), numbers)
+
+
+def fitting(rng: Generator, shape: list[int]) -> np.ndarray:
+    """A constant that broadcasts with a shape, from either side."""
+    cut = shape[rng.integers(0, len(shape) + 1) :]
+    more = shape_of(rng, rng.integers(0, 2)) if len(cut) == len(shape) else []
+    return weights(rng, *more, *(1 if rng.random() < 0.3 else n for n in cut))
+
+
+def axes_of(rng: Generator, shape: list[int]) -> np.ndarray:
+    chosen = np.flatnonzero(rng.random(len(shape)) < 0.5)
+    return np.array([a - len(shape) if rng.random() < 0.3 else a for a in chosen], np.int64)
+
+
+def elementwise(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    shape = shape_of(rng)
+    pair = ("x", fitting(rng, shape)) if rng.random() < 0.7 else (fitting(rng, shape), "x")
+    return shape, pair if rng.random() < 0.8 else ("x", "x"), {}
+
+
+def alone(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    return shape_of(rng), ("x",), {}
+
+
+def several(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    shape = shape_of(rng)
+    return shape, tuple("x" if rng.random() < 0.4 else fitting(rng, shape) for _ in range(rng.integers(1, 5))), {}
+
+
+def windowed(rng: Generator, kernel: list[int]) -> dict[str, Any]:
+    n = len(kernel)
+    found: dict[str, Any] = {"strides": shape_of(rng, n, 3)}
+    if rng.random() < 0.4:
+        found["dilations"] = shape_of(rng, n, 2)
+    form = rng.choice(["pads", "SAME_UPPER", "SAME_LOWER", "VALID", "none"])
+    if form == "pads":
+        found["pads"] = rng.integers(0, 3, 2 * n).tolist()
+    elif form != "none":
+        found["auto_pad"] = str(form)
+    return found
+
+
+def conv(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    group, n = int(rng.integers(1, 3)), int(rng.integers(1, 4))
+    depth, filters, kernel = int(rng.integers(1, 3)), group * int(rng.integers(1, 3)), shape_of(rng, n, 3)
+    shape = [int(rng.integers(1, 3)), depth * group, *shape_of(rng, n, 6)]
+    bias = (weights(rng, filters),) if rng.random() < 0.6 else ()
+    options = {**windowed(rng, kernel), **({"group": group} if group > 1 else {})}
+    return shape, ("x", weights(rng, filters, depth, *kernel), *bias), options
+
+
+def pool(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    kernel = shape_of(rng, int(rng.integers(1, 4)), 3)
+    options = {"kernel_shape": kernel, **windowed(rng, kernel), "ceil_mode": int(rng.integers(2))}
+    return [*shape_of(rng, 2, 2), *shape_of(rng, len(kernel), 6)], ("x",), options
+
+
+def average(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    shape, inputs, options = pool(rng)
+    return shape, inputs, {**options, "count_include_pad": int(rng.integers(2))}
+
+
+def gemm(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    m, k, n = shape_of(rng, 3)
+    options = {"transA": int(rng.integers(2)), "transB": int(rng.integers(2))}
+    a, b = [k, m] if options["transA"] else [m, k], [n, k] if options["transB"] else [k, n]
+    third = [(), (weights(rng, n),), (weights(rng, m, 1),), (weights(rng, m, n),), (weights(rng),)][rng.integers(5)]
+    if rng.random() < 0.5:
+        options |= {"alpha": float(rng.normal()), "beta": float(rng.choice([0.0, -1.0, 0.3]))}
+    if rng.random() < 0.6:
+        return a, ("x", weights(rng, *b), *third), options
+    return b, (weights(rng, *a), "x", *third), options
+
+
+def matmul(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    m, k, n = shape_of(rng, 3)
+    batch = shape_of(rng, int(rng.integers(0, 3)), 3)
+    left = [k] if rng.random() < 0.2 else [*([1] * len(batch) if rng.random() < 0.3 else batch), m, k]
+    right = [k] if rng.random() < 0.2 else [*batch[rng.integers(0, len(batch) + 1) :], k, n]
+    return (left, ("x", weights(rng, *right)), {}) if rng.random() < 0.5 else (right, (weights(rng, *left), "x"), {})
+
+
+def batch_normalization(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    shape = shape_of(rng, int(rng.integers(2, 5)))
+    parameters = weights(rng, 3, shape[1])
+    options = {"epsilon": float(rng.random())} if rng.random() < 0.5 else {}
+    return shape, ("x", *parameters, rng.random(shape[1])), options
+
+
+def clip(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    low, high = (np.array(v) for v in sorted(rng.normal(size=2)))
+    return shape_of(rng), [("x", low, high), ("x", low), ("x", "", high), ("x",), ("x", high, low)][rng.integers(5)], {}
+
+
+def reduced(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    shape = shape_of(rng)
+    inputs = ("x", axes_of(rng, shape)) if rng.random() < 0.8 else ("x",)
+    return shape, inputs, {"keepdims": int(rng.integers(2)), "noop_with_empty_axes": int(rng.integers(2))}
+
+
+def sliced(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    shape = shape_of(rng, most=6)
+    axes = axes_of(rng, shape)
+    starts, ends = rng.integers(-8, 8, (2, len(axes)))
+    steps = rng.choice([1, 1, 2, 3, -1, -2], len(axes))
+    return shape, ("x", starts, ends, axes, steps), {}
+
+
+def padded(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    shape = shape_of(rng)
+    fill = np.array(rng.choice([0.0, 1.5, -2.0]))
+    if rng.random() < 0.3:
+        axes = axes_of(rng, shape)
+        return shape, ("x", rng.integers(-1, 3, 2 * len(axes)), fill, axes), {}
+    return shape, ("x", rng.integers(-1, 3, 2 * len(shape)), fill), {}
+
+
+def gathered(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    shape = shape_of(rng)
+    axis = int(rng.integers(-len(shape), len(shape)))
+    n = shape[axis]
+    return shape, ("x", rng.integers(-n, n, shape_of(rng, int(rng.integers(0, 3)), 3))), {"axis": axis}
+
+
+def concatenated(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    shape = shape_of(rng)
+    axis = int(rng.integers(-len(shape), len(shape)))
+    parts: list[Any] = ["x"]
+    for _ in range(rng.integers(0, 4)):
+        other = list(shape)
+        other[axis] = int(rng.integers(1, 4))
+        parts.append("x" if rng.random() < 0.4 else weights(rng, *other))
+    return shape, tuple(parts[i] for i in rng.permutation(len(parts))), {"axis": axis}
+
+
+def reshaped(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    shape = shape_of(rng)
+    target = [shape, [-1], [0, -1], [int(np.prod(shape)), 1, -1], shape[::-1], [7, -1], [0] * len(shape)][rng.integers(7)]
+    return shape, ("x", np.array(target, np.int64)), {}
+
+
+def squeezed(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    shape = shape_of(rng, most=2)
+    ones = np.flatnonzero(np.array(shape) == 1)
+    return shape, ("x", ones) if rng.random() < 0.6 else ("x", axes_of(rng, shape)) if rng.random() < 0.5 else ("x",), {}
+
+
+def unsqueezed(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    shape = shape_of(rng, int(rng.integers(1, 3)))
+    return shape, ("x", rng.permutation(len(shape) + 2)[:2] - (len(shape) + 2 if rng.random() < 0.5 else 0)), {}
+
+
+def optional(options: Callable[[Generator, list[int]], dict[str, Any]]) -> Callable[[Generator], Any]:
+    def draw(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+        shape = shape_of(rng)
+        return shape, ("x",), options(rng, shape) if rng.random() < 0.8 else {}
+
+    return draw
+
+
+def prelu(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    shape = shape_of(rng)
+    return shape, ("x", fitting(rng, shape)), {}
+
+
+def expanded(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
+    shape = shape_of(rng)
+    return shape, ("x", np.array(fitting(rng, [n if n > 1 else 3 for n in shape]).shape, np.int64)), {}
+
+
+DRAWS: dict[str, Callable[[Generator], Any]] = {
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), elementwise),
+    **dict.fromkeys(("Relu", "Abs", "Neg", "Identity", "Sigmoid", "Tanh", "Dropout"), alone),
+    **dict.fromkeys(("Sum", "Max"), several),
+    **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax"), reduced),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), lambda rng: (shape_of(rng, int(rng.integers(2, 5))), ("x",), {})),
+    "MaxPool": pool,
+    "AveragePool": average,
+    "BatchNormalization": batch_normalization,
+    "Clip": clip,
+    "Concat": concatenated,
+    "Conv": conv,
+    "Expand": expanded,
+    "Flatten": optional(lambda rng, shape: {"axis": int(rng.integers(-len(shape), len(shape) + 1))}),
+    "Gather": gathered,
+    "Gemm": gemm,
+    "HardSigmoid": optional(lambda rng, shape: {"alpha": float(rng.random()), "beta": float(rng.random())}),
+    "LeakyRelu": optional(lambda rng, shape: {"alpha": float(rng.normal())}),
+    "MatMul": matmul,
+    "PRelu": prelu,
+    "Pad": padded,
+    "Reshape": reshaped,
+    "Slice": sliced,
+    "Split": lambda rng: ([2, int(rng.integers(1, 6))], ("x",), {"axis": int(rng.choice([1, -1])), "num_outputs": 1}),
+    "Squeeze": squeezed,
+    "Transpose": optional(lambda rng, shape: {"perm": rng.permutation(len(shape)).tolist()}),
+    "Unsqueeze": unsqueezed,
+}
+
+
+def test_every_operator_is_drawn() -> None:
+    in_the_chains_below = {"Cast", "Constant", "ConstantOfShape", "Shape"}
+    assert set(DRAWS) | in_the_chains_below == set(OPERATORS)
+
+
+@pytest.mark.parametrize("op", DRAWS)
+def test_random_attributes(op: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(len(op))
+    taken = 0
+    for _ in range(30):
+        shape, inputs, options = DRAWS[op](rng)
+        dtype = str(rng.choice(["float32", "float64"]))
+        taken += same_network(operators.one_node(op, shape, *inputs, dtype=dtype, **options), tmp_path)
+    assert taken >= 8
+
+
+# ---- whole models
+
+Nodes = list[tuple[str, list[str], list[str], dict[str, Any]]]
+
+
+def chain(nodes: Nodes, shape: list[Any], constants: dict[str, Any], element: int = TensorProto.FLOAT) -> onnx.ModelProto:
+    """A model from x to y; its float constants have the element type of the input."""
+    kind = np.float32 if element == TensorProto.FLOAT else np.float64
+    arrays = {name: np.asarray(value) for name, value in constants.items()}
+    graph = helper.make_graph(
+        [helper.make_node(op, inputs, outputs, **options) for op, inputs, outputs, options in nodes],
+        "g",
+        [helper.make_tensor_value_info("x", element, shape)],
+        [helper.make_tensor_value_info("y", element, None)],
+        [numpy_helper.from_array(a.astype(kind) if a.dtype.kind == "f" else a, n) for n, a in arrays.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def image() -> onnx.ModelProto:
+    rng = np.random.default_rng(1)
+    nodes: Nodes = [
+        ("Conv", ["x", "w", "b"], ["c"], {"pads": [1, 1, 1, 1]}),
+        ("BatchNormalization", ["c", "g", "b", "m", "v"], ["n"], {}),
+        ("Relu", ["n"], ["r"], {}),
+        ("Conv", ["r", "u"], ["d"], {"pads": [1, 1, 1, 1], "auto_pad": "NOTSET"}),
+        ("Add", ["d", "x"], ["a"], {}),
+        ("LeakyRelu", ["a"], ["l"], {"alpha": 0.1}),
+        ("MaxPool", ["l"], ["p"], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 0, 0]}),
+        ("AveragePool", ["p"], ["q"], {"kernel_shape": [2, 2], "pads": [0, 0, 1, 1]}),
+        ("Concat", ["q", "p"], ["s"], {"axis": 1}),
+        ("GlobalAveragePool", ["s"], ["t"], {}),
+        ("GlobalMaxPool", ["s"], ["o"], {}),
+        ("Sub", ["t", "o"], ["f"], {}),
+        ("Flatten", ["f"], ["h"], {}),
+        ("Gemm", ["h", "k"], ["y"], {"transB": 1}),
+    ]
+    constants = {"w": weights(rng, 3, 2, 3, 3), "u": weights(rng, 2, 3, 3, 3), "k": weights(rng, 2, 4), "b": weights(rng, 3)}
+    statistics = {"g": weights(rng, 3), "m": weights(rng, 3), "v": rng.random(3)}
+    return chain(nodes, ["batch", 2, 4, 4], {**constants, **statistics})
+
+
+def constants_folded() -> onnx.ModelProto:
+    rng = np.random.default_rng(2)
+    nodes: Nodes = [
+        ("Shape", ["x"], ["s"], {}),
+        ("Gather", ["s", "zero"], ["n"], {}),
+        ("Div", ["n", "one"], ["n0"], {}),
+        ("Unsqueeze", ["n0", "axes"], ["n1"], {}),
+        ("Concat", ["n1", "rest"], ["shape"], {"axis": 0}),
+        ("Reshape", ["x", "shape"], ["f"], {}),
+        ("Constant", [], ["half"], {"value_float": 0.3}),
+        ("Mul", ["w", "half"], ["w2"], {}),
+        ("Neg", ["w2"], ["w3"], {}),
+        ("Transpose", ["w3"], ["w4"], {}),
+        ("MatMul", ["f", "w4"], ["h"], {}),
+        ("ConstantOfShape", ["two"], ["ones"], {"value": helper.make_tensor("v", TensorProto.FLOAT, [1], [1.0])}),
+        ("Expand", ["ones", "two"], ["more"], {}),
+        ("Add", ["h", "more"], ["i"], {}),
+        ("Relu", ["i"], ["j"], {}),
+        ("Cast", ["j"], ["k"], {"to": TensorProto.FLOAT}),
+        ("Sub", ["k", "w5"], ["y"], {}),
+    ]
+    integers = {"zero": np.array(0), "one": np.array(1), "axes": np.array([0]), "rest": np.array([-1]), "two": np.array([2])}
+    return chain(nodes, ["n", 2, 3], {**integers, "w": weights(rng, 2, 6), "w5": weights(rng, 2)})
+
+
+def vectors() -> onnx.ModelProto:
+    rng = np.random.default_rng(3)
+    nodes: Nodes = [
+        ("Split", ["x", "sizes"], ["a", "b", "c"], {"axis": 1}),
+        ("Sigmoid", ["a"], ["a1"], {}),
+        ("Tanh", ["b"], ["b1"], {}),
+        ("HardSigmoid", ["c"], ["c1"], {}),
+        ("Max", ["a1", "b1", "c1"], ["d"], {}),
+        ("Sum", ["d", "a", "w"], ["e"], {}),
+        ("Abs", ["e"], ["f"], {}),
+        ("Clip", ["f", "low", "high"], ["g"], {}),
+        ("PRelu", ["g", "w"], ["h"], {}),
+        ("Pad", ["h", "pads"], ["i"], {}),
+        ("Slice", ["i", "zero", "end", "axis"], ["j"], {}),
+        ("Dropout", ["j"], ["k"], {}),
+        ("Identity", ["k"], ["l"], {}),
+        ("Unsqueeze", ["l", "axis"], ["m"], {}),
+        ("Squeeze", ["m", "axis"], ["n"], {}),
+        ("ReduceSum", ["n", "axis"], ["o"], {}),
+        ("ReduceMean", ["n", "axis"], ["p"], {}),
+        ("ReduceMax", ["n", "axis"], ["q"], {}),
+        ("Concat", ["o", "p", "q"], ["y"], {"axis": -1}),
+    ]
+    integers = {"sizes": [2, 2, 2], "pads": [0, 1, 0, 0], "zero": [0], "end": [-1], "axis": [1]}
+    reals = {"w": weights(rng, 2), "low": np.array(0.1), "high": np.array(2.5)}
+    return chain(nodes, [1, 6], {**{name: np.array(v) for name, v in integers.items()}, **reals}, TensorProto.DOUBLE)
+
+
+MODELS = {"image": image, "constants folded": constants_folded, "vectors": vectors}
+
+
+def test_the_models_use_every_operator() -> None:
+    assert {node.op_type for make in MODELS.values() for node in make().graph.node} == set(OPERATORS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_whole_models(name: str, tmp_path: Path) -> None:
+    assert same_network(MODELS[name](), tmp_path)
+
+
+@pytest.mark.parametrize("nodes", [[("Tanh", ["v"], ["c"], {}), ("Add", ["x", "c"], ["y"], {})], [("Sin", ["x"], ["y"], {})]])
+def test_what_the_program_does_not_read_is_refused(nodes: Nodes) -> None:
+    """Transcendental constants are folded by numerical libraries, not by a rule."""
+    with pytest.raises(UnsupportedError):
+        read_network(chain(nodes, [1, 3], {"v": np.array([0.1, 0.2, 0.3])}).SerializeToString())
+
+
+STORED = [
+    (TensorProto.FLOAT, [1.5, -0.1]),
+    (TensorProto.DOUBLE, [1.5, -0.1]),
+    (TensorProto.FLOAT16, [1.5, -0.1]),
+    (TensorProto.BFLOAT16, [1.5, -0.25]),
+    (TensorProto.INT64, [2**40, -3]),
+    (TensorProto.INT32, [2**30, -3]),
+    (TensorProto.INT16, [300, -3]),
+    (TensorProto.INT8, [100, -3]),
+    (TensorProto.UINT8, [200, 3]),
+    (TensorProto.UINT16, [60000, 3]),
+    (TensorProto.UINT32, [2**31, 3]),
+    (TensorProto.UINT64, [2**40, 3]),
+    (TensorProto.BOOL, [1, 0]),
+]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("element, numbers", STORED)
+def test_tensors_are_read_from_every_field(element: int, numbers: list[float], raw: bool, tmp_path: Path) -> None:
+    proto = chain([("Add", ["x", "c"], ["y"], {})], [1, 2], {})
+    tensor = helper.make_tensor("c", element, [2], numbers)
+    if raw:
+        tensor = numpy_helper.from_array(numpy_helper.to_array(tensor), "c")
+        assert tensor.raw_data
+    proto.graph.initializer.append(tensor)
+    assert same_network(proto, tmp_path)
+
+
+def mutated(data: bytes, edits: list[tuple[int, int, int]]) -> bytes:
+    """Bytes with edits (place, kind, byte): replaced, removed, inserted, or cut off."""
+    for place, kind, byte in edits:
+        at = place % (len(data) + 1)
+        piece = {0: bytes([byte]), 1: b"", 2: data[at : at + 1] + bytes([byte]), 3: data[at : at + 9] * 2}[kind]
+        data = data[:at] + piece + data[at + (9 if kind == 3 else 1) :]
+    return data
+
+
+edits = st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 3), st.integers(0, 255)), min_size=1, max_size=4)
+SMALL = [make().SerializeToString() for make in MODELS.values()]
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.sampled_from(SMALL), edits)
+def test_mutated_models_give_a_network_or_an_error_of_ours(data: bytes, changes: list[tuple[int, int, int]]) -> None:
+    try:
+        network = read_network(mutated(data, changes))
+        IntegerNetwork(network)
+    except InputError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [("ConstantOfShape", ["huge"], ["c"], {}), ("Add", ["x", "c"], ["y"], {})],
+        [("ConstantOfShape", ["long"], ["c"], {}), ("Add", ["x", "c"], ["y"], {})],
+        [("Expand", ["x", "huge"], ["y"], {})],
+        [("Reshape", ["x", "long"], ["y"], {})],
+        [("Concat", ["x"] * 20_000, ["y"], {"axis": 1})],
+        [("Pad", ["x", "pads"], ["y"], {})],
+        [("MaxPool", ["x"], ["y"], {"kernel_shape": [10**9], "pads": [10**9, 10**9]})],
+        [("MatMul", ["left", "right"], ["c"], {}), ("Add", ["x", "c"], ["y"], {})],
+        [*[("Add", ["c" * n, "c" * n], ["c" * (n + 1)], {}) for n in range(1, 1000)], ("Add", ["x", "c" * 1000], ["y"], {})],
+    ],
+)
+def test_models_that_grow_are_refused(nodes: Nodes) -> None:
+    big = 2**30
+    constants = {"huge": [big, big], "long": [big] * 100_000, "pads": [0, 0, big, 0, 0, big], "c": np.ones(100_000)}
+    factors = {"left": np.ones((3000, 1)), "right": np.ones((1, 3000))}
+    model = chain(nodes, [1, 1, 3], {**{n: np.array(v) for n, v in constants.items()}, **factors})
+    with pytest.raises(InputError):
+        read_network(model.SerializeToString())
+
+
+def varint(value: int) -> bytes:
+    return bytes([value & 127 | 128]) + varint(value >> 7) if value > 127 else bytes([value])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b"\x3a\x00",  # a second graph, which others merge with the first
+        b"\x38\x01",  # the graph as a number, which others skip
+        b"\x3b",  # a group
+        b"\x02\x00",  # field number 0
+        b"\x3a" + varint(2**40),
+        b"\x80" * 11,
+    ],
+)
+def test_bytes_that_others_may_read_otherwise_are_refused(more: bytes) -> None:
+    assert read_network(SMALL[0])
+    with pytest.raises(InputError):
+        read_network(SMALL[0] + more)
+
+
+# ---- properties
+
+
+def same_query(text: str, folder: Path) -> bool:
+    """Whether both readers take a property; where they do, they must ask the same."""
+    (folder / "p.vnnlib").write_text(text, encoding="utf-8")
+    try:
+        expected = pydual.load_checker(folder / "p.vnnlib")
+    except InputError:
+        with pytest.raises(InputError):
+            read_checker(text.encode())
+        return False
+    found = read_checker(text.encode())
+    assert found.outputs == expected.outputs and query_digest(found) == query_digest(expected)
+    return True
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("properties")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(properties.conditions, min_size=1, max_size=4))
+def test_random_properties(folder: Path, asserts: list[str]) -> None:
+    same_query(properties.HEAD + properties.BOX + "\n".join(f"(assert {c})" for c in asserts), folder)
+
+
+BOUND = "(declare-const X_0 Real) (declare-const Y_0 Real) (assert (>= X_0 {})) (assert (<= X_0 {})) (assert (<= Y_0 0))"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BOUND.format("-0.1", "0.1"),
+        BOUND.format("-0.0", "1e-400"),
+        BOUND.format("-1e-400", "-0.0"),
+        BOUND.format("(/ -1 3)", "(/ 1 3)"),
+        BOUND.format("0.1", "0.1"),
+        BOUND.format("-1.7976931348623157e308", "1.7976931348623157e308"),
+        BOUND.format("0.1", "0.2") + "(assert (or (<= X_0 0.15) (and (>= X_0 0.15) (< Y_0 X_0))))",
+        BOUND.format("0.1", "0.2") + "(assert (or (< X_0 0.1) (< X_0 0.15)))",
+        "(set-info :source |a ( b|)(set-logic QF_LRA)" + BOUND.format("0", "1") + "; the end (",
+    ],
+)
+def test_bounds_of_all_kinds(text: str, folder: Path) -> None:
+    assert same_query(text, folder)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(properties.SEEDS), edits)
+def test_mutated_properties_give_a_checker_or_an_error_of_ours(text: str, changes: list[tuple[int, int, int]]) -> None:
+    try:
+        query_digest(read_checker(mutated(text.encode(), changes)))
+    except InputError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "assertion",
+    [
+        "(not " * 100_000,
+        "(assert " + "(and " * 300 + "(<= Y_0 0)" + ")" * 301,
+        "(assert (<= " + "(- " * 300 + "Y_0" + ")" * 300 + " 0))",
+        "(assert (<= (* 1e9999 Y_0) 0))",
+        "(assert (<= (+ Y_0 " + " ".join(f"(/ 1 {10**50 + k})" for k in range(2000)) + ") 0))",
+        "(assert (or (<= Y_0 0) (<= Y_1 0)))" * 40,
+        "(assert (<= Y_0 " + "1" * 100_000 + "))",
+        '(assert (<= Y_0 "0"))',
+        "(assert (<= Y_0 0)",
+        "(assert (<= Y_0 0)))",
+        "(declare-const X_99999999 Real)",
+        "(push 1)",
+    ],
+)
+def test_properties_that_grow_or_break_are_refused(assertion: str) -> None:
+    with pytest.raises(InputError):
+        read_checker((properties.HEAD + properties.BOX + assertion).encode())
+
+
+# ---- the benchmark's files
+
+
+def files(bench: Path, kind: str) -> dict[str, list[Path]]:
+    """The files of one kind, by family."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(bench.glob(f"**/*.{kind}*")):
+        found.setdefault(path.relative_to(bench).parts[0], []).append(path)
+    return found
+
+
+def test_models_of_the_benchmark(bench: Path) -> None:
+    read = 0
+    for family in files(bench, "onnx").values():
+        path = min(family, key=lambda path: path.stat().st_size)
+        try:
+            expected = pydual.load(path)
+        except UnsupportedError:
+            continue
+        assert IntegerNetwork(read_network(read_input_file(str(path)))).digest == expected.digest
+        read += 1
+    assert read >= 15
+
+
+def test_properties_of_the_benchmark(bench: Path) -> None:
+    for family in files(bench, "vnnlib").values():
+        for path in {family[0], family[-1]}:
+            found, expected = read_checker(read_input_file(str(path))), pydual.load_checker(path)
+            assert (query_digest(found), found.outputs) == (query_digest(expected), expected.outputs)
