@@ -93,12 +93,12 @@ private:
                            neg_b_[k].data());
         }
         roundings_[k] += below;
-        const double n = roundings_[k] * kUnit;  // exact
+        const double n = (roundings_[k] + below) * kUnit;  // R u, exact
         if (n >= 0.5) throw Rejected("a sum has too many terms for the error bound of float32.");
-        const double gamma = -((-n) / (1.0 - n));  // at least N u / (1 - N u)
+        const double gamma = -((-n) / (1.0 - n));  // at least R u / (1 - R u)
         block_->neg_error[k].resize(entries(k));
         for (std::size_t e = 0; e < entries(k); ++e) {
-            const double error = gamma * neg_a_[k][e] + neg_b_[k][e];
+            const double error = gamma * neg_a_[k][e] + 2.0 * neg_b_[k][e];
             const int lane = static_cast<int>(e % kLanes);
             if (!block_->empty[lane] && !(neg_a_[k][e] + error > -kFloatLimit)) throw Rejected("a value may overflow float32.");
             block_->neg_error[k][e] = error;
