@@ -30,6 +30,7 @@ def dyadic(rng: Rng, shape: tuple[int, ...], bits: int = 8) -> np.ndarray:
 
 
 def random_network(rng: Rng, kind: str, scale: float = 1.0) -> Network:
+    """``kind``: "dense", "sparse", "residual", "branches" or "chain" with relus; "sigmoid", "tanh" or "curves" (mixed)."""
     inputs, width = int(rng.integers(1, 4)), int(rng.integers(2, 5))
     graph = GraphBuilder((inputs,))
     value = graph.input
@@ -42,7 +43,13 @@ def random_network(rng: Rng, kind: str, scale: float = 1.0) -> Network:
 
     for _ in range(int(rng.integers(1, 4))):
         hidden = affine([value], width)
-        following = graph.relu(hidden)
+        if kind == "chain":  # several affine maps follow each other
+            hidden = affine([affine([hidden], width), value], width)
+        following = graph.curve(hidden, kind) if kind in ("sigmoid", "tanh") else graph.relu(hidden)
+        if kind == "curves":
+            curves = [graph.curve(hidden, str(k)) for k in rng.permutation(["sigmoid", "tanh"])]
+            sources = [following, *curves, graph.curve(following, "tanh"), value, hidden]
+            following = affine([sources[i] for i in rng.permutation(6)[:3]], width)
         if kind == "residual":
             following = affine([following, hidden, value], width) if rng.random() < 0.7 else graph.relu(following)
         if kind == "branches":
@@ -118,8 +125,8 @@ class TreeMaker:
         )  # fmt: skip
 
 
-def certify(network: Network, checker: Checker, trees: tuple[ProofTree, ...]) -> Proof:
-    return Proof(network.digest, query.query_digest(checker), trees)
+def certify(network: Network, checker: Checker, trees: tuple[ProofTree, ...], arithmetic: str = "real") -> Proof:
+    return Proof(network.digest, query.query_digest(checker), trees, arithmetic)
 
 
 def shifted(checker: Checker, shift: Fraction) -> Checker:

@@ -1,11 +1,15 @@
-"""A slow reading of PROOFS.md, sections 3 to 5, in rationals: what the audits' bounds are compared with.
+"""A slow reading of PROOFS.md, sections 3 to 6, in rationals: what the audits' bounds are compared with.
 
-For tiny networks and trees; word for word rather than clever. Neurons must not share a source component.
+For tiny networks and trees; word for word rather than clever. Curves are evaluated to 60 digits, so that bounds are
+right to about 35; points where lines touch are found in their closed form.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from decimal import Context, Decimal, localcontext
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,17 +21,26 @@ from pydual.network import Network
 from pydual.operators.primitives import Affine, Relu
 
 Interval = tuple[Fraction, Fraction]
-ZERO = Fraction(0)
+Box = list[Interval]
+ZERO, ONE, HALF = Fraction(0), Fraction(1), Fraction(1, 2)
+U, CURVE_ERROR, LARGEST = Fraction(1, 2**24), Fraction(1, 2**20), Fraction(2**127)
+
+
+class Refused(Exception):
+    """The certificate is rejected whatever its bounds are (section 6)."""
 
 
 class Reference:
     """The bounds F of the leaves of a tree: ``bounds`` lists them in preorder, None for an empty cell."""
 
-    def __init__(self, network: Network, problem: query.Problem, tree: ProofTree) -> None:
+    def __init__(self, network: Network, problem: query.Problem, tree: ProofTree, arithmetic: str = "real") -> None:
         self.network, self.problem, self.tree = network, problem, tree
+        self.float32 = arithmetic == "float32"
         relus = [(k, p) for k, p in enumerate(network.primitives) if isinstance(p, Relu)]
         self.neurons = [(p.source, c, k) for k, p in relus for c in range(p.size)]
         self.number = {(k, c): j for j, (_, c, k) in enumerate(self.neurons)}
+        self.read = {p.source for p in network.primitives if not isinstance(p, Affine)}
+        self.curved = {p.source for p in network.primitives if hasattr(p, "kind")}
 
     def bounds(self) -> list[Fraction | None]:
         self.nodes = zip(self.tree.kind.tolist(), self.tree.anchor.tolist(), strict=True)
@@ -38,18 +51,19 @@ class Reference:
         self._node(box, {}, None, False)
         return self.found
 
-    def _node(self, box: list[Interval], phases: dict[int, bool], intervals: Any, empty: bool) -> None:
+    def _node(self, box: Box, phases: dict[int, bool], bounds: Any, empty: bool) -> None:
+        """``bounds``: the intervals of the values that are read, and the errors of affine values."""
         kind, anchor = next(self.nodes)
         empty = empty or any(low > high for low, high in box)
         for derived in (False, True):
             if derived and anchor and not empty:
-                intervals = self._derive(box, phases, anchor)
-            if intervals is not None and not empty:
-                intervals = [self._cut(v, phases.get(j)) for j, v in enumerate(intervals)]
-                empty = any(low > high for low, high in intervals)
+                bounds = self._anchor(box, phases, anchor)
+            if bounds is not None and not empty:
+                bounds = {v: self._cut(v, b, phases) for v, b in bounds[0].items()}, bounds[1]
+                empty = any(low > high for intervals in bounds[0].values() for low, high in intervals)
         if kind == 0:
             betas = {j: Fraction(next(self.betas)) for j in phases}
-            self.found.append(None if empty else self._leaf(box, phases, intervals, betas))
+            self.found.append(None if empty else self._leaf(box, phases, bounds, betas))
             self.leaf += 1
             return
         index = next(self.indices)
@@ -57,17 +71,21 @@ class Reference:
             t = Fraction(next(self.thresholds))
             low, high = box[index]
             for side in ((low, min(high, t)), (max(low, t), high)):
-                self._node([*box[:index], side, *box[index + 1 :]], phases, intervals, empty)
+                self._node([*box[:index], side, *box[index + 1 :]], phases, bounds, empty)
         else:
             for active in (False, True):
-                self._node(box, {**phases, index: active}, intervals, empty)
+                self._node(box, {**phases, index: active}, bounds, empty)
 
-    @staticmethod
-    def _cut(interval: Interval, phase: bool | None) -> Interval:
-        low, high = interval
-        return (max(low, ZERO) if phase else low, min(high, ZERO) if phase is False else high)
+    def _cut(self, value: int, intervals: Box, phases: dict[int, bool]) -> Box:
+        result = list(intervals)
+        for j, active in phases.items():
+            source, c, _ = self.neurons[j]
+            if source == value:
+                low, high = result[c]
+                result[c] = (max(low, ZERO), high) if active else (low, min(high, ZERO))
+        return result
 
-    def _leaf(self, box: list[Interval], phases: dict[int, bool], intervals: Any, betas: dict[int, Fraction]) -> Fraction:
+    def _leaf(self, box: Box, phases: dict[int, bool], bounds: Any, betas: dict[int, Fraction]) -> Fraction:
         tree, rule = self.tree, int(self.tree.lines[self.leaf])
         unit = 128 if tree.slopes.dtype == np.uint8 else 1
         row = tree.slopes[rule].tolist() if rule >= 0 else []
@@ -83,42 +101,52 @@ class Reference:
         for j, active in phases.items():
             source, component, _ = self.neurons[j]
             functions[source][component] = functions[source].get(component, 0) + (-betas[j] if active else betas[j])
-        return self._bound(functions, constant, box, intervals, rule, named)
+        return self._bound(functions, constant, box, bounds, rule, named)
 
     def _bound(
-        self, w: list[dict[int, Fraction]], constant: Fraction, box: Any, intervals: Any, rule: int, named: dict[int, Fraction]
+        self, w: list[dict[int, Fraction]], constant: Fraction, box: Box, bounds: Any, rule: int, named: dict[int, Fraction]
     ) -> Fraction:
+        """The best of the bounds of all stages."""
+        stages = []
         for k in reversed(range(len(self.network.primitives))):
             primitive = self.network.primitives[k]
+            stages += self._stage(w, constant, box, bounds[0])
             for component, c in w[k + 1].items():
-                if isinstance(primitive, Relu):
-                    j = self.number[k, component]
-                    slope, shift = self._line(c, intervals[j], rule, named.get(j))
-                    w[primitive.source][component] = w[primitive.source].get(component, 0) + c * slope
-                    constant += c * shift
+                if isinstance(primitive, Affine):
+                    constant += c * Fraction(float(primitive.bias[component]))
+                    constant -= abs(c) * bounds[1].get(k + 1, {}).get(component, ZERO)
+                    for source, i, m in entries(primitive, component):
+                        w[source][i] = w[source].get(i, 0) + c * m
                     continue
-                constant += c * Fraction(float(primitive.bias[component]))
-                for source, matrix in primitive.terms:
-                    row = matrix[[component]].toarray()[0] if sparse.issparse(matrix) else matrix[component]
-                    for i, m in enumerate(row.tolist()):
-                        w[source][i] = w[source].get(i, 0) + c * Fraction(m)
-        return constant + self._least([w[0].get(i, ZERO) for i in range(len(box))], box)
+                interval = bounds[0][primitive.source][component]
+                if isinstance(primitive, Relu):
+                    slope, shift = relu_line(c, interval, rule, named.get(self.number[k, component]))
+                else:
+                    slope, shift = curve_line(primitive.kind, c, interval, rule)
+                    constant -= abs(c) * (CURVE_ERROR if self.float32 else 0)
+                w[primitive.source][component] = w[primitive.source].get(component, 0) + c * slope
+                constant += c * shift
+            w[k + 1] = {}
+        return max([constant + self._least([w[0].get(i, ZERO) for i in range(len(box))], box), *stages])
 
-    @staticmethod
-    def _line(c: Fraction, interval: Interval, rule: int, named: Fraction | None) -> tuple[Fraction, Fraction]:
-        """Slope and constant of the line that replaces the neuron: the first row of the table that applies."""
-        low, high = interval
-        if rule == -1:
-            return ZERO, max(low if c >= 0 else high, ZERO)
-        if low >= 0:
-            return Fraction(1), ZERO
-        if high <= 0:
-            return ZERO, ZERO
-        s = high / (high - low)
-        if c < 0:
-            return s, -s * low
-        adaptive = Fraction(high > -low)
-        return (s if rule == -2 else adaptive if named is None else named), ZERO
+    def _stage(self, w: list[dict[int, Fraction]], constant: Fraction, box: Box, intervals: Any) -> list[Fraction]:
+        for value, coefficients in enumerate(w):
+            if coefficients and value and isinstance(self.network.primitives[value - 1], Affine):
+                return []
+            image = self._image(value, box, intervals) if coefficients else []
+            constant += sum(min(c * image[i][0], c * image[i][1]) for i, c in coefficients.items())
+        return [constant]
+
+    def _image(self, value: int, box: Box, intervals: Any) -> Box:
+        """The interval of the input, or of the output of a relu or curve."""
+        if value == 0:
+            return box
+        primitive = self.network.primitives[value - 1]
+        source = intervals[primitive.source]
+        if isinstance(primitive, Relu):
+            return [(max(a, ZERO), max(b, ZERO)) for a, b in source]
+        e = CURVE_ERROR if self.float32 else ZERO
+        return [(curve(primitive.kind, a) - e, curve(primitive.kind, b) + e) for a, b in source]
 
     def _least(self, w: list[Fraction], box: list[Interval]) -> Fraction:
         plain = sum((min(c * low, c * high) for c, (low, high) in zip(w, box, strict=True)), ZERO)
@@ -143,37 +171,170 @@ class Reference:
             total += min(c * x + kappa * ((x - m) ** 2 if ball.norm == "l2" else abs(x - m)) for x in at)
         return total
 
-    def _derive(self, box: list[Interval], phases: dict[int, bool], anchor: int) -> list[Interval]:
-        """The intervals of all neurons; those not reached yet are not looked at."""
-        values: list[list[Interval]] = [box]
-        intervals: list[Interval] = []
-        for primitive in self.network.primitives:
+    def _anchor(self, box: Box, phases: dict[int, bool], code: int) -> tuple[dict[int, Box], dict[int, dict[int, Fraction]]]:
+        """The intervals of the values that are read, and the errors of affine values in float32."""
+        values: list[Box] = []
+        bounds: tuple[dict[int, Box], dict[int, dict[int, Fraction]]] = ({}, {})
+        for k in range(len(self.network.sizes)):
+            primitive = self.network.primitives[k - 1] if k else None
             if isinstance(primitive, Affine):
-                values.append(self._affine_interval(primitive, values))
-                continue
-            for component, (low, high) in enumerate(values[primitive.source]):
-                if anchor > 1 and low < 0 < high:
-                    earlier = intervals[: len(intervals) - component]
-                    down, up = (self._component(primitive.source, component, sign, box, earlier, -anchor) for sign in (1, -1))
-                    low, high = max(low, down), min(high, -up)
-                intervals.append(self._cut((low, high), phases.get(len(intervals))))
-            values[primitive.source] = intervals[-primitive.size :]
-            values.append([(max(a, ZERO), max(b, ZERO)) for a, b in values[primitive.source]])
-        return intervals
+                if self.float32:
+                    bounds[1][k] = dict(enumerate(float32_errors(self.network, values)[k]))
+                interval = affine_interval(primitive, values, bounds[1].get(k, {}))
+            else:
+                interval = self._image(k, box, bounds[0])
+            if k in self.read:
+                for c, (low, high) in enumerate(interval if code > 1 else []):
+                    if (k in self.curved and low < high) or low < 0 < high:
+                        down, up = (self._component(k, c, sign, box, bounds, -code) for sign in (1, -1))
+                        interval[c] = max(low, down), min(high, -up)
+                bounds[0][k] = interval = self._cut(k, interval, phases)
+                if any(low > high for low, high in interval):
+                    bounds[0].update({v: [(ONE, ZERO)] * self.network.sizes[v] for v in self.read})
+                    return bounds
+            values.append(interval)
+        return bounds
 
-    def _component(self, value: int, component: int, sign: int, box: Any, intervals: Any, rule: int) -> Fraction:
+    def _derive(self, box: Box, phases: dict[int, bool], anchor: int) -> list[Interval]:
+        """The intervals of all neurons, in order."""
+        intervals = self._anchor(box, phases, anchor)[0]
+        return [intervals[source][c] for source, c, _ in self.neurons]
+
+    def _component(self, value: int, component: int, sign: int, box: Box, bounds: Any, rule: int) -> Fraction:
         functions: list[dict[int, Fraction]] = [{} for _ in self.network.sizes]
         functions[value][component] = Fraction(sign)
-        return self._bound(functions, ZERO, box, intervals, rule, {})
+        return self._bound(functions, ZERO, box, bounds, rule, {})
 
-    @staticmethod
-    def _affine_interval(primitive: Affine, values: list[list[Interval]]) -> list[Interval]:
-        result = []
-        dense = [(values[s], m.toarray() if sparse.issparse(m) else m) for s, m in primitive.terms]
-        for r, b in enumerate(primitive.bias.tolist()):
-            low = high = Fraction(b)
-            for source, matrix in dense:
-                for m, (a, z) in zip(map(Fraction, matrix[r].tolist()), source, strict=True):
-                    low, high = low + min(m * a, m * z), high + max(m * a, m * z)
-            result.append((low, high))
-        return result
+
+def relu_line(c: Fraction, interval: Interval, rule: int, named: Fraction | None) -> tuple[Fraction, Fraction]:
+    """Slope and constant of the line that replaces the neuron: the first row of the table that applies."""
+    low, high = interval
+    if rule == -1:
+        return ZERO, max(low if c >= 0 else high, ZERO)
+    if low >= 0:
+        return ONE, ZERO
+    if high <= 0:
+        return ZERO, ZERO
+    s = high / (high - low)
+    if c < 0:
+        return s, -s * low
+    adaptive = Fraction(high > -low)
+    return (s if rule == -2 else adaptive if named is None else named), ZERO
+
+
+# curves
+
+
+@lru_cache(maxsize=100_000)
+def curve(kind: str, p: Fraction) -> Fraction:
+    """The value to 60 digits."""
+    with localcontext(Context(prec=60)):
+        x = Decimal(p.numerator) / Decimal(p.denominator) * (2 if kind == "tanh" else 1)
+        e = (-abs(x)).exp()  # sigmoid(-|x|) = e / (1 + e)
+        value = Fraction(e / (1 + e) if x < 0 else 1 / (1 + e))
+    return near(2 * value - 1 if kind == "tanh" else value)
+
+
+def near(value: Fraction) -> Fraction:
+    """The same to 40 digits, as a fraction that is not too long to compute with."""
+    return Fraction(round(value * 2**140), 2**140)
+
+
+def derivative(kind: str, p: Fraction) -> Fraction:
+    factor = 2 if kind == "tanh" else 1
+    return curve("sigmoid", factor * abs(p)) * curve("sigmoid", -factor * abs(p)) * factor**2
+
+
+def curve_line(kind: str, c: Fraction, interval: Interval, rule: int) -> tuple[Fraction, Fraction]:
+    low, high = interval
+    if rule == -1 or low == high:
+        return ZERO, curve(kind, low if c >= 0 else high)
+    if c < 0:
+        return line_above(kind, low, high, rule == -2)
+    slope, shift = line_above(kind, -high, -low, rule == -2)  # of 1 - sigmoid(-p) or -tanh(-p)
+    return slope, (kind == "sigmoid") - shift
+
+
+def line_above(kind: str, low: Fraction, high: Fraction, parallel: bool) -> tuple[Fraction, Fraction]:
+    """The slope of the recipe, and the least constant that is right with it."""
+    slope = near(slope_above(kind, low, high, parallel))
+    with localcontext(Context(prec=60)):  # where the derivative is the slope: s (1 - s) = q gives s, and p = ln(s / (1 - s))
+        q = slope / (4 if kind == "tanh" else 1)
+        root = max(Decimal(0), 1 - 4 * Decimal(q.numerator) / Decimal(q.denominator)).sqrt()
+        p = Fraction(((1 + root) / (1 - root)).ln()) / (2 if kind == "tanh" else 1) if root < 1 else ZERO
+    ends = [low, high, *(t for t in (near(p), -near(p)) if low <= t <= high)]
+    return slope, max(curve(kind, t) - slope * t for t in ends)
+
+
+def slope_above(kind: str, low: Fraction, high: Fraction, parallel: bool) -> Fraction:
+    if parallel:
+        return min(derivative(kind, low), derivative(kind, high))
+    chord = (curve(kind, high) - curve(kind, low)) / (high - low)
+    if derivative(kind, high) >= chord:
+        return chord
+    if low >= 0:
+        return derivative(kind, (low + high) / 2)
+    near, far = ZERO, high
+    for _ in range(50):
+        d = Fraction(float((near + far) / 2))
+        touches = curve(kind, d) - curve(kind, low) >= derivative(kind, d) * (d - low)
+        near, far = (near, d) if touches else (d, far)
+    return derivative(kind, far)
+
+
+# affine maps
+
+
+def entries(primitive: Affine, row: int) -> Iterator[tuple[int, int, Fraction]]:
+    """The nonzero entries of a row: source, column, entry."""
+    for source, matrix in primitive.terms:
+        dense = matrix[[row]].toarray()[0] if sparse.issparse(matrix) else matrix[row]
+        yield from ((source, i, Fraction(m)) for i, m in enumerate(dense.tolist()) if m)
+
+
+def affine_interval(primitive: Affine, values: list[Box], errors: dict[int, Fraction]) -> Box:
+    result = []
+    for r, b in enumerate(primitive.bias.tolist()):
+        low, high = Fraction(b) - errors.get(r, ZERO), Fraction(b) + errors.get(r, ZERO)
+        for source, i, m in entries(primitive, r):
+            a, z = values[source][i]
+            low, high = low + min(m * a, m * z), high + max(m * a, m * z)
+        result.append((low, high))
+    return result
+
+
+def float32_errors(network: Network, values: list[Box]) -> list[list[Fraction]]:
+    """Section 6: epsilon of every value up to the first whose interval is missing; zero where there is no rounding."""
+    sizes: list[list[Fraction]] = []
+    roundings: list[int] = []
+    underflows: list[list[Fraction]] = []
+    errors: list[list[Fraction]] = []
+    for k in range(len(values) + 1):
+        primitive = network.primitives[k - 1] if k else None
+        if not isinstance(primitive, Affine):
+            if k == len(values):
+                break
+            sizes.append([max(abs(a), abs(b)) for a, b in values[k]])
+            roundings.append(0)
+            underflows.append([ZERO] * len(values[k]))
+        else:
+            tiny = Fraction(1, 2**124)
+            rows = [list(entries(primitive, r)) for r in range(primitive.size)]
+            sizes.append(
+                [
+                    abs(Fraction(b)) + sum(abs(m) * sizes[s][i] for s, i, m in row)
+                    for row, b in zip(rows, primitive.bias.tolist(), strict=True)
+                ]
+            )
+            underflows.append(
+                [tiny + sum(abs(m) * underflows[s][i] + tiny * (1 + sizes[s][i]) for s, i, m in row) for row in rows]
+            )
+            roundings.append(max(map(len, rows)) + 4 + max((roundings[s] for s, _ in primitive.terms), default=0))
+        n = roundings[k]
+        if n * U >= HALF:
+            raise Refused
+        gamma = n * U / (1 - n * U)
+        errors.append([gamma * a + b for a, b in zip(sizes[k], underflows[k], strict=True)])
+        if any(a + e >= LARGEST for a, e in zip(sizes[k], errors[k], strict=True)):
+            raise Refused
+    return errors

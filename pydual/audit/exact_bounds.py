@@ -107,7 +107,7 @@ def lines_of(activation: Activation, rule: int, interval: Interval, slopes: dict
         parallel, slack = rule == -PARALLEL, CURVE_ERROR if float32 else 0
         keys = [(activation.kind, low, high, e) for low, high in zip(lower, upper, strict=True)]
         ends = [(a - slack, b + slack) for a, b in (curve_range(*key) for key in keys)]
-        found = [] if rule == -INTERVAL else [curve_lines(parallel, *key) for key in keys]
+        found = [] if rule == -INTERVAL else [curve_lines(*key, parallel) for key in keys]
         return CurveLines(interval, ends, [(a, c - slack, b, d + slack) for a, c, b, d in found])
     lines = ReluLines(interval)
     if rule == -INTERVAL:
@@ -249,7 +249,8 @@ def _is_exact(primitive: Affine | Activation | None, region: Region) -> bool:
 
 def _refine(net: Network, value: int, interval: Interval, relaxation: Relaxation, poll: Callable[[], object]) -> Interval:
     """The intersection with the bounds by lines, where a curve reads the value or the interval leaves the sign open."""
-    lower, upper, e = list(interval[0]), list(interval[1]), interval[2]
+    spare = max(0, BITS - bits(interval[0]), BITS - bits(interval[1]))
+    lower, upper, e = [v << spare for v in interval[0]], [v << spare for v in interval[1]], interval[2] - spare
     for i in range(len(lower)):
         if lower[i] == upper[i] or (value not in net.curved and not lower[i] < 0 < upper[i]):
             continue

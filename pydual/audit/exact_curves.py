@@ -70,19 +70,19 @@ def curve_range(kind: str, low: int, high: int, e: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=2**14)
-def curve_lines(kind: str, parallel: bool, low: int, high: int, e: int) -> tuple[int, int, int, int]:
+def curve_lines(kind: str, low: int, high: int, e: int, parallel: bool) -> tuple[int, int, int, int]:
     """(a, c, A, C) with ``a p + c <= curve(p) <= A p + C`` on the interval; ``a, A >= 0`` count 1 / ONE, c and C 1 / UNIT."""
-    above, intercept = _line_above(kind, parallel, low, high, e)
+    above, intercept = _line_above(kind, low, high, e, parallel)
     # 1 - sigmoid(-p) = sigmoid(p), and -tanh(-p) = tanh(p)
-    below, mirrored = _line_above(kind, parallel, -high, -low, e)
+    below, mirrored = _line_above(kind, -high, -low, e, parallel)
     return below, (UNIT if kind == "sigmoid" else 0) - mirrored, above, intercept
 
 
-def _line_above(kind: str, parallel: bool, low: int, high: int, e: int) -> Number:
+def _line_above(kind: str, low: int, high: int, e: int, parallel: bool) -> Number:
     """``A`` and ``C`` with ``curve(p) <= A p + C``: where it is convex by its ends, where it is concave by a tangent."""
     if low == high:
         return 0, curve_value(kind, (high, e))[1]
-    slope, touch = _choice(kind, parallel, _hint(low, e), _hint(high, e))
+    slope, touch = _choice(kind, _hint(low, e), _hint(high, e), parallel)
     a = int(slope * ONE)
 
     def rise(n: int, places: int) -> int:
@@ -110,12 +110,12 @@ def _dyadic_point(x: float) -> Number:
 def _hint(n: int, e: int) -> float:
     """About ``n * 2**e``, within the range of floats."""
     if n.bit_length() + e > 1000:
-        return math.copysign(1e300, n)
+        return 1e300 if n > 0 else -1e300
     drop = max(0, n.bit_length() - 64)
     return math.ldexp(float(n >> drop), e + drop)
 
 
-def _choice(kind: str, parallel: bool, low: float, high: float) -> tuple[float, float | None]:
+def _choice(kind: str, low: float, high: float, parallel: bool) -> tuple[float, float | None]:
     """The recipe: the slope in [0, 1] of a line above, and the point ``>= 0`` whose tangent bounds the concave part.
 
     None means the upper end: there the curve minus the line still rises.
