@@ -18,7 +18,7 @@ from pydual.errors import InputError
 from pydual.proof_systems.case_tree import MAX_NODES, CaseTree
 
 SNAP = 2.0**-22  # thresholds closer than this share of an input's range are the same number, printed with few digits
-MAX_WORK = 2**33  # entries looked at
+MAX_WORK = 2**31  # entries looked at
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class _Builder:
         while pending:
             rows, free, low, high = pending.pop()
             self.work += (len(rows) + 16) * (len(free) + 16 * len(low))
-            if self.work > MAX_WORK or len(self.kind) + len(pending) >= MAX_NODES:
+            if self.work > MAX_WORK or len(self.kind) + len(pending) >= min(4 * len(self.cases) + 1000, MAX_NODES):
                 raise InputError(f"{self.source}: the cases overlap so much that they are no tree; check the proof.")
             pending += reversed(self._node(rows, free, low, high))
         return CaseTree(tuple(self.kind), tuple(self.index), tuple(self.threshold), tuple(self.names), self.source)
@@ -107,7 +107,9 @@ class _Builder:
         return []
 
 
-Score = tuple[float, float]  # of a test, the larger the better: minus the cells that it cuts, cells on the smaller side
+# of a test, the larger the better: minus the cells that it cuts, then whether no cell is on one side (it shows the whole of a
+# gap), then the cells on the smaller side
+Score = tuple[float, float]
 NOTHING: Score = (-np.inf, -np.inf)
 
 
@@ -115,9 +117,7 @@ def _best_neuron(phase: np.ndarray) -> tuple[int, Score]:
     if not phase.any():
         return -1, NOTHING
     active, inactive = (phase > 0).sum(axis=0), (phase < 0).sum(axis=0)
-    order = np.lexsort((np.minimum(active, inactive), active + inactive))
-    best = int(order[-1])
-    return best, (float(active[best] + inactive[best] - len(phase)), float(min(active[best], inactive[best])))
+    return _best(len(phase) - active - inactive, np.minimum(active, inactive))
 
 
 def _best_cut(low: np.ndarray, high: np.ndarray, cell_low: np.ndarray, cell_high: np.ndarray) -> tuple[int, float, Score]:
@@ -130,12 +130,16 @@ def _best_cut(low: np.ndarray, high: np.ndarray, cell_low: np.ndarray, cell_high
             continue
         begun = np.searchsorted(np.sort(low[:, at]), values, side="left")  # cells with low < t
         ended = np.searchsorted(np.sort(high[:, at]), values, side="right")  # cells with high <= t
-        cut, smaller = begun - ended, np.minimum(ended, len(low) - begun)
-        chosen = int(np.lexsort((smaller, -cut))[-1])
-        score = (-float(cut[chosen]), float(smaller[chosen]))
+        chosen, score = _best(begun - ended, np.minimum(ended, len(low) - begun))
         if score > best[2]:
             best = (at, float(values[chosen]), score)
     return best
+
+
+def _best(cut: np.ndarray, smaller: np.ndarray) -> tuple[int, Score]:
+    smaller = np.where((cut == 0) & (smaller == 0), np.inf, smaller)
+    chosen = int(np.lexsort((smaller, -cut))[-1])
+    return chosen, (-float(cut[chosen]), float(smaller[chosen]))
 
 
 def _snapped(low: np.ndarray, high: np.ndarray, ends: tuple[float, float] | None) -> tuple[np.ndarray, np.ndarray]:
@@ -143,8 +147,8 @@ def _snapped(low: np.ndarray, high: np.ndarray, ends: tuple[float, float] | None
     values = np.unique(np.concatenate([low[np.isfinite(low)], high[np.isfinite(high)], ends or ()]))
     apart = np.diff(values, prepend=-np.inf) > SNAP * (values[-1] - values[0])
     first = values[apart][np.cumsum(apart) - 1]
-    lowest, highest = (first[0], first[-1]) if ends is None else first[np.searchsorted(values, ends)]
     with np.errstate(invalid="ignore"):
         low = np.where(np.isfinite(low), first[np.searchsorted(values, low).clip(max=len(values) - 1)], low)
         high = np.where(np.isfinite(high), first[np.searchsorted(values, high).clip(max=len(values) - 1)], high)
+    lowest, highest = (low.min(), high.max()) if ends is None else first[np.searchsorted(values, ends)]
     return np.where(low <= lowest, -np.inf, low), np.where(high >= highest, np.inf, high)

@@ -4,15 +4,17 @@ Marabou writes ``proof.json`` with ``--prove-unsat`` where it was compiled with 
 source (NeuralNetworkVerification/Marabou: src/proofs/JsonWriter.cpp, src/engine/ReluConstraint.cpp), and from what version
 2.0.0 wrote::
 
-    file       := {"tableau": ..., "upperBounds": [...], "lowerBounds": [...], "constraints": [constraint*], "proof": node}
+    file       := {"tableau": [row*], "upperBounds": [...], "lowerBounds": [...], "constraints": [constraint*], "proof": node}
+    row        := [{"var": v, "val": number}*]                          an equation: the sum is 0
     constraint := {"constraintType": 0, "vars": [b, f, aux, ...]}       a ReLU f = max(b, 0), aux = f - b; 0 means ReLU
     node       := {"split": [bound*], "lemmas": ..., "children": [node, node]}
                 | {"split": [bound*], "lemmas": ..., "contradiction": ...} | {}     {} was not visited
     bound      := {"var": v, "val": number, "bound": "L" | "U"}
 
 The root has no split. That of a child is ``b >= 0`` (with ``aux <= 0``) or ``b <= 0`` (with ``f <= 0``). Constraints that
-preprocessing decided are missing, and variables that it fixed are renumbered. Lemmas and contradictions are not read:
-pydual derives bounds and multipliers of its own.
+preprocessing decided are missing, and variables that it fixed are renumbered; but the rows of the tableau begin with the
+network's affine maps, one row a neuron in the order of the layers, whose last variables are the neuron's b and a slack of
+the row. Lemmas and contradictions are not read: pydual derives bounds and multipliers of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +26,6 @@ from typing import Any
 from pydual.certificate import LEAF, NEURON_SPLIT
 from pydual.errors import InputError, UnsupportedError
 from pydual.network import Network
-from pydual.operators.primitives import Relu
 from pydual.proof_systems.case_tree import MAX_NODES, CaseTree
 
 RELU = 0
@@ -46,15 +47,15 @@ def marabou_tree(name: str, text: str, network: Network) -> CaseTree:
     sources = {b: k for k, (b, _) in enumerate(pairs)}
     if len(sources) != len(pairs):
         raise InputError(f"{name} lists two ReLUs with the same input variable; the file is damaged.")
-    writer = _Writer(name, sources, _neurons(name, pairs, network))
+    writer = _Writer(name, sources, _neurons(name, pairs, document.get("tableau"), network))
     writer.write(document["proof"])
     return CaseTree(tuple(writer.kind), tuple(writer.index), (0.0,) * len(writer.kind), tuple(writer.names), name)
 
 
 def _parsed(name: str, text: str) -> dict[str, Any]:
-    """The document, without what fills it: of ``{"var": ..., "val": ...}`` nothing is kept, and of reals only the sign."""
+    """The document, without its lemmas; entries ``{"var": v, "val": c}`` of vectors are pairs (v, c)."""
     try:
-        document = json.loads(text, object_pairs_hook=_slim, parse_float=_sign, parse_int=_integer, parse_constant=_constant)
+        document = json.loads(text, object_pairs_hook=_slim, parse_float=_real, parse_int=_integer, parse_constant=_constant)
     except _Damage as damage:
         raise InputError(f"{name}: {damage}; the file is damaged.") from None
     except json.JSONDecodeError as error:
@@ -70,20 +71,20 @@ class _Damage(Exception):
     pass
 
 
-def _slim(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
+def _slim(pairs: list[tuple[str, Any]]) -> dict[str, Any] | tuple[Any, Any]:
     keys = [key for key, _ in pairs]
     if len(set(keys)) != len(keys):
         raise _Damage(f"an object has the key '{max(keys, key=keys.count)[:40]}' twice")
     if keys == ["var", "val"]:
-        return None
-    return {key: value for key, value in pairs if key not in ("tableau", "lemmas", "upperBounds", "lowerBounds")}
+        return pairs[0][1], pairs[1][1]
+    return {key: value for key, value in pairs if key not in ("lemmas", "upperBounds", "lowerBounds", "contradiction")}
 
 
-def _sign(number: str) -> int:
+def _real(number: str) -> float:
     value = float(number)
     if value - value != 0:
         raise _Damage(f"the number {number[:40]} is not finite")
-    return (value > 0) - (value < 0)
+    return value
 
 
 def _integer(number: str) -> int:
@@ -110,27 +111,27 @@ def _is_variable(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _neurons(name: str, pairs: list[tuple[int, int]], network: Network) -> list[int]:
-    """Which neuron each ReLU is.
-
-    With as many ReLUs as neurons: in order. Else by the numbers that Marabou's parsers give to the variables of plain
-    layers: the inputs, then for each layer of n neurons n variables b and n variables f.
-    """
+def _neurons(name: str, pairs: list[tuple[int, int]], tableau: Any, network: Network) -> list[int]:
+    """Which neuron each ReLU is: by the rows of the tableau that define them, else, if there are as many, in order."""
+    rows = tableau if isinstance(tableau, list) else []
+    defined = {_defined(row): neuron for neuron, row in enumerate(rows[: network.neurons])}
+    if all(b in defined for b, _ in pairs):
+        return [defined[b] for b, _ in pairs]
     if len(pairs) == network.neurons:
         order = sorted(range(len(pairs)), key=lambda k: pairs[k][0])
         places = {k: neuron for neuron, k in enumerate(order)}
         return [places[k] for k in range(len(pairs))]
-    neurons: dict[tuple[int, int], int] = {}
-    base, first = network.input_size, 0
-    for size in (p.size for p in network.primitives if isinstance(p, Relu)):
-        neurons |= {(base + i, base + size + i): first + i for i in range(size)}
-        base, first = base + 2 * size, first + size
-    if not all(pair in neurons for pair in pairs):
-        raise InputError(
-            f"{name} has {len(pairs)} ReLUs and the network {network.neurons} neurons, and their variables do not tell which "
-            "is which; let Marabou keep all ReLUs (no preprocessing), or import only the verdict."
-        )
-    return [neurons[pair] for pair in pairs]
+    raise InputError(
+        f"{name} has {len(pairs)} ReLUs and the network {network.neurons} neurons, and the tableau does not tell which is "
+        "which; use the network that the proof belongs to, or import only the verdict."
+    )
+
+
+def _defined(row: Any) -> int:
+    """The last variable of a row but for its slack, or -1."""
+    entries = row if isinstance(row, list) else []
+    variables = sorted(e[0] for e in entries if isinstance(e, tuple) and _is_variable(e[0]))
+    return variables[-2] if len(variables) > 1 else -1
 
 
 @dataclass
