@@ -22,9 +22,10 @@ ACTIVATIONS = {"relu": relu, "logistic": sigmoid, "tanh": tanh, "identity": lamb
 def from_sklearn(model: Any) -> Network:
     """The network of a fitted MLPClassifier or MLPRegressor, in float64, or of a Pipeline that scales in front of one.
 
-    ``activation`` may be "relu", "logistic", "tanh" or "identity"; scalers may be StandardScaler and MinMaxScaler (without clip). The
-    outputs of a classifier are the logits, before softmax, in the order of ``classes_``; a binary classifier has a
-    single logit, positive for ``classes_[1]``. Raises InputError if not fitted, UnsupportedError for anything else.
+    ``activation`` may be "relu", "logistic", "tanh" or "identity"; scalers may be StandardScaler and MinMaxScaler
+    (without clip). The outputs of a classifier are the logits, before softmax, in the order of ``classes_``; a binary
+    classifier has a single logit, positive for ``classes_[1]``. Raises InputError if not fitted, UnsupportedError for
+    anything else.
     """
     from sklearn.pipeline import Pipeline
 

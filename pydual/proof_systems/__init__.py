@@ -14,7 +14,8 @@ from pydual.proof_systems.interval import Interval
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.milp import MILP
 from pydual.proof_systems.neuron_splitting import NeuronSplitting
-from pydual.proof_systems.portfolio import Auto, Portfolio
+from pydual.proof_systems.auto import Auto
+from pydual.proof_systems.portfolio import Portfolio
 
 BY_NAME: dict[str, Callable[[], ProofSystem]] = {
     "interval": Interval,

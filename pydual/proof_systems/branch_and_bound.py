@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from pydual.problem import Problem
-from pydual.proof_systems.base import State
+from pydual.proof_systems.base import ProofSystem, State
 from pydual.proof_systems.crown import Crown
 from pydual.proof_systems.duals import LinearBound
 from pydual.proof_systems.input_splitting import InputSplitting
 from pydual.proof_systems.neuron_splitting import NeuronSplitting
+from pydual.proof_systems.portfolio import Portfolio
+
+NARROW = 1e-9  # an input whose interval has less than this share of the widest one's width does not count
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,8 @@ class BranchAndBound:
     """``bound`` bounds the cells; None takes the native default of each kind of splitting.
 
     ``split`` is "input", "neuron", or "auto": inputs where there are at most ``few_inputs`` of them in a box. The native
-    bound of input splitting does not know balls; CROWN, which does, takes its place over a ball.
+    bound of input splitting does not know balls; CROWN, which does, takes its place over a ball. With curves, "auto"
+    counts only the inputs that may vary, and what splitting neurons leaves open it tries by splitting inputs.
     """
 
     bound: LinearBound | None = None
@@ -32,17 +38,32 @@ class BranchAndBound:
         return self._splitting(problems).init(problems)
 
     def step(self, state: State, seconds: float) -> State:
-        return self._splitting(state.problems).step(state, seconds)  # type: ignore[arg-type]
+        return self._splitting(state.problems).step(state, seconds)
 
-    def _splitting(self, problems: tuple[Problem, ...]) -> InputSplitting | NeuronSplitting:
-        few = bool(problems) and problems[0].network.input_size <= self.few_inputs
+    def _splitting(self, problems: tuple[Problem, ...]) -> ProofSystem:
         ball = any(problem.region.ball is not None for problem in problems)
-        if self.split == "input" or (self.split == "auto" and few and not ball):
-            bound = Crown() if ball and self.bound is None else self.bound
-            return InputSplitting(bound=bound, batch=self.batch or InputSplitting.batch)
+        curves = any(not problem.network.piecewise_linear for problem in problems)
+        if curves:
+            few = max(map(_wide_inputs, problems)) <= self.few_inputs
+        else:
+            few = bool(problems) and problems[0].network.input_size <= self.few_inputs and not ball
+        if self.split == "input" or (self.split == "auto" and few):
+            return self._inputs(ball)
+        if curves and self.split == "auto":
+            return Portfolio((self._neurons(), self._inputs(crown=True)), name=self.name)
+        return self._neurons()
+
+    def _inputs(self, crown: bool) -> InputSplitting:
+        bound = Crown() if crown and self.bound is None else self.bound
+        return InputSplitting(bound=bound, batch=self.batch or InputSplitting.batch)
+
+    def _neurons(self) -> NeuronSplitting:
         batch = self.batch or NeuronSplitting.batch
         if self.bound is None:
             return NeuronSplitting(batch=batch)
         return NeuronSplitting(bound=self.bound, root=self.bound, batch=batch)
 
 
+def _wide_inputs(problem: Problem) -> int:
+    width = problem.region.upper - problem.region.lower
+    return int(np.count_nonzero(width > NARROW * width.max()))

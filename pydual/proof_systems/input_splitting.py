@@ -13,11 +13,11 @@ import numpy as np
 from pydual import certificate
 from pydual.problem import Problem
 from pydual.proof_systems.base import Play, State, start
-from pydual.proof_systems.duals import ABOVE_ROUNDING, LinearBound, leaf, root_nodes
+from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, LinearBound, leaf, root_nodes
 from pydual.proof_systems.recorder import EXPLICIT, Leaf, TreeRecorder
 from pydual.region import Region
 from pydual.relax.engine import threads
-from pydual.relax.frame import Group, group, make_frame
+from pydual.relax.frame import Frame, Group, group, make_frame
 
 SMALLEST = 1e-9  # a cell whose sides are all below this share of the box is not split further
 CANDIDATES = 16
@@ -74,7 +74,7 @@ class InputState(State):
 
 @dataclass(frozen=True)
 class InputSplitting:
-    """Bisects the input that leaves most signs open. ``batch`` cells a step, those with the worst bounds first.
+    """Bisects the input that leaves most signs open, or curves most bent. ``batch`` cells a step, those with the worst bounds first.
 
     ``bound`` None takes the native zonotope cells, which know boxes only: over a ball, their bounds ignore the ball.
     Cells with at most ``finish_unstable`` unstable neurons are finished by ReLU splits in what is left of the network,
@@ -155,7 +155,7 @@ class InputSplitting:
             leaves.append(leaf(frame, 0, duals, 0))
             bounds.append(duals.bound[0])
             plays.append(duals.x[0])
-            weights.append(upper - lower)  # bisect the longest side
+            weights.append(_influence(frame, duals, 0) * (upper - lower))
         bound = np.array(bounds)
         proved = bound > ABOVE_ROUNDING
         return Bounded(proved, bound, np.array(plays), np.array(weights), lambda r, node, row: r.close(node, leaves[row]))
@@ -163,9 +163,7 @@ class InputSplitting:
     def _native(self, search: Search, low: np.ndarray, high: np.ndarray) -> Bounded:
         g = search.group
         limit = int(min(search.finish_limit, self.finish_unstable))
-        result = g.program.core.bound_cells(
-            g.core_margins, low, high, threads(), limit, self.finish_work, self.finish_steps
-        )
+        result = g.program.core.bound_cells(g.core_margins, low, high, threads(), limit, self.finish_work, self.finish_steps)
         hard = (result["nodes"] > 0) & (result["unstable"] > 0.75 * limit)
         success = np.isin(np.flatnonzero(hard), list(result["proofs"])).mean() if hard.any() else 1.0
         search.finish_limit *= 1.25 if success > self.finish_success else 0.85
@@ -185,6 +183,19 @@ class InputSplitting:
             recorder.close(node, Leaf(lines, multipliers, np.zeros(0)))
 
         return Bounded(proved, bound, result["x"], result["weight"], close)
+
+
+def _influence(frame: Frame, duals: Duals, row: int) -> np.ndarray:
+    """What each input does to the bound through the units that read it: the sum of ``|price| |weight|``."""
+    program, margins = frame.group.program, frame.group.margins
+    price = np.split(np.abs(duals.price[row]), np.cumsum(program.sizes)[:-1])
+    readers = [*zip(price, program.layers, strict=False), (np.abs(duals.weights[row]), margins)]
+    total = np.zeros(program.core.inputs)
+    for prices, reader in readers:
+        if 0 in reader.terms:
+            matrix = reader.terms[0]
+            total += prices if matrix is None else prices @ abs(matrix)
+    return total
 
 
 def _single_problems(problems: tuple[Problem, ...]) -> list[Group]:

@@ -62,6 +62,12 @@ class Search:
         self.open_nodes[node.problem] = self.open_nodes.get(node.problem, 0) + 1
         heapq.heappush(self.queue, (node.bound, self.pushed, node))
 
+    def drop(self, problems: set[int]) -> None:
+        """Forget the open nodes of these problems."""
+        self.queue = [entry for entry in self.queue if entry[2].problem not in problems]
+        heapq.heapify(self.queue)
+        self.open_nodes |= dict.fromkeys(problems, 0)
+
     def pop(self, count: int) -> list[Node]:
         popped = [heapq.heappop(self.queue)[2] for _ in range(min(count, len(self.queue)))]
         for node in popped:
@@ -79,7 +85,7 @@ class NeuronSplitting:
     """Splits the neuron whose relaxation costs the bound most. ``root`` bounds the problems once, ``bound`` the nodes.
 
     ``batch`` nodes are split a step, those with the worst bounds first. A node without unstable neurons is a linear
-    program, and ``last`` solves it.
+    program, and ``last`` solves it. With curves, a problem is given up at the first such node: no split can help.
     """
 
     bound: LinearBound = AlphaCrown(steps=12, rate=0.1)
@@ -148,9 +154,13 @@ class NeuronSplitting:
     def _finish_leaf(
         self, search: Search, node: Nodes, problem: int, place: int, path: tuple[int, ...], seconds: float
     ) -> None:
-        """Every neuron is fixed, so the relaxation is a linear program, exact if there are no curves: the search can do
-        no more for this node."""
-        single = search.frame.group.allowed[problem].sum() == 1
+        """Every neuron is fixed, so the problem is linear, up to curves: an exact bound, or the search cannot close this
+        node."""
+        group = search.frame.group
+        if not group.problems[0].network.piecewise_linear:
+            search.stuck.add(problem)
+            return
+        single = group.allowed[problem].sum() == 1
         if not path and single and search.frame.anchor != certificate.INTERVAL:  # ascent had no choice
             search.stuck.add(problem)
             return
@@ -161,6 +171,8 @@ class NeuronSplitting:
             search.stuck.add(problem)
 
     def _advance(self, state: NeuronState, search: Search, points: np.ndarray, nodes: Nodes, duals: Duals) -> NeuronState:
+        if not search.frame.group.problems[0].network.piecewise_linear:
+            search.drop(search.stuck)
         lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
         worst = {node.problem: bound for bound, _, node in sorted(search.queue, key=lambda q: -q[0])}
         for p, problem in enumerate(search.frame.group.problems):

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 
 from pydual.problem import Problem
 from pydual.proof_systems.base import ProofSystem, State, start
-from pydual.proof_systems.branch_and_bound import BranchAndBound
-from pydual.proof_systems.crown import Crown
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,8 +49,3 @@ class Portfolio:
             finished=everything or (done and state.rung + 1 == len(self.systems)),
             statistics={**state.statistics, system.name: inner.statistics},
         )
-
-
-def Auto() -> Portfolio:
-    """The default: CROWN for what is easy, then branch and bound."""
-    return Portfolio((Crown(), BranchAndBound()), name="auto")
