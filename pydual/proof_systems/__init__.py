@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from pydual.errors import InputError
 from pydual.proof_systems.alpha_crown import AlphaCrown
+from pydual.proof_systems.auto import Auto
 from pydual.proof_systems.base import ProofSystem
 from pydual.proof_systems.branch_and_bound import BranchAndBound
 from pydual.proof_systems.crown import Crown
@@ -14,7 +15,6 @@ from pydual.proof_systems.interval import Interval
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.milp import MILP
 from pydual.proof_systems.neuron_splitting import NeuronSplitting
-from pydual.proof_systems.auto import Auto
 from pydual.proof_systems.portfolio import Portfolio
 
 BY_NAME: dict[str, Callable[[], ProofSystem]] = {

@@ -74,7 +74,7 @@ class InputState(State):
 
 @dataclass(frozen=True)
 class InputSplitting:
-    """Bisects the input that leaves most signs open, or curves most bent. ``batch`` cells a step, those with the worst bounds first.
+    """Bisects the input that leaves most signs open, or curves most bent. ``batch`` cells a step, the worst bounds first.
 
     ``bound`` None takes the native zonotope cells, which know boxes only: over a ball, their bounds ignore the ball.
     Cells with at most ``finish_unstable`` unstable neurons are finished by ReLU splits in what is left of the network,

@@ -10,7 +10,7 @@ import numpy as np
 
 from pydual import certificate
 from pydual.network import CURVES, Network
-from pydual.operators.primitives import Affine, Relu
+from pydual.operators.primitives import Affine, Curve, Relu
 from pydual.problem import Problem
 from pydual.region import Region
 from pydual.relax.engine import _core, threads
@@ -120,8 +120,7 @@ def _interval_arithmetic(network: Network, region: Region) -> tuple[np.ndarray, 
         if not isinstance(primitive, Affine):
             low, high = values[primitive.source]
             units.append((low, high))
-            relu = isinstance(primitive, Relu)
-            values.append((np.maximum(low, 0.0), np.maximum(high, 0.0)) if relu else _image(primitive.kind, low, high))
+            values.append((_activate(primitive, low), _activate(primitive, high)))
             continue
         lower, upper = primitive.bias, primitive.bias
         for source, matrix in primitive.terms:
@@ -132,5 +131,5 @@ def _interval_arithmetic(network: Network, region: Region) -> tuple[np.ndarray, 
     return np.concatenate([low for low, _ in units]), np.concatenate([high for _, high in units])
 
 
-def _image(kind: str, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return CURVES[kind](low), CURVES[kind](high)
+def _activate(primitive: Relu | Curve, y: np.ndarray) -> np.ndarray:
+    return np.maximum(y, 0.0) if isinstance(primitive, Relu) else CURVES[primitive.kind](y)
