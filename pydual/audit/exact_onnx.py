@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from pydual.audit.exact_operators import OPERATORS
-from pydual.audit.exact_protobuf import Message
+from pydual.audit.exact_protobuf import Message, shown
 from pydual.audit.exact_tensors import Graph, Operand, Shape, ranked
 from pydual.errors import InputError, UnsupportedError
 
@@ -28,13 +28,13 @@ class OnnxNode:
     def __init__(self, message: Message) -> None:
         self.operator, self.domain, self.message = message.text(4), message.text(7), message
         self.sources, self.results = message.texts(1), message.texts(2)
-        self.name = message.text(3) or next(iter(self.results), "")
+        self.where = f"The node '{shown(message.text(3) or next(iter(self.results), ''))}' ({shown(self.operator)})"
         self.inputs: list[Operand | None] = []
         self.attributes: dict[str, Any] = {}
 
     def read_attributes(self) -> None:
         kinds: dict[int, Callable[[Message], Any]] = {
-            1: lambda a: (a.floats(2) or [0.0])[-1],
+            1: lambda a: a.float32(2),
             2: lambda a: a.integer(3),
             3: lambda a: a.text(4),
             4: lambda a: read_tensor(a.message(5)),
@@ -44,9 +44,9 @@ class OnnxNode:
         for message in self.message.messages(5):
             name, kind = message.text(1), message.integer(20)
             if kind not in kinds or message.has(21):
-                raise UnsupportedError(f"the attribute {name} is not supported")
+                raise UnsupportedError(f"the attribute {shown(name)} is not supported")
             if name in self.attributes:
-                raise InputError(f"the attribute {name} is given twice")
+                raise InputError(f"the attribute {shown(name)} is given twice")
             self.attributes[name] = kinds[kind](message)
 
     def attribute(self, name: str, default: Any = None) -> Any:
@@ -152,7 +152,7 @@ def read_network(data: bytes) -> Any:
     _define(tensors, source, graph.input)
     for node in _needed([OnnxNode(message) for message in graph_message.messages(1)], targets[0]):
         if node.operator not in OPERATORS or node.domain not in ("", "ai.onnx"):
-            raise UnsupportedError(f"The node '{node.name}' uses the operator {node.operator}, which is not supported.")
+            raise UnsupportedError(f"{node.where} has an operator that is not supported.")
         for name, result in _translated(graph, node, tensors):
             _define(tensors, name, result)
     output = tensors.get(targets[0])
@@ -169,7 +169,7 @@ def read_network(data: bytes) -> Any:
 
 def _define(tensors: dict[str, Any], name: str, tensor: Any) -> None:
     if name in tensors:
-        raise InputError(f"The name '{name}' is defined twice; export the model again.")
+        raise InputError(f"The name '{shown(name)}' is defined twice; export the model again.")
     tensors[name] = tensor
 
 
@@ -179,9 +179,12 @@ def _input(graph: Message, initializers: dict[str, Any]) -> tuple[str, Shape]:
     if len(inputs) != 1:
         raise UnsupportedError(f"The model has {len(inputs)} inputs; it must have one.")
     kind = inputs[0].message(2).message(1)
-    if kind.integer(1) not in (1, 11):
+    if kind.integer(1) not in (1, 11) or any(inputs[0].message(2).has(other) for other in (4, 5, 7, 8, 9)):
         raise UnsupportedError("The model's input is not a float32 or float64 tensor; export it as one.")
-    sizes = [size.integer(1) if size.has(1) and not size.has(2) else -1 for size in kind.message(2).messages(1)]
+    dimensions = kind.message(2).messages(1)
+    if any(size.has(1) and size.has(2) for size in dimensions):
+        raise InputError("A dimension of the model's input has both a size and a name; export the model again.")
+    sizes = [size.integer(1) if size.has(1) else -1 for size in dimensions]
     if len(sizes) > 1 and sizes[0] < 0:
         sizes[0] = 1
     if not sizes or min(sizes) < 1:
@@ -201,24 +204,23 @@ def _needed(nodes: list[OnnxNode], target: str) -> list[OnnxNode]:
 
 def _translated(graph: Graph, node: OnnxNode, tensors: dict[str, Any]) -> Iterator[tuple[str, Operand]]:
     """The names and tensors that a node defines."""
-    where = f"The node '{node.name}' ({node.operator})"
     try:
         node.read_attributes()
         node.inputs = [_resolved(tensors, name) for name in node.sources]
         result = OPERATORS[node.operator](graph, node)
         if node.attributes:
-            raise UnsupportedError(f"the attributes {sorted(node.attributes)} are not supported")
+            raise UnsupportedError(f"the attributes {shown(sorted(node.attributes))} are not supported")
     except InputError as error:
-        raise type(error)(f"{where}: {error}.") from None
+        raise type(error)(f"{node.where}: {error}.") from None
     except (ArithmeticError, LookupError, TypeError, ValueError, struct.error) as error:
-        raise InputError(f"{where} is malformed ({' '.join(str(error).split())[:200]}).") from None
+        raise InputError(f"{node.where} is malformed ({shown(error)}).") from None
     results = result if isinstance(result, list) else [result]
     return ((name, tensor) for name, tensor in zip(node.results, results, strict=False) if name)
 
 
 def _resolved(tensors: dict[str, Any], name: str) -> Operand | None:
     if name and name not in tensors:
-        raise InputError(f"nothing before it defines its input '{name}'")
+        raise InputError(f"nothing before it defines its input '{shown(name)}'")
     if isinstance(tensors.get(name), Message):
         tensors[name] = read_tensor(tensors[name])
     return tensors[name] if name else None

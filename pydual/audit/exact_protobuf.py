@@ -106,12 +106,21 @@ class Message:
                 result.append(_signed(value))
         return result
 
+    def float32(self, number: int) -> float:
+        """A float32 number; 0.0 if absent."""
+        return struct.unpack("<f", self._one(number, 5) or bytes(4))[0]
+
     def floats(self, number: int, code: str = "f") -> list[float]:
         """Numbers of the ``struct`` code "f" or "d", packed or one by one."""
         size, found = struct.calcsize(code), self._all(number, 2, 5 if code == "f" else 1)
         if any(len(value) % size for _, value in found):
             raise InputError(f"Field {number} of a protocol buffer is no list of numbers.")
         return [v for _, value in found for v in struct.unpack(f"<{len(value) // size}{code}", value)]
+
+
+def shown(text: object) -> str:
+    """A few words of a file, on one line of ASCII, for a message."""
+    return " ".join(str(text)[:60].split()).encode("ascii", "backslashreplace").decode()
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:

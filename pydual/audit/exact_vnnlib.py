@@ -15,6 +15,7 @@ from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
+from pydual.audit.exact_protobuf import shown
 from pydual.errors import InputError, UnsupportedError
 
 MAX_NESTING = 200  # parentheses open at a time
@@ -66,7 +67,7 @@ def read_checker(data: bytes) -> Any:
             case [str(word), *_] if word in _IGNORED:
                 pass
             case _:
-                raise UnsupportedError(f"The command {_shown(command)} is not supported; use declare-const and assert.")
+                raise UnsupportedError(f"The command {shown(command)} is not supported; use declare-const and assert.")
     for kind, indices in declared.items():
         if not indices or max(indices) >= len(indices):
             raise InputError(f"The property must declare {kind}_0, {kind}_1, ... without a gap.")
@@ -91,7 +92,7 @@ def _commands(text: str) -> Iterator[list[Any]]:
             if len(stack) > MAX_NESTING:
                 raise UnsupportedError(f"More than {MAX_NESTING} parentheses are open; flatten the property.")
         elif (parenthesis or word or stray) and (stray or not stack):
-            raise InputError(f"{_shown(token[0])} in the property does not belong there.")
+            raise InputError(f"{shown(token[0])} in the property does not belong there.")
         elif parenthesis:
             form = stack.pop()
             if not stack:
@@ -104,13 +105,9 @@ def _commands(text: str) -> Iterator[list[Any]]:
         raise InputError("A parenthesis of the property is never closed; the file is truncated.")
 
 
-def _shown(form: Any) -> str:
-    return " ".join(str(form)[:60].split())
-
-
 def _declare(declared: dict[str, set[int]], name: str) -> None:
     if not _VARIABLE.fullmatch(name) or int(name[2:]) in declared[name[0]]:
-        raise InputError(f"{_shown(name)} is declared twice, or is neither X_i nor Y_j.")
+        raise InputError(f"{shown(name)} is declared twice, or is neither X_i nor Y_j.")
     declared[name[0]].add(int(name[2:]))
 
 
@@ -123,10 +120,10 @@ def _term(form: Any, declared: dict[str, set[int]]) -> LinearTerm:
             return {form: Fraction(1)}
         if _NUMBER.fullmatch(form):
             return _total([({"": Fraction(form)}, Fraction(1))])
-        raise InputError(f"{_shown(form)} is no declared variable and no decimal number.")
+        raise InputError(f"{shown(form)} is no declared variable and no decimal number.")
     word, terms = form[0] if form else "", [_term(part, declared) for part in form[1:]]
     if word not in ("+", "-", "*", "/") or not terms or (word == "/" and len(terms) < 2):
-        raise UnsupportedError(f"The term {_shown(form)} is not supported; use + - * / with operands.")
+        raise UnsupportedError(f"The term {shown(form)} is not supported; use + - * / with operands.")
     if word in ("+", "-"):
         rest = Fraction(1 if word == "+" else -1)
         first = rest if len(terms) == 1 else Fraction(1)
@@ -137,7 +134,7 @@ def _term(form: Any, declared: dict[str, set[int]]) -> LinearTerm:
             result, term = term, result
         factor = term.get("", Fraction(0))
         if not term.keys() <= {""} or (word == "/" and not factor):
-            raise UnsupportedError(f"The term {_shown(form)} is not linear, or divides by zero.")
+            raise UnsupportedError(f"The term {shown(form)} is not linear, or divides by zero.")
         result = _total([(result, factor if word == "*" else 1 / factor)])
     return result
 
@@ -169,7 +166,7 @@ def _condition(form: Any, negated: bool, declared: dict[str, set[int]]) -> Any:
             if negated:  # not m <= 0 is -m < 0
                 return _joined(Or, [_atom(margin, -sign, not strict) for sign, strict in _RELATIONS[word]])
             return _joined(And, [_atom(margin, sign, strict) for sign, strict in _RELATIONS[word]])
-    raise UnsupportedError(f"The condition {_shown(form)} is not supported; use and, or, not and <= < >= > =.")
+    raise UnsupportedError(f"The condition {shown(form)} is not supported; use and, or, not and <= < >= > =.")
 
 
 def _atom(term: LinearTerm, sign: int, strict: bool) -> Any:
