@@ -51,13 +51,14 @@ Finisher::Finisher(const Program& program, const Form& margins, const FinishOpti
 
 // A forward pass in which every unstable neuron's output is a variable of its own.
 void Finisher::reduce(const double* low, const double* high, ZonotopeSpace& space) {
-    const int inputs = program_.inputs;
     u_ = 0;
     proof_.clear();
     start_forms(program_, low, high, space);
+    inputs_ = static_cast<int>(space.wide.size());
+    const int inputs = inputs_;
     int number = 0;
     int width = 1 + inputs;
-    const int full = 1 + inputs + options_.unstable;
+    const int full = 1 + program_.inputs + options_.unstable;
     for (int k = 1; k <= program_.depth(); ++k) {
         const int n = program_.size(k);
         affine_forms(program_.layers[k - 1], width, space, space.forms[k].data());
@@ -162,7 +163,7 @@ bool Finisher::ascend(Duals& duals) {
 
 // The Lagrangian's minimum over t in [-1, 1]; leaves coefficients, prices and t.
 double Finisher::evaluate(const Duals& duals) {
-    const int inputs = program_.inputs;
+    const int inputs = inputs_;
     work_ += static_cast<double>(u_) * (2 * inputs + u_);  // with the play that follows
     double* c = coefficients_.data();
     std::fill(coefficients_.begin(), coefficients_.end(), 0.0);
@@ -195,7 +196,7 @@ double Finisher::evaluate(const Duals& duals) {
 
 // The relaxed adversary's play that attains it.
 void Finisher::play(const Duals& duals) {
-    const int inputs = program_.inputs;
+    const int inputs = inputs_;
     for (int j = 0; j < u_; ++j) {
         const double* row = rows_.data() + static_cast<long>(j) * width_;
         y_[j] = row[0] + dot(row + 1, t_.data(), inputs) + dot(row + 1 + inputs, z_.data(), j);

@@ -1,6 +1,6 @@
 // Exact finishing of a small cell: branch and bound on the network that is left of the cell.
 //
-// Over a cell only the unstable neurons bend; all others are linear and drop out. What is left has the cell's inputs, scaled to
+// Over a cell only the unstable neurons bend; all others are linear and drop out. What is left has the cell's wide inputs, scaled to
 // t in [-1, 1], and u unstable neurons in order, y_j = a_j + A_j t + sum_{i<j} B_ji z_i, z_j = max(y_j, 0), and margins of the
 // same form. (There must be no curves.) A bound of it costs u (inputs + u) operations, so that dual ascent and ReLU splits take microseconds.
 #pragma once
@@ -62,6 +62,7 @@ private:
     FinishOptions options_;
     CellProof proof_;
     int u_ = 0;
+    int inputs_ = 0;                             // wide ones
     int nodes_ = 0;
     double work_ = 0.0;
     int width_ = 0;                              // 1 + inputs + u

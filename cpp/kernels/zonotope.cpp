@@ -12,6 +12,8 @@
 namespace pydual {
 namespace {
 
+constexpr double kNegligible = 1e-13;  // a width beside the widest: it moves bounds by less than rounding does
+
 PYDUAL_DISPATCH double radius(const double* row, int width) {
     double total = 0.0;
     for (int g = 1; g < width; ++g) total += std::fabs(row[g]);
@@ -24,7 +26,8 @@ PYDUAL_DISPATCH void scale(double* row, int width, double factor) {
 
 // z = s y - s l / 2 +- (-s l / 2) on unstable rows: one new generator each. Returns the new width. Intervals come in from
 // interval arithmetic and are cut here where their sign is open, as in PROOFS.md section 5: lines on others would be other lines.
-int relu(int k, int n, int width, int inputs, ZonotopeSpace& s, CellResult& result) {
+int relu(int k, int n, int width, ZonotopeSpace& s, CellResult& result) {
+    const int inputs = static_cast<int>(s.wide.size());
     int next = width;
     for (int i = 0; i < n; ++i) {
         if (s.lower[k][i] >= 0.0 || s.upper[k][i] <= 0.0) continue;
@@ -34,7 +37,7 @@ int relu(int k, int n, int width, int inputs, ZonotopeSpace& s, CellResult& resu
         s.upper[k][i] = std::min(s.upper[k][i], row[0] + spread);
         if (s.lower[k][i] >= 0.0 || s.upper[k][i] <= 0.0) continue;
         ++next;
-        for (int g = 0; g < inputs; ++g) result.weight[g] += std::fabs(row[1 + g]) / spread;
+        for (int g = 0; g < inputs; ++g) result.weight[s.wide[g]] += std::fabs(row[1 + g]) / spread;
     }
     relu_lines(s.lower[k], s.upper[k], n, Rule::adaptive, s.alpha[k], s.slope[k], s.offset[k]);
     int generator = width;
@@ -52,7 +55,8 @@ int relu(int k, int n, int width, int inputs, ZonotopeSpace& s, CellResult& resu
 
 // The same for a curve, with parallel lines; every interval is cut. An input counts by its share in a source's interval times
 // the distance of the lines. The lines that stay in the space are the adaptive ones.
-int curve(Kind kind, int k, int n, int width, int inputs, ZonotopeSpace& s, CellResult& result) {
+int curve(Kind kind, int k, int n, int width, ZonotopeSpace& s, CellResult& result) {
+    const int inputs = static_cast<int>(s.wide.size());
     double* const lower = s.lower[k];
     double* const upper = s.upper[k];
     double* const below = s.below[k].data();
@@ -71,7 +75,7 @@ int curve(Kind kind, int k, int n, int width, int inputs, ZonotopeSpace& s, Cell
         double* row = s.forms[k].data() + static_cast<long>(i) * s.stride;
         const double gap = s.offset[k][i] - below[i];
         const double spread = radius(row, width);
-        for (int g = 0; g < inputs && gap > 0.0 && spread > 0.0; ++g) result.weight[g] += gap * std::fabs(row[1 + g]) / spread;
+        for (int g = 0; g < inputs && gap > 0.0 && spread > 0.0; ++g) result.weight[s.wide[g]] += gap * std::fabs(row[1 + g]) / spread;
         scale(row, width, s.slope[k][i]);
         std::fill(row + width, row + next, 0.0);
         row[0] += 0.5 * (s.offset[k][i] + below[i]);
@@ -115,12 +119,20 @@ void backward_margins(const Program& program, const Form& margins, const double*
 }  // namespace
 
 void start_forms(const Program& program, const double* low, const double* high, ZonotopeSpace& s) {
-    s.widths[0] = 1 + program.inputs;
+    double widest = 0.0;
+    for (int i = 0; i < program.inputs; ++i) widest = std::max(widest, high[i] - low[i]);
+    s.wide.clear();
+    for (int i = 0; i < program.inputs; ++i)
+        if (high[i] - low[i] > kNegligible * widest || std::isinf(widest)) s.wide.push_back(i);
+    s.widths[0] = 1 + static_cast<int>(s.wide.size());
     for (int i = 0; i < program.inputs; ++i) {
         double* row = s.forms[0].data() + static_cast<long>(i) * s.stride;
         std::fill(row, row + s.widths[0], 0.0);
         row[0] = 0.5 * (low[i] + high[i]);
-        row[1 + i] = 0.5 * (high[i] - low[i]);
+    }
+    for (std::size_t g = 0; g < s.wide.size(); ++g) {
+        const int i = s.wide[g];
+        s.forms[0][static_cast<std::size_t>(i) * s.stride + 1 + g] = 0.5 * (high[i] - low[i]);
     }
 }
 
@@ -147,8 +159,8 @@ bool bound_cell(const Program& program, const Form& margins, const double* low, 
         affine_forms(program.layers[k - 1], width, space, space.forms[k].data());
         interval_layer(program, k, box, space.lower.get(), space.upper.get());
         const Kind kind = program.kind(k);
-        width = kind == Kind::relu ? relu(k, program.size(k), width, program.inputs, space, result)
-                                   : curve(kind, k, program.size(k), width, program.inputs, space, result);
+        width = kind == Kind::relu ? relu(k, program.size(k), width, space, result)
+                                   : curve(kind, k, program.size(k), width, space, result);
         space.widths[k] = width;
     }
     forward_margins(program, margins, space, result);

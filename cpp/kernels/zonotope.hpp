@@ -21,7 +21,8 @@ struct CellResult {
 };
 
 // Workspace for one thread, reused between cells.
-// Affine forms: row i of value k is (center, generators...), `stride` doubles apart; generators are numbered through.
+// Affine forms: row i of value k is (center, generators...), `stride` doubles apart; generators are numbered through, first
+// those of `wide`, the inputs whose intervals are not negligible beside the widest.
 struct ZonotopeSpace {
     ZonotopeSpace(const Program& program, const Form& margins)
         : stride(1 + program.inputs + hidden(program)), lower(program, 1, 1), upper(program, 1, 1), alpha(program, 1, 1),
@@ -47,11 +48,11 @@ struct ZonotopeSpace {
     Columns lower, upper, alpha, slope, offset, after, before;
     std::vector<Lines> lines;
     std::vector<std::vector<double>> forms, below;
-    std::vector<int> widths;
+    std::vector<int> widths, wide;
     std::vector<double> result, identity, constant, bound, x;
 };
 
-// The inputs of the box as affine forms: center and one generator each.
+// The inputs of the box as affine forms: center, and one generator each where they are wide.
 void start_forms(const Program& program, const double* low, const double* high, ZonotopeSpace& space);
 
 // The forms of a layer, or of the margins, from those of the values below; `width` columns of `out` are written.
