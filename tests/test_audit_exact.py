@@ -1,10 +1,11 @@
-"""The exact audit against truth: bounds by hand, enumeration with one input, sampled points, a reading in floats."""
+"""The exact audit against truth: bounds by hand, enumeration with one input, sampled points, a slow reading."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import random_instances as instances
 import scipy.sparse as sparse
+from reference_audit import Reference
 
 from pydual.audit import query
 from pydual.audit.exact import audit_exact
@@ -19,7 +21,7 @@ from pydual.certificate import Proof, ProofTree
 from pydual.checker import And, Atom, Checker, Linear, Or, X, Y
 from pydual.errors import CertificateError, InputError
 from pydual.network import Network
-from pydual.operators.primitives import Affine, GraphBuilder, Relu
+from pydual.operators.primitives import GraphBuilder
 from pydual.problem import normalize
 from pydual.region import Ball, Region
 
@@ -182,14 +184,16 @@ def test_box_and_ball_against_a_conic_solver(norm: str, seed: int) -> None:
 # random proofs
 
 
-def outcomes(inputs: int, seeds: range) -> Iterator[tuple[np.random.Generator, Network, Checker, Proof, Any]]:
+def outcomes(
+    inputs: int, seeds: range, arithmetic: str = "real"
+) -> Iterator[tuple[np.random.Generator, Network, Checker, Proof, Any]]:
     """Random questions with random proofs, and the proven margin or the CertificateError."""
     for seed in seeds:
         rng = np.random.default_rng(seed)
         network = instances.random_network(rng, inputs)
         checker = instances.random_checker(rng, network, instances.random_region(rng, inputs))
         for _ in range(3):
-            proof = instances.random_proof(rng, network, checker)
+            proof = replace(instances.random_proof(rng, network, checker), arithmetic=arithmetic)
             try:
                 yield rng, network, checker, proof, audit_exact(proof, network, checker)
             except CertificateError as error:
@@ -223,150 +227,30 @@ def test_several_inputs_never_better_than_a_point() -> None:
     assert accepted > 100 and rejected > 100 and points > 1000
 
 
-def test_agrees_with_a_reading_in_floats() -> None:
-    """Not only sound but as tight as the specification: margins are those of a plain float64 evaluation of it."""
+@pytest.mark.parametrize("arithmetic", ["real", "float32"])
+def test_agrees_with_a_slow_reading(arithmetic: str) -> None:
+    """Not only sound but as tight as the specification."""
     compared = Counter[bool]()
     for inputs in (1, 2, 5):
-        for _, network, checker, proof, result in outcomes(inputs, range(60)):
+        for _, network, checker, proof, result in outcomes(inputs, range(25), arithmetic):
             if checker.region.ball is not None:
                 continue
             bounds = [
-                leaf
+                (bound, sum(map(Fraction, weights)))
                 for tree, problem in zip(proof.trees, query.problems(checker), strict=True)
-                for leaf in float_bounds(tree, problem, network)
+                for bound, weights in zip(
+                    Reference(network, problem, tree, arithmetic).bounds(), tree.multipliers.tolist(), strict=True
+                )
+                if bound is not None
             ]
             accepted = not isinstance(result, CertificateError)
             compared[accepted] += 1
             if accepted:
-                margins = [f / total for f, total in bounds if total]
-                assert float(result) == pytest.approx(min(margins, default=math.inf), rel=1e-7, abs=1e-7)
+                margins = [float(f / total) for f, total in bounds if total]
+                assert float(result) == pytest.approx(min(margins, default=math.inf), rel=1e-12, abs=1e-12)
             else:
-                assert min(f for f, _ in bounds) < 1e-9
-    assert min(compared.values()) > 60
-
-
-def float_bounds(tree: ProofTree, problem: query.Problem, network: Network) -> list[tuple[float, float]]:
-    """(F, sum of multipliers) of each leaf whose cell is not empty: PROOFS.md in float64, recursively; no ball."""
-    index, threshold = iter(tree.index.tolist()), iter(tree.threshold.tolist())
-    betas = iter(tree.split_multipliers.tolist())
-    kinds, leaves = iter(zip(tree.kind.tolist(), tree.anchor.tolist(), strict=True)), iter(range(tree.leaves))
-    neurons = [(p.source, i) for p in network.primitives if isinstance(p, Relu) for i in range(p.size)]
-    found: list[tuple[float, float]] = []
-
-    def walk(lower: np.ndarray, upper: np.ndarray, path: list[tuple[int, bool]], bounds: Any) -> None:
-        kind, anchor = next(kinds)
-        empty = bool((lower > upper).any()) or isinstance(bounds, str)
-        if anchor and not empty:
-            bounds = float_anchor(network, lower, upper, [(*neurons[j], active) for j, active in path], anchor)
-        elif bounds is not None and not empty:
-            bounds = {v: (low.copy(), high.copy()) for v, (low, high) in bounds.items()}
-            float_phases(bounds, [(*neurons[j], active) for j, active in path])
-        slack = 1e-12  # not empty by rounding
-        if bounds is not None and not empty and any((low > high + slack).any() for low, high in bounds.values()):
-            bounds = "empty"
-        if kind == 1:
-            i, t = next(index), next(threshold)
-            first, second = upper.copy(), lower.copy()
-            first[i], second[i] = min(first[i], t), max(second[i], t)
-            walk(lower, first, path, bounds)
-            walk(second, upper, path, bounds)
-        elif kind == 2:
-            j = next(index)
-            walk(lower, upper, [*path, (j, False)], bounds)
-            walk(lower, upper, [*path, (j, True)], bounds)
-        else:
-            leaf, mine = next(leaves), [next(betas) for _ in path]
-            if not (lower > upper).any() and not isinstance(bounds, str):
-                found.append(float_leaf(tree, leaf, mine, path, problem, network, (lower, upper), bounds))
-
-    walk(np.array(problem.lower), np.array(problem.upper), [], None)
-    return found
-
-
-def float_phases(bounds: Any, phases: list[tuple[int, int, bool]]) -> None:
-    for value, i, active in phases:
-        if value in bounds and active:
-            bounds[value][0][i] = max(bounds[value][0][i], 0.0)
-        elif value in bounds:
-            bounds[value][1][i] = min(bounds[value][1][i], 0.0)
-
-
-def float_anchor(
-    network: Network, lower: np.ndarray, upper: np.ndarray, phases: list[tuple[int, int, bool]], anchor: int
-) -> Any:
-    every = {0: (lower.copy(), upper.copy())}
-    sources = {p.source for p in network.primitives if isinstance(p, Relu)}
-    for k in range(len(network.primitives) + 1):
-        primitive = network.primitives[k - 1] if k else None
-        if isinstance(primitive, Relu):
-            every[k] = tuple(np.maximum(b, 0.0) for b in every[primitive.source])  # type: ignore[assignment]
-        elif isinstance(primitive, Affine):
-            low, high = primitive.bias.copy(), primitive.bias.copy()
-            for source, matrix in primitive.terms:
-                m = matrix.toarray() if sparse.issparse(matrix) else matrix
-                low += np.maximum(m, 0) @ every[source][0] + np.minimum(m, 0) @ every[source][1]
-                high += np.maximum(m, 0) @ every[source][1] + np.minimum(m, 0) @ every[source][0]
-            every[k] = (low, high)
-        if k in sources:
-            if anchor > 1:
-                undecided = (every[k][0] < 0) & (every[k][1] > 0)
-                for sign, side in ((1.0, 0), (-1.0, 1)):
-                    units = sign * np.eye(network.sizes[k])
-                    b = [sign * float_bound(network, {k: unit}, -anchor, {}, (lower, upper), every) for unit in units]
-                    tighter = (np.maximum, np.minimum)[side](every[k][side], b)
-                    every[k][side][:] = np.where(undecided, tighter, every[k][side])
-            float_phases(every, [phase for phase in phases if phase[0] == k])
-    return {k: every[k] for k in sources}
-
-
-def float_leaf(
-    tree: ProofTree, leaf: int, betas: Any, path: Any, problem: query.Problem, network: Network, box: Any, bounds: Any
-) -> tuple[float, float]:
-    neurons = [(p.source, i) for p in network.primitives if isinstance(p, Relu) for i in range(p.size)]
-    weights = tree.multipliers[leaf].astype(float)
-    w = {k: np.zeros(size) for k, size in enumerate(network.sizes)}
-    constant = 0.0
-    for weight, margin in zip(weights, problem.margins, strict=True):
-        constant += weight * float(margin.constant)
-        for value, coefficients in ((0, margin.x), (network.output, margin.y)):
-            for i, c in coefficients.items():
-                w[value][i] += weight * float(c)
-    for beta, (j, active) in zip(betas, path, strict=True):
-        w[neurons[j][0]][neurons[j][1]] += -beta if active else beta
-    rule, slopes = int(tree.lines[leaf]), {}
-    if rule >= 0:
-        row = tree.slopes[rule] / (128.0 if tree.slopes.dtype == np.uint8 else 1.0)
-        slopes = dict(zip(tree.slope_neurons.tolist(), row.tolist(), strict=True))
-    return constant + float_bound(network, w, rule, slopes, box, bounds), float(weights.sum())
-
-
-def float_bound(network: Network, w: Any, rule: int, slopes: dict[int, float], box: Any, bounds: Any) -> float:
-    constant, first = 0.0, network.neurons
-    for k in range(len(network.primitives), 0, -1):
-        primitive = network.primitives[k - 1]
-        first -= primitive.size if isinstance(primitive, Relu) else 0
-        if k not in w:
-            continue
-        if isinstance(primitive, Affine):
-            constant += w[k] @ primitive.bias
-            for source, matrix in primitive.terms:
-                w[source] = w.get(source, 0.0) + matrix.T @ w[k]
-            continue
-        below = np.zeros(primitive.size)
-        for i, c in enumerate(w[k]):
-            low, high = bounds[primitive.source][0][i], bounds[primitive.source][1][i]
-            if rule == -1:
-                constant += c * max(low, 0.0) if c >= 0 else c * max(high, 0.0)
-            elif low >= 0:
-                below[i] = c
-            elif high > 0:
-                s = high / (high - low)
-                alpha = s if rule == -2 else slopes.get(first + i, 1.0 if high > -low else 0.0)
-                below[i] = c * (alpha if c >= 0 else s)
-                constant -= below[i] * low if c < 0 else 0.0
-        w[primitive.source] = w.get(primitive.source, 0.0) + below
-    x = w.get(0, np.zeros(network.input_size))
-    return float(constant + np.where(x >= 0, x * box[0], x * box[1]).sum())
+                assert min(f for f, _ in bounds) < 1e-12
+    assert min(compared.values()) > 25
 
 
 # networks and queries
