@@ -1,6 +1,7 @@
-"""The compiled kernels against plain numpy, dense and sparse, with skips. "sh run sanitize" runs these tests too.
+"""The compiled kernels against plain numpy, dense and sparse, with skips, with ReLUs and curves.
 
-The references below go neuron by neuron, or through whole matrices in the order of PROOFS.md, section 4.
+The references below go unit by unit, or through whole matrices in the order of PROOFS.md, section 4.
+"sh run sanitize" runs these tests too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sparse
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
+from scipy.special import expit
 
 from pydual.relax.engine import _core
 
@@ -27,6 +29,7 @@ class Layers:
     """Layer k reads the values of its terms; ``layers[k]`` is (bias, terms) with dense matrices."""
 
     inputs: int
+    kinds: tuple[str, ...]
     layers: list[tuple[np.ndarray, Terms]]
     margins: tuple[np.ndarray, Terms]
     core: Any
@@ -37,11 +40,19 @@ class Layers:
         return [self.inputs, *(len(bias) for bias, _ in self.layers)]
 
     @property
-    def neurons(self) -> int:
+    def units(self) -> int:
         return sum(self.sizes[1:])
 
+    @property
+    def is_relu(self) -> np.ndarray:
+        return np.repeat(np.array([kind == "relu" for kind in self.kinds], dtype=bool), self.sizes[1:])
+
+    def phases(self, rng: Generator, rows: int) -> np.ndarray:
+        """Random phases of the ReLUs."""
+        return (rng.choice([-1, 0, 0, 1], (rows, self.units)) * self.is_relu).astype(np.int8)
+
     def split(self, flat: np.ndarray) -> list[np.ndarray]:
-        """A vector over all neurons as one vector a layer, in front of them an empty one for the input."""
+        """A vector over all units as one vector a layer, in front of them an empty one for the input."""
         return [np.zeros(0), *np.split(flat, np.cumsum(self.sizes[1:])[:-1])] if self.layers else [np.zeros(0)]
 
 
@@ -57,8 +68,11 @@ def packed(matrix: np.ndarray, form: str) -> Any:
     return csr.indptr.astype(np.int32), csr.indices.astype(np.int32), csr.data, csr.shape[1]
 
 
-def make(rng: Generator, sizes: tuple[int, ...], margins: int, *, form: str = "dense", skips: bool = False) -> Layers:
-    """Random layers; with skips, every layer reads some earlier values besides the last."""
+def make(
+    rng: Generator, sizes: tuple[int, ...], margins: int, *, form: str = "dense", skips: bool = False,
+    kinds: tuple[str, ...] | None = None,
+) -> Layers:  # fmt: skip
+    """Random layers, ReLUs unless ``kinds`` are given; with skips, every layer reads some earlier values besides the last."""
 
     def terms(k: int, rows: int) -> Terms:
         sources = [k] + ([s for s in range(k) if rng.random() < 0.6] if skips else [])
@@ -67,9 +81,11 @@ def make(rng: Generator, sizes: tuple[int, ...], margins: int, *, form: str = "d
 
     layers = [(0.3 * rng.normal(size=n), terms(k, n)) for k, n in enumerate(sizes[1:])]
     last = (0.3 * rng.normal(size=margins), terms(len(sizes) - 1, margins))
-    core = _core.Program(sizes[0], [("relu", bias, [(s, packed(m, form)) for s, m in ts]) for bias, ts in layers])
+    kinds = ("relu",) * len(layers) if kinds is None else kinds
+    held_layers = [(kind, bias, [(s, packed(m, form)) for s, m in ts]) for kind, (bias, ts) in zip(kinds, layers, strict=True)]
+    core = _core.Program(sizes[0], held_layers)
     held = _core.Form(last[0], [(s, packed(m, form)) for s, m in last[1]])
-    return Layers(sizes[0], layers, last, core, held)
+    return Layers(sizes[0], kinds, layers, last, core, held)
 
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -81,6 +97,16 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "sparse": {"sizes": (6, 9, 8), "margins": 4, "form": "sparse"},
     "skips": {"sizes": (4, 6, 5, 6), "margins": 2, "skips": True},
     "sparse skips": {"sizes": (4, 6, 5, 6), "margins": 2, "skips": True, "form": "sparse"},
+    "one sigmoid": {"sizes": (1, 1), "margins": 1, "kinds": ("sigmoid",)},
+    "sigmoids": {"sizes": (3, 6, 5), "margins": 2, "kinds": ("sigmoid", "sigmoid")},
+    "curves and ReLUs": {"sizes": (3, 6, 5, 4, 4), "margins": 2, "kinds": ("relu", "sigmoid", "relu", "tanh")},
+    "tanh, sparse skips": {
+        "sizes": (4, 6, 5, 6),
+        "margins": 3,
+        "skips": True,
+        "form": "sparse",
+        "kinds": ("tanh", "relu", "tanh"),
+    },
 }
 
 
@@ -122,15 +148,57 @@ def region(rng: Generator, inputs: int, norm: str = "") -> Set:
 # references
 
 PARALLEL, ADAPTIVE = "parallel", "adaptive"
+CURVES = {"sigmoid": expit, "tanh": np.tanh}
+SCALE = {"sigmoid": 0.5, "tanh": 1.0}  # sigmoid(p) = 1/2 + tanh(p/2)/2
 
 
-def lines(lower: np.ndarray, upper: np.ndarray, phase: np.ndarray, rule: str) -> tuple[np.ndarray, ...]:
-    """(alpha, slope, offset): alpha y <= max(y, 0) <= slope y + offset."""
+def activate(kind: str, y: np.ndarray) -> np.ndarray:
+    return np.maximum(y, 0.0) if kind == "relu" else CURVES[kind](y)
+
+
+def derivative(kind: str, p: float) -> float:
+    return float((SCALE[kind] / np.cosh(np.clip(SCALE[kind] * p, -300, 300))) ** 2)
+
+
+def slope_above(kind: str, low: float, high: float, rule: str) -> float:
+    """The slope of the line above a curve, word by word from PROOFS.md."""
+    f = CURVES[kind]
+    if low >= high:
+        return 0.0
+    if rule == PARALLEL:
+        return min(derivative(kind, low), derivative(kind, high))
+    chord = float((f(high) - f(low)) / (high - low))
+    if derivative(kind, high) >= chord:
+        return chord
+    if low >= 0:
+        return derivative(kind, (low + high) / 2)
+    gap = lambda d: float(f(d) - f(low) - derivative(kind, d) * (d - low))  # noqa: E731
+    return derivative(kind, brentq(gap, 0.0, high, xtol=1e-14))
+
+
+def curve_lines(kind: str, lower: np.ndarray, upper: np.ndarray, rule: str) -> tuple[np.ndarray, ...]:
+    """(alpha, slope, offset, below); the offsets are extreme where the slope is that of the curve, or at an end."""
+    slope = np.array([slope_above(kind, a, b, rule) for a, b in zip(lower, upper, strict=True)])
+    alpha = np.array([slope_above(kind, -b, -a, rule) for a, b in zip(lower, upper, strict=True)])
+
+    def gaps(s: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.nan_to_num(np.arccosh(SCALE[kind] / np.sqrt(s)) / SCALE[kind])
+        points = np.stack([lower, upper, np.clip(t, lower, upper), np.clip(-t, lower, upper)])
+        return CURVES[kind](points) - s * points
+
+    return alpha, slope, gaps(slope).max(axis=0), gaps(alpha).min(axis=0)
+
+
+def lines(lower: np.ndarray, upper: np.ndarray, phase: np.ndarray, rule: str, kind: str) -> tuple[np.ndarray, ...]:
+    """(alpha, slope, offset, below): alpha y + below <= f(y) <= slope y + offset."""
+    if kind != "relu":
+        return curve_lines(kind, lower, upper, rule)
     unstable = (phase == 0) & (lower < 0) & (upper > 0)
     on = ((phase > 0) | ((phase == 0) & (lower >= 0))).astype(float)
     slope = np.where(unstable, upper / np.where(unstable, upper - lower, 1.0), on)
     chosen = slope if rule == PARALLEL else (upper > -lower).astype(float)
-    return np.where(unstable, chosen, on), slope, np.where(unstable, -slope * lower, 0.0)
+    return np.where(unstable, chosen, on), slope, np.where(unstable, -slope * lower, 0.0), np.zeros(len(lower))
 
 
 def linear_minimum(w: np.ndarray, box: Set) -> float:
@@ -165,8 +233,8 @@ def back_substitute(
     for source, matrix in form[1]:
         coefficients[source] += row @ matrix
     for k in range(len(relaxed), 0, -1):
-        w, (alpha, slope, offset) = coefficients[k], relaxed[k - 1]
-        constant += float(np.minimum(w, 0.0) @ offset)
+        w, (alpha, slope, offset, below) = coefficients[k], relaxed[k - 1]
+        constant += float(np.minimum(w, 0.0) @ offset + np.maximum(w, 0.0) @ below)
         before = alpha * np.maximum(w, 0.0) + slope * np.minimum(w, 0.0)
         before = before if added is None else before + added[k]
         constant += float(before @ net.layers[k - 1][0])
@@ -179,28 +247,28 @@ def interval_reference(net: Layers, box: Set) -> tuple[np.ndarray, np.ndarray]:
     low, high = [box.lower], [box.upper]
     lower: list[np.ndarray] = [np.zeros(0)]
     upper: list[np.ndarray] = [np.zeros(0)]
-    for bias, terms in net.layers:
+    for kind, (bias, terms) in zip(net.kinds, net.layers, strict=True):
         a, b = bias.copy(), bias.copy()
         for s, m in terms:
             a += np.maximum(m, 0) @ low[s] + np.minimum(m, 0) @ high[s]
             b += np.maximum(m, 0) @ high[s] + np.minimum(m, 0) @ low[s]
         lower.append(a)
         upper.append(b)
-        low.append(np.maximum(a, 0.0))
-        high.append(np.maximum(b, 0.0))
+        low.append(activate(kind, a))
+        high.append(activate(kind, b))
     return np.concatenate(lower), np.concatenate(upper)
 
 
 def linear_reference(net: Layers, box: Set, rule: str, phase: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Intervals by interval arithmetic, cut by lines where they leave the sign open, cut by the phases."""
+    """Intervals by interval arithmetic, cut by lines where a curve reads or the sign is open, cut by the phases."""
     fixed = net.split(phase)
     low, high = [box.lower], [box.upper]
     relaxed: list[tuple[np.ndarray, ...]] = []
     lower, upper = [], []
-    for k, (bias, terms) in enumerate(net.layers, 1):
+    for k, (kind, (bias, terms)) in enumerate(zip(net.kinds, net.layers, strict=True), 1):
         a = bias + sum(np.maximum(m, 0) @ low[s] + np.minimum(m, 0) @ high[s] for s, m in terms)
         b = bias + sum(np.maximum(m, 0) @ high[s] + np.minimum(m, 0) @ low[s] for s, m in terms)
-        for i in np.flatnonzero((a < 0) & (b > 0)):
+        for i in np.flatnonzero((a < 0) & (b > 0) if kind == "relu" else a < b):
             unit = np.eye(len(bias))[i]
             for sign in (1.0, -1.0):
                 w, constant = back_substitute(net, net.layers[k - 1], sign * unit, relaxed)
@@ -212,19 +280,51 @@ def linear_reference(net: Layers, box: Set, rule: str, phase: np.ndarray) -> tup
         a, b = np.where(fixed[k] > 0, np.maximum(a, 0), a), np.where(fixed[k] < 0, np.minimum(b, 0), b)
         lower.append(a)
         upper.append(b)
-        relaxed.append(lines(a, b, fixed[k], rule))
-        low.append(np.where(fixed[k] < 0, 0.0, np.maximum(a, 0)))
-        high.append(np.where(fixed[k] < 0, 0.0, np.maximum(b, 0)))
+        relaxed.append(lines(a, b, fixed[k], rule, kind))
+        low.append(np.where(fixed[k] < 0, 0.0, activate(kind, a)))
+        high.append(np.where(fixed[k] < 0, 0.0, activate(kind, b)))
     return np.concatenate([np.zeros(0), *lower]), np.concatenate([np.zeros(0), *upper])
 
 
 def forward(net: Layers, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pre-activations of all neurons, and the margins, at one input."""
+    """Pre-activations of all units, and the margins, at one input."""
     values, before = [x], [np.zeros(0)]
-    for layer in net.layers:
+    for kind, layer in zip(net.kinds, net.layers, strict=True):
         before.append(affine(layer, values))
-        values.append(np.maximum(before[-1], 0.0))
+        values.append(activate(kind, before[-1]))
     return np.concatenate(before), affine(net.margins, values)
+
+
+# lines of curves
+
+
+@pytest.mark.parametrize("rule", [PARALLEL, ADAPTIVE])
+@pytest.mark.parametrize("kind", CURVES)
+def test_lines_of_curves(kind: str, rule: str) -> None:
+    """Near and far from 0, narrow and wide: the slopes of PROOFS.md, on the right side of the curve, and touching it."""
+    rng = np.random.default_rng(30)
+    lower = rng.normal(size=600) * rng.choice([0.01, 1, 10, 100], 600)
+    upper = lower + np.abs(rng.normal(size=600)) * rng.choice([0, 1e-6, 0.1, 1, 10, 100], 600)
+    alpha, below, slope, offset = _core.curve_lines(kind, lower, upper, rule == PARALLEL)
+    reference = curve_lines(kind, lower, upper, rule)
+    wide = upper > lower + 1e-5  # the slope of a shorter chord is hardly determined, nor does it matter
+    np.testing.assert_allclose(alpha[wide], reference[0][wide], atol=1e-10)
+    np.testing.assert_allclose(slope[wide], reference[1][wide], atol=1e-10)
+    points = lower[:, None] + np.linspace(0, 1, 2001) * (upper - lower)[:, None]
+    for side in (
+        slope[:, None] * points + offset[:, None] - CURVES[kind](points),
+        CURVES[kind](points) - alpha[:, None] * points - below[:, None],
+    ):
+        assert side.min() >= -1e-14
+        assert side.min(axis=1).max() <= 1e-12 + 1e-6 * (rule == ADAPTIVE)  # up to the grid of points
+
+
+def test_lines_of_a_curve_at_a_point() -> None:
+    at = np.array([-800.0, -3.0, 0.0, 0.7, 800.0])
+    for kind in CURVES:
+        alpha, below, slope, offset = _core.curve_lines(kind, at, at, False)
+        assert not alpha.any() and not slope.any()
+        np.testing.assert_allclose([below, offset], [CURVES[kind](at)] * 2, atol=1e-16)
 
 
 # intervals
@@ -240,7 +340,7 @@ def test_interval_bounds(net: Layers) -> None:
 @pytest.mark.parametrize("norm", ["", "l1", "l2"])
 def test_linear_bounds(net: Layers, rule: str, norm: str) -> None:
     box = region(np.random.default_rng(2), net.inputs, norm)
-    free = np.zeros(net.neurons, dtype=np.int8)
+    free = np.zeros(net.units, dtype=np.int8)
     possible, *ours = net.core.linear_bounds(box.core, rule == PARALLEL, free, 2)
     assert possible
     noise = 1e-6 if norm else 1e-9
@@ -254,7 +354,7 @@ def test_linear_bounds_with_phases(net: Layers, rule: str) -> None:
     rng = np.random.default_rng(3)
     box = region(rng, net.inputs)
     before = forward(net, box.points(rng, 1)[0])[0]
-    phase = (np.sign(before) * (rng.random(net.neurons) < 0.5)).astype(np.int8)
+    phase = (np.sign(before) * (rng.random(net.units) < 0.5) * net.is_relu).astype(np.int8)
     possible, *ours = net.core.linear_bounds(box.core, rule == PARALLEL, phase, 1)
     assert possible
     for mine, reference in zip(ours, linear_reference(net, box, rule, phase), strict=True):
@@ -272,7 +372,7 @@ def test_an_impossible_phase_is_noticed() -> None:
 def test_intervals_hold_at_points(net: Layers, norm: str) -> None:
     rng = np.random.default_rng(4)
     box = region(rng, net.inputs, norm)
-    free = np.zeros(net.neurons, dtype=np.int8)
+    free = np.zeros(net.units, dtype=np.int8)
     bounds = [net.core.interval_bounds(box.core)]
     bounds += [net.core.linear_bounds(box.core, parallel, free, 1)[1:] for parallel in (True, False)]
     for x in box.points(rng, 100):
@@ -288,11 +388,11 @@ def ascend(net: Layers, box: Set, **changes: Any) -> dict[str, np.ndarray]:
     """The kernel at the root, one row a margin, adaptive slopes; arguments and options may be changed."""
     rows = changes.pop("rows", len(net.margins[0]))
     arguments = {
-        "interval": net.core.linear_bounds(box.core, False, np.zeros(net.neurons, dtype=np.int8), 1)[1:],
-        "phase": np.zeros((rows, net.neurons), dtype=np.int8),
+        "interval": net.core.linear_bounds(box.core, False, np.zeros(net.units, dtype=np.int8), 1)[1:],
+        "phase": np.zeros((rows, net.units), dtype=np.int8),
         "allowed": np.ones((rows, len(net.margins[0])), dtype=np.int8),
-        "alpha": np.full((rows, net.neurons), -1.0),
-        "beta": np.zeros((rows, net.neurons)),
+        "alpha": np.full((rows, net.units), -1.0),
+        "beta": np.zeros((rows, net.units)),
         "weights": np.eye(len(net.margins[0]))[:rows],
     }
     options = {"steps": 0, "alpha_rate": 0.1, "beta_rate": 0.1, "weight_rate": 0.5, "decay": 0.98}
@@ -306,11 +406,12 @@ def ascend(net: Layers, box: Set, **changes: Any) -> dict[str, np.ndarray]:
 def dual_value(net: Layers, box: Set, interval: Any, phase: Any, alpha: Any, beta: Any, weights: Any) -> float:
     """The bound of one row with explicit slopes, by numpy."""
     relaxed = []
-    for low, high, p, a in zip(*map(net.split, (*interval, phase, alpha)), strict=True):
-        _, slope, offset = lines(low, high, p, ADAPTIVE)
-        unstable = (p == 0) & (low < 0) & (high > 0)
-        relaxed.append((np.where(unstable, a, slope), slope, offset))
-    w, constant = back_substitute(net, net.margins, weights, relaxed[1:], net.split(-phase * beta))
+    parts = zip(*(net.split(part)[1:] for part in (*interval, phase, alpha)), net.kinds, strict=True) if net.layers else ()
+    for low, high, p, a, kind in parts:
+        best, slope, offset, below = lines(low, high, p, ADAPTIVE, kind)
+        unstable = (p == 0) & (low < 0) & (high > 0) & (kind == "relu")
+        relaxed.append((np.where(unstable, a, best), slope, offset, below))
+    w, constant = back_substitute(net, net.margins, weights, relaxed, net.split(-phase * beta))
     return constant + linear_minimum(w, box)
 
 
@@ -320,8 +421,8 @@ def test_the_bound_without_steps(net: Layers, norm: str) -> None:
     rng = np.random.default_rng(5)
     box = region(rng, net.inputs, norm)
     rows = 5
-    interval = net.core.linear_bounds(box.core, False, np.zeros(net.neurons, dtype=np.int8), 1)[1:]
-    phase = rng.choice([-1, 0, 0, 1], (rows, net.neurons)).astype(np.int8)
+    interval = net.core.linear_bounds(box.core, False, np.zeros(net.units, dtype=np.int8), 1)[1:]
+    phase = net.phases(rng, rows)
     alpha, beta = rng.random(phase.shape), rng.random(phase.shape) * (phase != 0)
     weights = rng.random((rows, len(net.margins[0])))
     ones = np.ones(weights.shape, dtype=np.int8)
@@ -347,8 +448,8 @@ def test_steps_only_improve_and_stay_below_points(net: Layers, norm: str) -> Non
 def test_the_bound_belongs_to_the_duals_returned(net: Layers) -> None:
     rng = np.random.default_rng(7)
     box = region(rng, net.inputs)
-    interval = net.core.linear_bounds(box.core, False, np.zeros(net.neurons, dtype=np.int8), 1)[1:]
-    phase = rng.choice([-1, 0, 0, 1], (len(net.margins[0]), net.neurons)).astype(np.int8)
+    interval = net.core.linear_bounds(box.core, False, np.zeros(net.units, dtype=np.int8), 1)[1:]
+    phase = net.phases(rng, len(net.margins[0]))
     result = ascend(net, box, interval=interval, phase=phase, steps=15)
     assert (result["beta"] >= 0).all()
     np.testing.assert_allclose(result["weights"].sum(axis=1), 1.0)
@@ -357,16 +458,29 @@ def test_the_bound_belongs_to_the_duals_returned(net: Layers) -> None:
         assert result["bound"][r] == pytest.approx(dual_value(net, box, interval, *rest), abs=1e-9)
 
 
-def test_a_small_step_goes_uphill() -> None:
+def test_the_play_attains_the_bound(net: Layers) -> None:
+    """Inputs and outputs of the units agree with the affine maps, and the margins there are the bound."""
+    box = region(np.random.default_rng(31), net.inputs)
+    result = ascend(net, box, steps=5)
+    for r in range(len(result["bound"])):
+        values = [result["x"][r], *net.split(result["z"][r])[1:]]
+        before = [affine(layer, values) for layer in net.layers]
+        np.testing.assert_allclose(result["y"][r], np.concatenate([np.zeros(0), *before]), atol=1e-9)
+        attained = result["weights"][r] @ affine(net.margins, values)
+        assert result["bound"][r] == pytest.approx(attained, abs=1e-9)
+
+
+@pytest.mark.parametrize("kinds", [("relu", "relu"), ("relu", "sigmoid"), ("tanh", "relu")])
+def test_a_small_step_goes_uphill(kinds: tuple[str, ...]) -> None:
     """From inside the domain one tiny step must raise the bound by about rate times the length of the gradient (Adam:
     the sum of the absolute values), as finite differences give it."""
-    net = make(np.random.default_rng(8), (4, 7, 5), 1)
+    net = make(np.random.default_rng(8), (4, 7, 5), 1, kinds=kinds)
     box = Set(-np.ones(4), np.ones(4))
-    interval = net.core.linear_bounds(box.core, False, np.zeros(net.neurons, dtype=np.int8), 1)[1:]
-    unstable = np.flatnonzero((interval[0] < 0) & (interval[1] > 0))
-    phase = np.zeros(net.neurons, dtype=np.int8)
+    interval = net.core.linear_bounds(box.core, False, np.zeros(net.units, dtype=np.int8), 1)[1:]
+    unstable = np.flatnonzero(net.is_relu & (interval[0] < 0) & (interval[1] > 0))
+    phase = np.zeros(net.units, dtype=np.int8)
     phase[unstable[-1]] = 1
-    alpha, beta = np.full(net.neurons, 0.37), 0.2 * (phase != 0)
+    alpha, beta = np.full(net.units, 0.37), 0.2 * (phase != 0)
     weights, step = np.ones(1), 1e-6
 
     def value(alpha: np.ndarray, beta: np.ndarray) -> float:
@@ -374,7 +488,7 @@ def test_a_small_step_goes_uphill() -> None:
 
     slopes = []
     for j in unstable:
-        unit = step * np.eye(net.neurons)[j]
+        unit = step * np.eye(net.units)[j]
         moved = (alpha, beta + unit) if phase[j] else (alpha + unit, beta)
         slopes.append((value(*moved) - value(alpha, beta)) / step)
     rows = {"phase": phase[None], "alpha": alpha[None], "beta": beta[None], "weights": weights[None]}
@@ -392,7 +506,7 @@ def test_the_target_ends_the_ascent(net: Layers) -> None:
 
 def test_intervals_of_their_own_for_each_row(net: Layers) -> None:
     box = region(np.random.default_rng(10), net.inputs)
-    lower, upper = net.core.linear_bounds(box.core, False, np.zeros(net.neurons, dtype=np.int8), 1)[1:]
+    lower, upper = net.core.linear_bounds(box.core, False, np.zeros(net.units, dtype=np.int8), 1)[1:]
     rows = len(net.margins[0])
     wide = (np.tile(lower, (rows, 1)) - np.arange(rows)[:, None] * 0.1, np.tile(upper, (rows, 1)))
     together = ascend(net, box, interval=wide, steps=3)["bound"]
@@ -406,11 +520,12 @@ def test_intervals_of_their_own_for_each_row(net: Layers) -> None:
 # cells
 
 
-def test_cells_are_the_back_substitution_with_parallel_or_adaptive_lines() -> None:
+@pytest.mark.parametrize("kinds", [("relu", "relu"), ("sigmoid", "tanh"), ("relu", "sigmoid"), ("tanh", "relu")])
+def test_cells_are_the_back_substitution_with_parallel_or_adaptive_lines(kinds: tuple[str, ...]) -> None:
     """On the intervals of a parallel anchor (PROOFS.md, section 5), where the proof of a cell will be audited."""
     for seed in range(6):
         rng = np.random.default_rng(20 + seed)
-        net = make(rng, (3, 6, 5), 3, skips=seed % 2 == 0, form="sparse" if seed % 3 == 0 else "dense")
+        net = make(rng, (3, 6, 5), 3, skips=seed % 2 == 0, form="sparse" if seed % 3 == 0 else "dense", kinds=kinds)
         boxes = [region(rng, 3) for _ in range(5)]
         low, high = (np.array([getattr(box, side) for box in boxes]) for side in ("lower", "upper"))
         result = net.core.bound_cells(net.form, low, high, 2)
@@ -424,9 +539,10 @@ def test_cells_are_the_back_substitution_with_parallel_or_adaptive_lines() -> No
 
 def cell_bounds(net: Layers, box: Set, rule: str) -> np.ndarray:
     """Each margin's bound by the lines of ``rule`` on the intervals that parallel lines give."""
-    free = np.zeros(net.neurons)
+    free = np.zeros(net.units)
     ends = [net.split(end) for end in linear_reference(net, box, PARALLEL, free)]
-    relaxed = [lines(*pair, np.zeros(len(pair[0])), rule) for pair in zip(*ends, strict=True)][1:]
+    pairs = zip(*(end[1:] for end in ends), net.kinds, strict=True)
+    relaxed = [lines(low, high, np.zeros(len(low)), rule, kind) for low, high, kind in pairs]
     rows = [back_substitute(net, net.margins, unit, relaxed) for unit in np.eye(len(net.margins[0]))]
     return np.array([constant + linear_minimum(w, box) for w, constant in rows])
 
@@ -468,9 +584,10 @@ def test_descent_goes_down_inside_the_region(net: Layers, norm: str) -> None:
         assert (size <= box.radius * (1 + 1e-9)).all()
 
 
-def test_one_step_of_descent_is_the_signed_gradient() -> None:
+@pytest.mark.parametrize("kinds", [("relu", "relu"), ("sigmoid", "relu"), ("tanh", "sigmoid")])
+def test_one_step_of_descent_is_the_signed_gradient(kinds: tuple[str, ...]) -> None:
     """FGSM on one margin, by finite differences."""
-    net = make(np.random.default_rng(15), (4, 7, 5), 1)
+    net = make(np.random.default_rng(15), (4, 7, 5), 1, kinds=kinds)
     box = Set(-np.ones(4), np.ones(4))
     start = np.array([0.1, -0.2, 0.15, 0.05])
     slope = [(forward(net, start + h)[1][0] - forward(net, start - h)[1][0]) for h in 1e-6 * np.eye(4)]
@@ -493,7 +610,7 @@ def test_descent_finds_the_corner_of_a_linear_margin() -> None:
 def test_results_do_not_depend_on_threads(net: Layers) -> None:
     rng = np.random.default_rng(17)
     box = region(rng, net.inputs)
-    free = np.zeros(net.neurons, dtype=np.int8)
+    free = np.zeros(net.units, dtype=np.int8)
     starts = box.points(rng, 100)
     weights = np.eye(len(net.margins[0]))[rng.integers(0, len(net.margins[0]), 80)]
     rows = {"rows": 80, "weights": weights, "allowed": np.ones(weights.shape, dtype=np.int8), "steps": 4}
