@@ -60,13 +60,14 @@ class Anchor:
 @dataclass(frozen=True, eq=False)
 class Cell:
     """A node without children: its problem within the group, its place in the tree, the units of the neurons split above it
-    with their phases, and the number of the imported leaf that it is, or is a part of."""
+    with their phases, and the number of the imported leaf that it is, or that it is a ``part`` of."""
 
     problem: int
     place: int
     path: tuple[int, ...]
     phases: tuple[int, ...]
     leaf: int
+    part: bool = False
 
     @property
     def origin(self) -> tuple[int, int]:
@@ -117,13 +118,15 @@ class ImportedTree:
     """Proves every problem along the case distinctions of ``tree``.
 
     A leaf is tried with ``bound`` at the intervals of its input box, with ``last`` there, and with intervals that know its
-    phases; then it is split at neurons, at most ``refine`` times. ``batch`` cells are bounded a step.
+    phases; then it is split at most ``refine`` times: at inputs where a box has at most ``few_inputs``, else at neurons.
+    ``batch`` cells are bounded a step.
     """
 
     tree: CaseTree
     bound: LinearBound = AlphaCrown(steps=20, rate=0.1)
     last: LinearBound = TriangleLP()
-    refine: int = 1000
+    refine: int = 2000
+    few_inputs: int = 10
     batch: int = 64
 
     name = "imported"
@@ -175,7 +178,7 @@ class ImportedTree:
                 recorder.close(cell.place, leaf(frame, cell.problem, duals, row, cell.path))
             else:
                 rest.append(row)
-                if not self._plan(search, job, cell, scores[row]) and cell.origin not in search.failed:
+                if not self._plan(search, job, cell, scores[row], duals.price[row]) and cell.origin not in search.failed:
                     search.failed.add(cell.origin)
                     plays[frame.group.problems[cell.problem].index] = play(frame, cell.problem, duals, row)
                     failures.append(_failure(self.tree, frame, cell, float(duals.bound[row])))
@@ -189,28 +192,54 @@ class ImportedTree:
             return duals
         return better_of(duals, self.last.evaluate(frame, nodes, seconds))
 
-    def _plan(self, search: Search, job: Job, cell: Cell, scores: np.ndarray) -> bool:
+    def _plan(self, search: Search, job: Job, cell: Cell, scores: np.ndarray, price: np.ndarray) -> bool:
         """What to do with a cell that is not proved; False if there is nothing left."""
-        if job.stage == ASCENT:
+        g = job.anchor.group
+        unstable = bool(scores.max(initial=-1.0) >= 0)
+        few = g.region.size <= self.few_inputs and g.region.ball is None
+        relaxed = unstable or (few and bool(g.program.curves))  # else the linear program was the problem itself
+        if job.stage == ASCENT and not (cell.part and relaxed):
             search.jobs.append(Job(job.anchor, (cell,), PROGRAM))
-        elif job.stage == PROGRAM and len(cell.path) > len(job.anchor.path):
-            search.jobs.append(Job(Anchor(job.anchor.group, cell.path, cell.phases), (cell,), ANCHOR))
-        else:
-            split = int(scores.argmax()) if len(scores) else -1
-            count = search.splits[cell.origin] = search.splits.get(cell.origin, 0) + 1
-            if split < 0 or scores[split] < 0 or count > self.refine:
-                return False
-            neuron = int(job.anchor.group.program.neuron_numbers[split])
-            first = search.recorders[cell.problem].split(cell.place, certificate.NEURON_SPLIT, neuron)
-            search.jobs.append(Job(job.anchor, _halves(cell, first, split)))
+            return True
+        if job.stage == PROGRAM and len(cell.path) > len(job.anchor.path):
+            search.jobs.append(Job(Anchor(g, cell.path, cell.phases), (cell,), ANCHOR))
+            return True
+        count = search.splits[cell.origin] = search.splits.get(cell.origin, 0) + 1
+        if not relaxed or count > self.refine:
+            return False
+        if few:
+            return _split_input(search, g, cell, price)
+        _split_neuron(search, job.anchor, cell, int(scores.argmax()))
         return True
 
 
-def _halves(cell: Cell, first: int, split: int) -> tuple[Cell, Cell]:
-    """Both phases of the neuron of a unit, inactive first."""
-    path = (*cell.path, split)
-    inactive, active = (*cell.phases, -1), (*cell.phases, 1)
-    return replace(cell, place=first, path=path, phases=inactive), replace(cell, place=first + 1, path=path, phases=active)
+def _split_neuron(search: Search, anchor: Anchor, cell: Cell, unit: int) -> None:
+    """Both phases below the same anchor, inactive first."""
+    neuron = int(anchor.group.program.neuron_numbers[unit])
+    first = search.recorders[cell.problem].split(cell.place, certificate.NEURON_SPLIT, neuron)
+    halves = [
+        replace(cell, place=first + side, path=(*cell.path, unit), phases=(*cell.phases, phase), part=True)
+        for side, phase in enumerate((-1, 1))
+    ]
+    search.jobs.append(Job(anchor, tuple(halves)))
+
+
+def _split_input(search: Search, g: Group, cell: Cell, price: np.ndarray) -> bool:
+    """Both halves of the box, each an anchor, where the input moves what is paid for most; False if nothing is between."""
+    low, high = g.region.lower, g.region.upper
+    i = int(((high - low) * _influence(g, price)).argmax())
+    t = 0.5 * (low[i] + high[i])
+    if not low[i] < t < high[i]:
+        return False
+    recorder = search.recorders[cell.problem]
+    first = recorder.split(cell.place, certificate.INPUT_SPLIT, i, float(t))
+    recorder.anchored -= {cell.place}
+    recorder.anchored |= {first, first + 1}
+    at = np.arange(len(low)) == i
+    for side, box in enumerate((Region(low, np.where(at, t, high)), Region(np.where(at, t, low), high))):
+        anchor = Anchor(g.within(box), cell.path, cell.phases)
+        search.jobs.append(Job(anchor, (replace(cell, place=first + side, part=True),)))
+    return True
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,6 +297,18 @@ def _children(recorder: CaseRecorder, g: Group, spot: _Spot | None, kind: int, i
     low, high = spot.low.copy(), spot.high.copy()
     low[index] = high[index] = t
     return replace(spot, place=first, high=high, anchor=None), replace(spot, place=first + 1, low=low, anchor=None)
+
+
+def _influence(g: Group, price: np.ndarray) -> np.ndarray:
+    """How far a step of each input moves the units that read it, in units of their price."""
+    total, begin = np.full(g.region.size, 1e-12), 0
+    for layer, size in zip(g.program.layers, g.program.sizes, strict=True):
+        paid = np.abs(price[begin : begin + size])
+        if 0 in layer.terms:
+            matrix = layer.terms[0]
+            total = total + (paid if matrix is None else abs(matrix).T @ paid)
+        begin += size
+    return total
 
 
 def _finish(search: Search, lower: dict[int, float], trees: dict[int, certificate.ProofTree]) -> None:
