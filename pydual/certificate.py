@@ -16,6 +16,7 @@ import numpy as np
 from pydual.errors import CertificateError, InputError
 
 FORMAT = "pydual-certificate-1"
+REAL, FLOAT32 = "real", "float32"  # of which execution of the network a proof speaks
 
 # node kinds
 LEAF, INPUT_SPLIT, NEURON_SPLIT = 0, 1, 2
@@ -52,12 +53,15 @@ class ProofTree:
 
 @dataclass(frozen=True, eq=False)
 class Proof:
-    """What a certificate file holds: a tree for each problem, bound to digests of network and query."""
+    """What a certificate file holds: a tree for each problem, bound to digests of network and query.
+
+    ``arithmetic`` is "real" or "float32" (PROOFS.md, section 6).
+    """
 
     network: str
     query: str
     trees: tuple[ProofTree, ...]
-    arithmetic: str = "real"
+    arithmetic: str = REAL
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the certificate in the safetensors format; the file appears whole or not at all."""

@@ -20,7 +20,6 @@ from pydual.errors import CertificateError, InputError, PydualError
 
 if TYPE_CHECKING:
     from pydual.audit import Accepted
-    from pydual.certificate import Proof
     from pydual.checker import Checker
     from pydual.network import Network
     from pydual.outcome import Outcome
@@ -76,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("--timeout", type=_seconds, metavar="S", help="seconds after which to give up (default: none)")
     verify.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the attack search (default: 0)")
+    verify.add_argument(
+        "--arithmetic",
+        choices=("real", "float32"),
+        default="real",
+        help="prove it for the model over real numbers (default), or as executed in float32, sums in any order",
+    )
     verify.add_argument("--certificate", type=Path, metavar="FILE", help="where to save the certificate after unsat")
     verify.add_argument("--progress", action="store_true", help="show the bracket of the two players while they play")
     verify.set_defaults(run=_verify)
@@ -137,7 +142,15 @@ def _verify(args: argparse.Namespace) -> int:
     if args.certificate is not None:
         _check_writable(args.certificate)
     start = perf_counter()
-    outcome = solve(network, checker, args.proof_system, timeout=args.timeout, seed=args.seed, progress=args.progress)
+    outcome = solve(
+        network,
+        checker,
+        args.proof_system,
+        arithmetic=args.arithmetic,
+        timeout=args.timeout,
+        seed=args.seed,
+        progress=args.progress,
+    )
     seconds = perf_counter() - start
     print(_answer(outcome), flush=True)
     print(f"{outcome.proof_system}: bracket {outcome.bracket}, {seconds:.2f} s", file=sys.stderr)
@@ -217,28 +230,28 @@ def _save(outcome: Outcome, path: Path) -> int:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    from pydual import load, load_checker, load_proof
+    from pydual import load, load_checker
 
     network, checker = load(args.network), load_checker(args.query)
     if not Path(args.certificate).is_file():
         raise InputError(f"There is no certificate file {args.certificate}; check the path.")
     try:
-        accepted = _accept(load_proof(args.certificate), network, checker, args.exact)
+        accepted = _accept(args.certificate, network, checker, args.exact)
     except CertificateError as error:
         print(f"pydual: rejected: {error}", file=sys.stderr)
         return REJECTED
-    print(f"accepted: proven margin {accepted.margin:.6g}, level '{accepted.level}'")
+    print(f"accepted: proven margin {accepted.margin:.6g}, level '{accepted.level}', arithmetic {accepted.arithmetic}")
     return 0
 
 
-def _accept(proof: Proof, network: Network, checker: Checker, exact: bool) -> Accepted:
+def _accept(certificate: str, network: Network, checker: Checker, exact: bool) -> Accepted:
     """Audit in floating point first, unless ``exact``; what rounding errors spoil is decided in rational arithmetic."""
     from pydual import audit
 
     if not exact:
         with suppress(CertificateError):
-            return audit(proof, network, checker, level="rounded")
-    return audit(proof, network, checker, level="exact")
+            return audit(certificate, network, checker, level="rounded")
+    return audit(certificate, network, checker, level="exact")
 
 
 def _audit_program(args: argparse.Namespace) -> int:

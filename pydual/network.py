@@ -123,18 +123,18 @@ class Network:
         result = self.values(columns)[self.output].T
         return result if batched else result[0]
 
-    def values(self, columns: np.ndarray) -> list[np.ndarray]:
-        """All values ``v_0 ... v_K`` for inputs given as the columns of a matrix (inputs, batch)."""
-        values = [columns]
+    def values(self, columns: np.ndarray, kind: type[np.floating] = np.float64) -> list[np.ndarray]:
+        """All values ``v_0 ... v_K``, computed in ``kind``, for inputs given as the columns of a matrix (inputs, batch)."""
+        values = [columns.astype(kind, copy=False)]
         for primitive in self.primitives:
             if isinstance(primitive, Relu):
                 values.append(np.maximum(values[primitive.source], 0.0))
             elif isinstance(primitive, Curve):
                 values.append(CURVES[primitive.kind](values[primitive.source]))
             else:
-                total = primitive.bias[:, None]
+                total = primitive.bias[:, None].astype(kind, copy=False)
                 for source, matrix in primitive.terms:
-                    total = total + matrix @ values[source]
+                    total = total + matrix.astype(kind, copy=False) @ values[source]
                 values.append(np.broadcast_to(total, (primitive.size, columns.shape[1])))
         return values
 

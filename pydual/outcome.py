@@ -121,16 +121,21 @@ class RelaxedAttack(Outcome):
 class Certificate(Outcome):
     """There is no catastrophe, and ``certificate`` proves it; an audit has accepted it.
 
-    ``margin`` is the proven worst margin (above 0), ``level`` the guarantee: "exact" (rational arithmetic) or "rounded"
-    (floating point with rigorous error bounds).
+    ``margin`` is the proven worst margin (above 0), ``level`` how it was checked: "exact" (rational arithmetic) or "rounded"
+    (floating point with directed rounding). ``arithmetic`` is "real" if it is about the network as a function of real
+    numbers, "float32" if about every execution of it in 32-bit floating point (PROOFS.md, section 6).
     """
 
     certificate: Proof
     margin: float
     level: str
 
+    @property
+    def arithmetic(self) -> str:
+        return self.certificate.arithmetic
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the certificate file (PROOFS.md, section 6)."""
+        """Write the certificate file (PROOFS.md, section 7)."""
         self.certificate.save(path)
 
 

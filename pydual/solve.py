@@ -13,28 +13,40 @@ import numpy as np
 
 from pydual.attack.lift import Hit, Lifter
 from pydual.attack.search import NORMAL, QUICK, THOROUGH, Adversary, Effort, Find
-from pydual.audit import EXACT, ROUNDED, Accepted, audit
+from pydual.audit import EXACT, FOLDED, ROUNDED, Accepted, audit
 from pydual.audit.query import query_digest
-from pydual.certificate import Proof
+from pydual.certificate import FLOAT32, REAL, Proof
 from pydual.checker import Checker
-from pydual.errors import CertificateError, InputError
+from pydual.errors import CertificateError, InputError, UnsupportedError
 from pydual.network import Network
 from pydual.outcome import Attack, Bracket, Certificate, Cheat, RelaxedAttack, TracePoint, Unknown
-from pydual.problem import normalize
+from pydual.problem import Problem, normalize
 from pydual.progress import Progress
 from pydual.proof_systems import ProofSystem, by_name
 from pydual.proof_systems.base import Play, State
 from pydual.relax.engine import single_threaded_blas
 from pydual.relax.program import compile_network
+from pydual.relax.slack import with_reserve
 
 ATTACK_SHARE = 0.25  # of the time so far, spent on polishing candidates of the search
 EXACT_PATIENCE = 0.2  # seconds that an exact audit may always take
 EXACT_SPEED = 2e8  # products a second that an exact audit may hope for; one that is hopeless is not begun
+REJECTED = {
+    REAL: "The margin may be too small for floating point; please report the model.",
+    FLOAT32: "The proof may hold in real arithmetic only: rounding errors of float32 can use up its margin.",
+}
 CHEAT = 1e-6  # a relaxed output further from the real one than this is reported
+
+
+RESERVES = (2.0, 16.0, 128.0)  # times the estimated error of float32
 
 
 class _OutOfTime(Exception):
     """The budget ended inside an audit."""
+
+
+class _Rejected(Exception):
+    """An audit did not accept what the search found."""
 
 
 def solve(
@@ -42,6 +54,7 @@ def solve(
     checker: Checker,
     proof_system: str | ProofSystem = "auto",
     *,
+    arithmetic: str = REAL,
     timeout: float | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -49,17 +62,20 @@ def solve(
     """Decide whether ``model`` has a catastrophe in the sense of ``checker``.
 
     ``proof_system`` is a name ("interval", "crown", "alpha-crown", "lp", "bab", "milp", "auto") or a proof-system object
-    with its options; ``timeout`` is in seconds, for search and audit together; ``progress`` shows the bracket on
-    stderr. The result is the same for the same seed as long as no timeout strikes.
+    with its options. ``arithmetic`` "real" speaks of the model as a function of real numbers, "float32" of every execution
+    of it in 32-bit floating point, sums taken in any order (PROOFS.md, section 6). ``timeout`` is in seconds, for search
+    and audit together; ``progress`` shows the bracket on stderr. The result is the same for the same seed as long as no
+    timeout strikes.
 
     Returns an ``Attack`` (a replayed input), a ``Certificate`` (audited), a ``RelaxedAttack`` (an incomplete proof system
     cannot exclude a catastrophe and none was found) or ``Unknown`` (the budget ended first). Raises InputError for models,
     checkers and options that do not fit.
     """
     _check(model, checker, timeout, seed)
+    _check_arithmetic(model, arithmetic)
     system = _system(proof_system)
     with single_threaded_blas(), Progress(progress, system.name) as display:
-        return _Game(model, checker, system, timeout, seed, display).play()
+        return _Game(model, checker, system, arithmetic, timeout, seed, display).play()
 
 
 def _system(proof_system: str | ProofSystem) -> ProofSystem:
@@ -82,11 +98,21 @@ def _check(model: Network, checker: Checker, timeout: float | None, seed: int) -
         raise InputError(f"The seed is {seed!r}; give an integer that is at least 0.")
 
 
+def _check_arithmetic(model: Network, arithmetic: str) -> None:
+    if arithmetic not in (REAL, FLOAT32):
+        raise InputError(f"Unknown arithmetic {arithmetic!r}; use '{REAL}' or '{FLOAT32}'.")
+    if arithmetic == FLOAT32 and model.element_type != FLOAT32:
+        raise InputError(f"The model computes in {model.element_type}; use arithmetic '{REAL}', or cast it to float32.")
+    if arithmetic == FLOAT32 and model.folded:
+        raise UnsupportedError(FOLDED.format(model.folded[0]))
+
+
 @dataclass
 class _Game:
     model: Network
     checker: Checker
     system: ProofSystem
+    arithmetic: str
     timeout: float | None
     seed: int
     display: Progress
@@ -101,16 +127,32 @@ class _Game:
         self._start = time.monotonic()
         self.problems = normalize(self.model, self.checker)
         self.adversary = Adversary(self.problems, self.seed, self._left)
-        self.lifter = Lifter(self.model, self.checker)
+        self.lifter = Lifter(self.model, self.checker, self.arithmetic)
         self.statistics: dict[str, Any] = {"problems": len(self.problems), "neurons": compile_network(self.model).neurons}
 
     def play(self) -> Attack | RelaxedAttack | Certificate | Unknown:
-        if hit := self._attack(lambda: self.adversary.search(QUICK)):
+        if hit := self._attack(lambda: self.adversary.search(QUICK)) or self._attack_by_rounding():
             return self._attacked(hit)
         if any(not problem.margins for problem in self.problems):
             reason = "The property calls every input of a region a catastrophe, but no input could be replayed."
             return self._unknown(reason, "Look at the bounds of the inputs: perhaps no number of the model's type fits.")
-        state = self.system.init(self.problems)
+        for problems in self._questions():
+            try:
+                return self._decide(problems)
+            except _Rejected as error:
+                rejection = error
+        return self._unknown(str(rejection), REJECTED[self.arithmetic])
+
+    def _questions(self) -> Iterator[tuple[Problem, ...]]:
+        """The problems as they are; for float32 with more and more in reserve, until an audit accepts what was proved."""
+        if self.arithmetic == REAL:
+            yield self.problems
+            return
+        for factor in RESERVES:
+            yield with_reserve(self.problems, factor)
+
+    def _decide(self, problems: tuple[Problem, ...]) -> Attack | RelaxedAttack | Certificate | Unknown:
+        state = self.system.init(problems)
         while not state.finished and self._left() > 0:
             with self._timed("search"):
                 state = self.system.step(state, self._left())
@@ -207,19 +249,24 @@ class _Game:
 
     def _certify(self, state: State) -> Certificate | Unknown:
         trees = tuple(state.trees[problem.index] for problem in self.problems)
-        proof = Proof(self.model.digest, query_digest(self.checker), trees)
+        proof = Proof(self.model.digest, query_digest(self.checker), trees, self.arithmetic)
         try:
             with self._timed("audit"):
                 accepted = self._audited(proof)
         except _OutOfTime:
             return self._timed_out()
         except CertificateError as error:
-            reason = f"The search believes in a proof, but the audit rejects it: {error}"
-            return self._unknown(reason, "The margin may be too small for floating point; please report the model.")
+            raise _Rejected(f"The search believes in a proof, but the audit rejects it: {error}") from None
         self.statistics["leaves"] = proof.leaves
         self._bracket(max(self.lower, min(accepted.margin, self.upper)), self.upper)
         common = self._common(Bracket(min(accepted.margin, self.upper), self.upper))
         return Certificate(**common, certificate=proof, margin=accepted.margin, level=accepted.level)
+
+    def _attack_by_rounding(self) -> Hit | None:
+        """The best input in real arithmetic, replayed: in float32, rounding errors alone may make it a catastrophe."""
+        if self.best is None or self.arithmetic == REAL:
+            return None
+        return self.lifter.lift(self.best.x, self.best.problem.region)
 
     def _audited(self, proof: Proof) -> Accepted:
         """Rounded first; exact too where that takes no longer than the solve did, or where rounding spoils the proof."""
@@ -234,14 +281,18 @@ class _Game:
             if self._elapsed() - begin > max(solved, EXACT_PATIENCE):
                 raise _OutOfTime
 
+        anchors = sum(int(np.count_nonzero(tree.anchor)) for tree in proof.trees)
+        products = 2 * anchors * self.model.neurons * self.model.connections
+        hopeful = products <= EXACT_SPEED * max(solved, EXACT_PATIENCE)
         try:
             rounded = audit(proof, self.model, self.checker, level=ROUNDED, deadline=in_time)
         except CertificateError:
+            if not hopeful:
+                raise
             return audit(proof, self.model, self.checker, level=EXACT, deadline=in_time)
-        begin = self._elapsed()
-        anchors = sum(int(np.count_nonzero(tree.anchor)) for tree in proof.trees)
-        if 2 * anchors * self.model.neurons * self.model.connections > EXACT_SPEED * max(solved, EXACT_PATIENCE):
+        if not hopeful:
             return rounded
+        begin = self._elapsed()
         try:
             return audit(proof, self.model, self.checker, level=EXACT, deadline=patient)
         except _OutOfTime:

@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from pydual.attack.replay import Replay
+from pydual.certificate import REAL
 from pydual.checker import Checker
 from pydual.network import Network
 from pydual.region import Ball, Region
@@ -29,10 +30,10 @@ class Hit:
 class Lifter:
     """Replays candidates of one query; only a catastrophe at zero tolerance is a hit."""
 
-    def __init__(self, network: Network, checker: Checker) -> None:
+    def __init__(self, network: Network, checker: Checker, arithmetic: str = REAL) -> None:
         self._network = network
         self._checker = checker
-        self._replay = Replay(network)
+        self._replay = Replay(network, arithmetic)
 
     def lift(self, x: np.ndarray, region: Region) -> Hit | None:
         """The hit at ``x`` after rounding into ``region``, or None."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sparse
 
+from pydual.certificate import FLOAT32, REAL
 from pydual.errors import InputError
 from pydual.network import Network
 from pydual.operators.primitives import Affine, Primitive
@@ -19,16 +20,20 @@ class Replay:
     """Evaluates a network independently of the search: with onnxruntime where it came from ONNX, else exactly.
 
     ``name`` is "onnxruntime" or "exact". A model that onnxruntime refuses to load (such as one whose weights and inputs
-    differ in type) is evaluated exactly; with curves, whose values are irrational, by numpy in "float64".
+    differ in type) is evaluated exactly; with curves, whose values are irrational, by numpy in "float64". Where the
+    question is about execution in ``arithmetic`` "float32", numpy in float32 stands in for onnxruntime.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, arithmetic: str = REAL) -> None:
         self.network = network
+        self._arithmetic = arithmetic
 
     @property
     def name(self) -> str:
         if self._session is not None:
             return "onnxruntime"
+        if self._arithmetic == FLOAT32:
+            return FLOAT32
         return "exact" if self.network.piecewise_linear else "float64"
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
@@ -39,6 +44,8 @@ class Replay:
         x = self._checked(x)
         if self.name == "float64":
             return self.network.evaluate(x)
+        if self.name == FLOAT32:
+            return self.network.values(x[:, None], np.float32)[self.network.output][:, 0].astype(np.float64)
         if self._session is None:
             return np.array([_nearest(y) for y in self.exact_outputs(x)])
         tensor = x.astype(self.network.element_type).reshape(self.network.input_shape)

@@ -1,30 +1,40 @@
 """Audits: they decide whether a certificate proves what it claims; PROOFS.md says when.
 
 ``audit`` is the door; ``exact.py`` decides in rational arithmetic with the standard library only, ``rounded.py`` in
-float64 with rigorous error bounds. A test holds that the rounded audit never accepts what the rules reject.
+float64 with directed rounding. A test holds that the rounded audit never accepts what the rules reject.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from pydual.certificate import Proof, load_proof
+from pydual.certificate import FLOAT32, Proof
 from pydual.checker import Checker
-from pydual.errors import InputError
+from pydual.errors import CertificateError, InputError
 from pydual.network import Network
 
 EXACT, ROUNDED = "exact", "rounded"
+FOLDED = (
+    "Constants of the node '{}' are computed when the model is loaded, otherwise than in float32 (PROOFS.md, section 6); "
+    "fold them when exporting the model, or use real arithmetic."
+)
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """What an accepted certificate proves: the worst margin is at least ``margin``; ``level`` is "exact" or "rounded"."""
+    """What an accepted certificate proves: the worst margin is at least ``margin``.
+
+    ``level`` says how it was checked, "exact" or "rounded"; ``arithmetic`` of which execution it speaks, "real" or
+    "float32" (PROOFS.md, section 6).
+    """
 
     margin: float
     level: str
+    arithmetic: str
 
 
 def audit(
@@ -37,35 +47,40 @@ def audit(
 ) -> Accepted:
     """Check a certificate: an outcome ``Certificate``, a ``Proof``, or the path of a certificate file.
 
-    ``level`` "exact" is rational arithmetic; "rounded" is faster, in float64 with rigorous error bounds. ``deadline`` is
-    called between leaves and may raise to stop the audit. Raises CertificateError, with the first step that fails, if the
-    certificate does not prove that the network has no catastrophe.
+    ``level`` "exact" is rational arithmetic; "rounded" is faster, in float64 with directed rounding. A file is read
+    in pieces, so that its size does not matter. ``deadline`` is called between leaves and may raise to stop the audit.
+    Raises CertificateError, with the first step that fails, if the certificate does not prove that the network has no
+    catastrophe.
     """
     if not isinstance(network, Network) or not isinstance(checker, Checker):
         kinds = f"{type(network).__name__} and {type(checker).__name__}"
         raise InputError(f"An audit needs a Network and a Checker; got {kinds}.")
     if level not in (EXACT, ROUNDED):
         raise InputError(f"Unknown audit level '{level}'; use '{EXACT}' or '{ROUNDED}'.")
-    proof = _proof(certificate)
-    if level == ROUNDED:
-        from pydual.audit.rounded import audit_rounded
+    with _opened(certificate) as proof:
+        if proof.arithmetic == FLOAT32 and network.folded:
+            raise CertificateError(FOLDED.format(network.folded[0]))
+        if level == ROUNDED:
+            from pydual.audit.rounded import audit_rounded
 
-        return Accepted(audit_rounded(proof, network, checker, deadline), ROUNDED)
-    from pydual.audit.exact import audit_exact
+            return Accepted(audit_rounded(proof, network, checker, deadline), ROUNDED, proof.arithmetic)
+        from pydual.audit.exact import audit_exact
 
-    return Accepted(_down(audit_exact(proof, network, checker, deadline)), EXACT)
+        return Accepted(_down(audit_exact(proof, network, checker, deadline)), EXACT, proof.arithmetic)
 
 
-def _proof(certificate: Any) -> Proof:
+def _opened(certificate: Any) -> AbstractContextManager[Any]:
     if isinstance(certificate, Proof):
-        return certificate
+        return nullcontext(certificate)
     if isinstance(certificate, (str, os.PathLike)):
-        return load_proof(certificate)
+        from pydual.audit.exact_file import open_proof
+
+        return open_proof(certificate)
     proof = getattr(certificate, "certificate", None)
     if not isinstance(proof, Proof):
         kind = type(certificate).__name__
         raise InputError(f"There is no certificate to audit in a {kind}; give a Certificate, a Proof or the path of a file.")
-    return proof
+    return nullcontext(proof)
 
 
 def _down(margin: Any) -> float:

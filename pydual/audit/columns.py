@@ -7,10 +7,12 @@ of any size is checked in bounded memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, INPUT_SPLIT, LEAF, NEURON_SPLIT, ProofTree
+from pydual.audit.exact_file import FileColumn
+from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, INPUT_SPLIT, LEAF, NEURON_SPLIT
 from pydual.errors import CertificateError
 from pydual.network import Network
 
@@ -29,7 +31,7 @@ _TYPES = {
 }
 
 
-def validate(tree: ProofTree, network: Network, margins: int) -> dict[str, np.ndarray]:
+def validate(tree: Any, network: Network, margins: int) -> dict[str, np.ndarray]:
     """The columns by name, C-contiguous. Raises CertificateError for the first that is not as the format says."""
     columns = {name: _typed(tree, name) for name in _TYPES}
     kind, slopes, lines = columns["kind"], columns["slopes"], columns["lines"]
@@ -62,11 +64,21 @@ def validate(tree: ProofTree, network: Network, margins: int) -> dict[str, np.nd
     return columns
 
 
-def _typed(tree: ProofTree, name: str) -> np.ndarray:
+def _typed(tree: Any, name: str) -> np.ndarray:
     column, (dimensions, types) = getattr(tree, name, None), _TYPES[name]
+    if isinstance(column, FileColumn):
+        column = _mapped(column)
     fits = isinstance(column, np.ndarray) and column.ndim == dimensions and column.dtype.str in types
     _require(fits, f"'{name}' is not an array of {dimensions} dimensions with type {' or '.join(types)}")
-    return np.ascontiguousarray(column)
+    return np.require(column, requirements=["C", "ALIGNED"])
+
+
+def _mapped(column: FileColumn) -> np.ndarray:
+    """The column as a view of its file."""
+    kind = np.dtype(column.dtype).newbyteorder("<")
+    if column.size == 0:
+        return np.zeros(column.shape, dtype=kind)
+    return np.memmap(column.file, dtype=kind, mode="r", offset=column.begin, shape=column.shape).view(np.ndarray)
 
 
 def _all(column: np.ndarray, complaint: str, holds: Callable[[np.ndarray], np.ndarray]) -> None:

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,19 +19,22 @@ import scipy.sparse as sparse
 
 from pydual.audit import _rounded
 from pydual.audit.columns import validate
+from pydual.audit.exact_file import FileProof
 from pydual.audit.query import Margin, Problem, digest, problems
-from pydual.certificate import PARALLEL, Proof, ProofTree
+from pydual.certificate import FLOAT32, PARALLEL, REAL, Proof
 from pydual.checker import Checker
 from pydual.errors import CertificateError, InputError
 from pydual.network import Network
 from pydual.operators.primitives import Affine, Curve, Matrix, Primitive
 
-ARITHMETICS = ("real", "float32")
+ARITHMETICS = (REAL, FLOAT32)
 
 _compiled: WeakKeyDictionary[Network, _rounded.Network] = WeakKeyDictionary()
 
 
-def audit_rounded(proof: Proof, network: Network, checker: Checker, deadline: Callable[[], object] | None = None) -> float:
+def audit_rounded(
+    proof: Proof | FileProof, network: Network, checker: Checker, deadline: Callable[[], object] | None = None
+) -> float:
     """A lower bound of the proven margin (PROOFS.md, section 3); infinity where nothing is left to prove.
 
     ``deadline`` is called between batches of leaves and may raise to stop the audit. Raises CertificateError, naming
@@ -41,9 +45,10 @@ def audit_rounded(proof: Proof, network: Network, checker: Checker, deadline: Ca
     _check_fit(query, network)
     _check_binding(proof, network, query)
     _rounded.check_rounding()
-    session = _Session(network, proof.arithmetic == "float32", deadline or (lambda: None))
+    session = _Session(network, proof.arithmetic == FLOAT32, deadline or (lambda: None))
     margin = math.inf
-    for i, (tree, problem) in enumerate(zip(proof.trees, query, strict=True)):
+    trees: tuple[Any, ...] = proof.trees
+    for i, (tree, problem) in enumerate(zip(trees, query, strict=True)):
         try:
             margin = min(margin, session.margin(tree, problem))
         except (CertificateError, _rounded.Rejected) as error:
@@ -62,7 +67,7 @@ def _check_fit(query: list[Problem], network: Network) -> None:
                     raise InputError(f"The checker uses {name}_{wrong}, but the network has only {size} of them (from 0).")
 
 
-def _check_binding(proof: Proof, network: Network, query: list[Problem]) -> None:
+def _check_binding(proof: Proof | FileProof, network: Network, query: list[Problem]) -> None:
     if proof.arithmetic not in ARITHMETICS:
         raise CertificateError(f"The certificate is about the arithmetic '{proof.arithmetic}'; audits know {ARITHMETICS}.")
     if proof.network != network.digest:
@@ -83,9 +88,9 @@ class _Session:
         self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._roots: dict[object, _rounded.Root] = {}
 
-    def margin(self, tree: ProofTree, problem: Problem) -> float:
+    def margin(self, tree: Any, problem: Problem) -> float:
         columns = validate(tree, self._network, len(problem.margins))
-        root = self._root(problem, int(tree.anchor[0]) or PARALLEL)
+        root = self._root(problem, int(columns["anchor"][0]) or PARALLEL)
         inputs, outputs = root.shift(0).tolist(), root.shift(self._network.output).tolist()
         constants = np.array([_constant(m, inputs, outputs) for m in problem.margins])
         x = [_dense(m.x, len(inputs)) for m in problem.margins]
