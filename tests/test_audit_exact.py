@@ -253,6 +253,47 @@ def test_agrees_with_a_slow_reading(arithmetic: str) -> None:
     assert min(compared.values()) > 25
 
 
+# curves by hand
+
+
+def curve_network(kind: str, weight: float = 1.0) -> Network:
+    graph = GraphBuilder((1,))
+    value = graph.affine([(graph.input, np.array([[weight]]))], np.zeros(1), (1,))
+    return Network.from_graph(graph, graph.curve(value, kind))
+
+
+SIGMOID_2 = 1 / (1 + math.exp(-2.0))
+SLOPE_2 = SIGMOID_2 * (1 - SIGMOID_2)
+
+
+@pytest.mark.parametrize(
+    ("margin", "lines", "expected"),
+    [
+        (Y[0], -1, 1 - SIGMOID_2),
+        (-Y[0], -1, -SIGMOID_2),
+        # parallel: from (-2, 1 - S) and from (2, S) with the slope of both ends
+        (Y[0] - X[0] / 4, -2, 1 - SIGMOID_2 + 2 * SLOPE_2 + 2 * (SLOPE_2 - 0.25)),
+        (X[0] / 4 - Y[0], -2, -SIGMOID_2 + 2 * SLOPE_2 - 2 * (0.25 - SLOPE_2)),
+        (X[0] / 10 - Y[0], -1, -0.2 - SIGMOID_2),
+    ],
+)
+def test_sigmoid_by_hand(margin: Linear, lines: int, expected: float) -> None:
+    found = prove(curve_network("sigmoid"), Checker(Region([-2.0], [2.0]), margin + 10 <= 0), tree(lines=[lines], anchor=[1]))
+    assert float(found) - 10 == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("weight", [1e-300, 1e-20, 1e20, 1e300])
+@pytest.mark.parametrize("lines", [-1, -2, -3])
+def test_extreme_arguments_of_curves(weight: float, lines: int) -> None:
+    for kind, low in (("sigmoid", 0), ("tanh", -1)):
+        network = curve_network(kind, weight)
+        for reach in (1.0, 1e5):
+            checker = Checker(Region([-reach], [reach]), Y[0] - low + 1 <= 0)
+            margin = prove(network, checker, tree(lines=[lines], anchor=[-lines]))
+            truth = float(network.evaluate(np.array([-reach]))[0]) - low + 1
+            assert truth - 1e-9 <= float(margin) <= truth + 1e-15
+
+
 # networks and queries
 
 

@@ -4,8 +4,9 @@ The theorem. Let ``audit_exact`` return a margin ``m`` for a network, a checker 
 input of the checker's region is a catastrophe, and in each problem of the query (PROOFS.md, section 2) the greatest
 margin is at least ``m`` at every point of the region: if the proof's ``arithmetic`` is "real", in real arithmetic on
 the stated weights; if it is "float32", for every input of binary32 numbers and every execution in binary32 as in
-PROOFS.md, section 6, in which no monomial meets more than N roundings and no rounded weight underflows, each value
-that an activation reads is computed once, and curves are right to 2**-20.
+PROOFS.md, section 6: in any order and grouping in which no monomial meets more than N roundings (maps may be merged as
+long as that holds, and no entry of a merged map underflows or overflows), where each value that an activation reads is
+computed once, and curves are right to 2**-20.
 
 Everything in the proof is a hint: intervals, bounds and coverage are derived from network and checker alone, in
 integers. To be trusted besides Python: ``query`` (the question), ``exact_network`` (the network as integers),
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from pydual.audit.exact_bounds import ADAPTIVE, Bounds, Path, Relaxation, cut_interval, derive, lines_of
@@ -156,17 +158,17 @@ class _Stream:
     def piece(self, start: int, stop: int) -> list[Any]:
         """The entries or rows from ``start`` on, before ``stop``."""
         rows = self._column[start:stop]  # type: ignore[index]
-        return rows if isinstance(rows, list) else rows.tolist()
+        rows = rows if isinstance(rows, list) else rows.tolist()
+        number = int if "int" in self.kind else float
+        for value in rows if len(self.shape) == 1 else chain.from_iterable(rows):
+            if type(value) is not number or not self._valid(value):
+                raise CertificateError(f"'{self._name}' contains {value}, which is not a valid entry.")
+        return rows
 
     def _read(self) -> Iterator[Any]:
         step = max(1, PIECE // max(1, *self.shape[1:], 1))
-        number = int if "int" in self.kind else float
         for start in range(0, self.shape[0], step):
-            for entry in self.piece(start, start + step):
-                for value in entry if len(self.shape) > 1 else (entry,):
-                    if type(value) is not number or not self._valid(value):
-                        raise CertificateError(f"'{self._name}' contains {value}, which is not a valid entry.")
-                yield entry
+            yield from self.piece(start, start + step)
 
     def __iter__(self) -> Iterator[Any]:
         return self._entries

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from stat import S_ISREG
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 from pydual.errors import CertificateError
@@ -64,21 +65,6 @@ class FileColumn:
 
 
 @dataclass(frozen=True)
-class FileTree:
-    """The columns of the proof of one problem."""
-
-    kind: FileColumn
-    index: FileColumn
-    threshold: FileColumn
-    anchor: FileColumn
-    lines: FileColumn
-    slopes: FileColumn
-    slope_neurons: FileColumn
-    multipliers: FileColumn
-    split_multipliers: FileColumn
-
-
-@dataclass(frozen=True)
 class FileProof:
     """A certificate whose columns stay in its file; close it, or use it in a ``with`` statement."""
 
@@ -86,7 +72,7 @@ class FileProof:
     network: str
     query: str
     arithmetic: str
-    trees: tuple[FileTree, ...]
+    trees: tuple[Any, ...]  # each with its columns as attributes
 
     def close(self) -> None:
         self.file.close()
@@ -135,12 +121,12 @@ def _proof(file: BinaryIO, size: int) -> FileProof:
     return FileProof(file, metadata["network"], metadata["query"], metadata["arithmetic"], _trees(metadata, columns))
 
 
-def _trees(metadata: dict[str, str], columns: dict[str, FileColumn]) -> tuple[FileTree, ...]:
+def _trees(metadata: dict[str, str], columns: dict[str, FileColumn]) -> tuple[Any, ...]:
     count = metadata["problems"]
     problems = len(columns) // len(COLUMNS)
     _need(count == str(problems) and len(columns) == problems * len(COLUMNS), "it has not nine tensors for each problem.")
     try:
-        return tuple(FileTree(**{name: columns[f"{i}/{name}"] for name in COLUMNS}) for i in range(problems))
+        return tuple(SimpleNamespace(**{name: columns[f"{i}/{name}"] for name in COLUMNS}) for i in range(problems))
     except KeyError as error:
         raise CertificateError(f"the tensor {error} is missing.") from None
 
