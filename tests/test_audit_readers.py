@@ -451,18 +451,29 @@ def mutated(data: bytes, edits: list[tuple[int, int, int]]) -> bytes:
     return data
 
 
-edits = st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 3), st.integers(0, 255)), min_size=1, max_size=4)
+kinds = st.sampled_from([0, 0, 0, 0, 1, 2, 3])
+edits = st.lists(st.tuples(st.integers(0, 2**20), kinds, st.integers(0, 255)), min_size=1, max_size=3)
 SMALL = [make().SerializeToString() for make in MODELS.values()]
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("files")
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.sampled_from(SMALL), edits)
-def test_mutated_models_give_a_network_or_an_error_of_ours(data: bytes, changes: list[tuple[int, int, int]]) -> None:
+def test_mutated_models(folder: Path, data: bytes, changes: list[tuple[int, int, int]]) -> None:
+    """A network or an error of ours; and what both readers take is the same network."""
+    data = mutated(data, changes)
+    (folder / "m.onnx").write_bytes(data)
     try:
-        network = read_network(mutated(data, changes))
-        IntegerNetwork(network)
+        found = IntegerNetwork(read_network(data))
+        expected = pydual.load(folder / "m.onnx")
     except InputError as error:
         assert "\n" not in str(error)
+    else:
+        assert found.digest == expected.digest
 
 
 @pytest.mark.parametrize(
@@ -526,11 +537,6 @@ def same_query(text: str, folder: Path) -> bool:
     return True
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("properties")
-
-
 @settings(max_examples=200, deadline=None)
 @given(st.lists(properties.conditions, min_size=1, max_size=4))
 def test_random_properties(folder: Path, asserts: list[str]) -> None:
@@ -558,13 +564,19 @@ def test_bounds_of_all_kinds(text: str, folder: Path) -> None:
     assert same_query(text, folder)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.sampled_from(properties.SEEDS), edits)
-def test_mutated_properties_give_a_checker_or_an_error_of_ours(text: str, changes: list[tuple[int, int, int]]) -> None:
+def test_mutated_properties(folder: Path, text: str, changes: list[tuple[int, int, int]]) -> None:
+    """A checker or an error of ours; and what both readers take is the same query."""
+    data = mutated(text.encode(), changes)
+    (folder / "p.vnnlib").write_bytes(data)
     try:
-        query_digest(read_checker(mutated(text.encode(), changes)))
+        found = query_digest(read_checker(data))
+        expected = query_digest(pydual.load_checker(folder / "p.vnnlib"))
     except InputError as error:
         assert "\n" not in str(error)
+    else:
+        assert found == expected
 
 
 @pytest.mark.parametrize(
