@@ -75,12 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("--timeout", type=_seconds, metavar="S", help="seconds after which to give up (default: none)")
     verify.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the attack search (default: 0)")
-    verify.add_argument(
-        "--arithmetic",
-        choices=("real", "float32"),
-        default="real",
-        help="prove it for the model over real numbers (default), or as executed in float32, sums in any order",
-    )
+    _add_arithmetic(verify)
     verify.add_argument("--certificate", type=Path, metavar="FILE", help="where to save the certificate after unsat")
     verify.add_argument("--progress", action="store_true", help="show the bracket of the two players while they play")
     verify.set_defaults(run=_verify)
@@ -105,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     other.add_argument("--network", required=True, metavar="MODEL.onnx")
     other.add_argument("--query", required=True, metavar="SPEC.vnnlib")
     other.add_argument("--certificate", type=Path, metavar="FILE", help="where to save pydual's own certificate")
+    _add_arithmetic(other)
     other.add_argument("--timeout", type=_seconds, metavar="S", help="seconds after which to give up (default: none)")
     other.set_defaults(run=_import)
 
@@ -112,6 +108,15 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--output", type=Path, default=Path("pydual-demo"), metavar="DIR", help="default: pydual-demo")
     demo.set_defaults(run=_demo)
     return parser
+
+
+def _add_arithmetic(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--arithmetic",
+        choices=("real", "float32"),
+        default="real",
+        help="prove it for the model over real numbers (default), or as executed in float32, sums in any order",
+    )
 
 
 class _Version(argparse.Action):
@@ -166,7 +171,7 @@ def _import(args: argparse.Namespace) -> int:
         _check_writable(args.certificate)
     tree = load_case_tree(args.proof, network)
     print(f"{args.proof}: {tree.leaves} leaves to be proved", file=sys.stderr)
-    outcome = certify(tree, network, checker, timeout=args.timeout)
+    outcome = certify(tree, network, checker, arithmetic=args.arithmetic, timeout=args.timeout)
     print(_answer(outcome), flush=True)
     _comment(outcome, args.certificate)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,14 @@ def test_neurons_and_inputs_may_be_split_on_one_path() -> None:
     )
     tree = CaseTree(kind, index, tuple(map(float, threshold)), tuple("abcdef"))
     accept(pydual.certify(tree, network, checker), network, checker)
+
+
+def test_float32_execution_is_proved_along_a_tree_too() -> None:
+    network, checker = query(2, SAFE)
+    network = replace(network, element_type="float32")
+    tree = CaseTree((2, 0, 2, 0, 0), (0, 0, 4, 0, 0), (0.0,) * 5, ("a", "b", "c"))
+    certificate = accept(pydual.certify(tree, network, checker, arithmetic="float32"), network, checker)
+    assert certificate.certificate.arithmetic == "float32"
 
 
 def sign_network() -> tuple[Network, Checker]:

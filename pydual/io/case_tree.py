@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from pydual.certificate import LEAF
+from pydual.certificate import LEAF, REAL
 from pydual.checker import Checker
 from pydual.errors import InputError
 from pydual.io.aptp import aptp_tree, is_aptp
@@ -43,7 +43,13 @@ def load_case_tree(path: str | os.PathLike[str], model: Network) -> CaseTree:
 
 
 def certify(
-    tree: CaseTree, model: Network, checker: Checker, *, timeout: float | None = None, seed: int = 0
+    tree: CaseTree,
+    model: Network,
+    checker: Checker,
+    *,
+    arithmetic: str = REAL,
+    timeout: float | None = None,
+    seed: int = 0,
 ) -> Attack | RelaxedAttack | Certificate | Unknown:
     """Prove a query along somebody else's case distinctions; a tree of one leaf leaves the way to pydual.
 
@@ -52,4 +58,5 @@ def certify(
     """
     if not isinstance(tree, CaseTree):
         raise InputError(f"The case tree is a {type(tree).__name__}; read one with pydual.load_case_tree.")
-    return solve(model, checker, ImportedTree(tree) if tree.leaves > 1 else "auto", timeout=timeout, seed=seed)
+    system = ImportedTree(tree) if tree.leaves > 1 else "auto"
+    return solve(model, checker, system, arithmetic=arithmetic, timeout=timeout, seed=seed)

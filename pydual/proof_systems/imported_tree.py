@@ -172,10 +172,10 @@ class ImportedTree:
             recorder = search.recorders[cell.problem]
             if job.stage == ANCHOR:
                 recorder.anchored.add(cell.place)
-            if empty[row]:
-                recorder.close(cell.place, Leaf(certificate.ADAPTIVE_LINES, *_no_multipliers(frame, cell)))
-            elif duals.bound[row] > ABOVE_ROUNDING:
+            if duals.bound[row] > ABOVE_ROUNDING:
                 recorder.close(cell.place, leaf(frame, cell.problem, duals, row, cell.path))
+            elif empty[row]:
+                recorder.close(cell.place, Leaf(certificate.ADAPTIVE_LINES, *_no_multipliers(frame, cell)))
             else:
                 rest.append(row)
                 if not self._plan(search, job, cell, scores[row], duals.price[row]) and cell.origin not in search.failed:
