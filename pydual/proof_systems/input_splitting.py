@@ -21,6 +21,8 @@ from pydual.relax.frame import Frame, Group, group, make_frame
 
 SMALLEST = 1e-9  # a cell whose sides are all below this share of the box is not split further
 CANDIDATES = 16
+STEP = 1e11  # multiply-adds that a step may take, about: a second or two
+LEAST_BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,7 @@ class InputState(State):
 
 @dataclass(frozen=True)
 class InputSplitting:
-    """Bisects the input that leaves most signs open, or curves most bent. ``batch`` cells a step, the worst bounds first.
+    """Bisects the input that leaves most signs open, or curves most bent. At most ``batch`` cells a step, the worst first.
 
     ``bound`` None takes the native zonotope cells, which know boxes only: over a ball, their bounds ignore the ball.
     Cells with at most ``finish_unstable`` unstable neurons are finished by ReLU splits in what is left of the network,
@@ -125,7 +127,7 @@ class InputSplitting:
     def _expand(self, search: Search, seconds: float) -> tuple[np.ndarray, int]:
         """Split the worst cells; the candidates among their children's plays, and the number of cells bounded."""
         cells = search.cells
-        count = min(self.batch, len(cells.node))
+        count = min(self._batch(search.group), len(cells.node))
         chosen = np.argpartition(cells.bound, count - 1)[:count] if count < len(cells.node) else np.arange(count)
         rest = np.setdiff1d(np.arange(len(cells.node)), chosen, assume_unique=True)
         parents, search.cells = cells.take(chosen), cells.take(rest)
@@ -135,6 +137,11 @@ class InputSplitting:
             low, high, node = _bisect(search, parents)
         bounded = self._native(search, low, high) if self.bound is None else self._framed(search.group, low, high, seconds)
         return _settle(search, low, high, node, bounded), len(node)
+
+    def _batch(self, g: Group) -> int:
+        """Cells a step: fewer where a cell is so large that a step would outlast the clock."""
+        cell = g.problems[0].network.connections * (1 + g.region.size + g.program.units)
+        return min(self.batch, max(LEAST_BATCH, int(STEP / cell)))
 
     def _root(self, single: Group) -> Search:
         region = single.region
