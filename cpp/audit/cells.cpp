@@ -33,7 +33,7 @@ public:
         block_->neg_error.resize(count);
         block_->curves.resize(count);
         block_->cells = static_cast<int>(cells.size());
-        for (int lane = 0; lane < kLanes; ++lane) block_->empty[lane] = cell(lane).box->empty;
+        for (int lane = 0; lane < kLanes; ++lane) block_->empty[lane] = lane >= block_->cells || cell(lane).box->empty;
     }
 
     std::unique_ptr<CellBlock> run() {
@@ -81,6 +81,7 @@ private:
     // eps of section 6 from the intervals of the sources, as a lower bound of -eps.
     void float_error(int k) {
         const Value& value = net_.values[k];
+        if (value.largest >= kFloatLimit) throw Rejected("a weight is too large for float32.");
         neg_a_[k].resize(entries(k));
         neg_b_[k].assign(entries(k), -kUnderflow);
         roundings_[k] = value.longest_row + 4;

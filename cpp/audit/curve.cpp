@@ -96,7 +96,7 @@ double neg_above(Kind kind, double low, double high, const Tangent& line) {
         neg = first ? bound : std::min(neg, bound);
         first = false;
     };
-    if (low < 0.0)
+    if (low <= 0.0)  // also where the interval is [0, 0]
         for (const double p : {low, std::min(high, 0.0)}) take(curve(kind, p).neg + line.slope * p);
     if (high <= 0.0) return neg;
     const Enclosure f = curve(kind, line.at);

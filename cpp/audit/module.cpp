@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cmath>
 #include <string>
 
 #include "audit/rounding.hpp"
@@ -49,6 +50,7 @@ Value affine_value(const py::tuple& given, const Network& net) {
         if (!known || term.forward.rows != value.size || term.forward.columns != net.size(term.source))
             throw std::invalid_argument("A matrix does not fit the values that it maps.");
         count_entries(term.forward, counts);
+        for (const double m : term.forward.values) value.largest = std::max(value.largest, std::fabs(m));
         term.backward = transposed(term.forward);
         value.terms.push_back(std::move(term));
     }

@@ -37,6 +37,7 @@ struct Value {
     std::vector<Term> terms;   // of an affine value
     std::vector<double> bias;  // of an affine value
     int longest_row = 0;       // of an affine value: nonzero entries of a row, over all terms together
+    double largest = 0.0;      // of an affine value: magnitude of an entry
 
     bool is_curve() const { return kind == Kind::sigmoid || kind == Kind::tanh; }
     bool is_activation() const { return kind == Kind::relu || is_curve(); }

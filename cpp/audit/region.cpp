@@ -8,6 +8,8 @@
 namespace pydual::audit {
 namespace {
 
+constexpr double kLargest = 0x1p1000;  // of kappa: 4 kappa is exact
+
 struct Function {
     const double* w;
     int stride;
@@ -107,7 +109,9 @@ double l2_multiplier(const Function& f) {
 
 double ball_minimum(const double* w, int stride, const Box& box, const Ball& ball) {
     const Function f{w, stride, box, ball};
-    return ball.l2 ? l2_bound(f, l2_multiplier(f)) : l1_bound(f, l1_multiplier(f));
+    for (int i = 0; i < f.size(); ++i)
+        if (!std::isfinite(f.at(i))) return -std::numeric_limits<double>::infinity();
+    return ball.l2 ? l2_bound(f, std::min(l2_multiplier(f), kLargest)) : l1_bound(f, l1_multiplier(f));
 }
 
 }  // namespace pydual::audit

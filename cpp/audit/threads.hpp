@@ -4,6 +4,7 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -28,7 +29,10 @@ void share_out(int count, int threads, const Body& body) {
         }
     };
     std::vector<std::thread> pool;
-    for (int worker = 1; worker < threads && worker < count; ++worker) pool.emplace_back(work, worker);
+    try {
+        for (int worker = 1; worker < threads && worker < count; ++worker) pool.emplace_back(work, worker);
+    } catch (const std::system_error&) {  // no further threads are to be had: those that run share the work
+    }
     work(0);
     for (std::thread& thread : pool) thread.join();
     if (failure) std::rethrow_exception(failure);
