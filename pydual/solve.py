@@ -38,7 +38,7 @@ REJECTED = {
 CHEAT = 1e-6  # a relaxed output further from the real one than this is reported
 
 
-RESERVES = (2.0, 16.0, 128.0)  # times the estimated error of float32
+RESERVES = (2.0, 16.0, 256.0, 4096.0)  # times the estimated error of float32
 
 
 class _OutOfTime(Exception):
