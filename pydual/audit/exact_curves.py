@@ -38,6 +38,8 @@ def _sigmoid(n: int, e: int) -> tuple[int, int]:
     if n < 0:
         low, high = _sigmoid(-n, e)
         return UNIT - high, UNIT - low
+    if n == 0:
+        return UNIT // 2, UNIT // 2
     if n.bit_length() + e > 7:  # p >= 128, and 1 - sigmoid(p) <= exp(-128) < 1 / UNIT
         return UNIT - 1, UNIT
     low, high = _exponential(_shifted(n, e - HALVINGS + WORKING))
