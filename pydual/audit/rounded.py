@@ -27,6 +27,7 @@ from pydual.errors import CertificateError, InputError
 from pydual.network import Network
 from pydual.operators.primitives import Affine, Curve, Matrix, Primitive
 
+SMALL = 2e7  # products that one thread computes while another is started
 ARITHMETICS = (REAL, FLOAT32)
 
 _compiled: WeakKeyDictionary[Network, _rounded.Network] = WeakKeyDictionary()
@@ -85,7 +86,6 @@ class _Session:
         if network not in _compiled:
             _compiled[network] = _rounded.Network(network.input_size, list(_primitives(network.primitives)), network.output)
         self._network, self._compiled, self._float32, self._poll = network, _compiled[network], float32, poll
-        self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._roots: dict[object, _rounded.Root] = {}
 
     def margin(self, tree: Any, problem: Problem) -> float:
@@ -96,7 +96,8 @@ class _Session:
         x = [_dense(m.x, len(inputs)) for m in problem.margins]
         y = [_dense(m.y, len(outputs)) for m in problem.margins]
         strict = [m.strict for m in problem.margins]
-        audit = _rounded.Tree(root, constants, strict, x, y, columns, self._threads)
+        threads = self._threads(int(np.count_nonzero(columns["anchor"])), len(columns["lines"]))
+        audit = _rounded.Tree(root, constants, strict, x, y, columns, threads)
         while audit.advance():
             self._poll()
         return audit.margin
@@ -106,12 +107,17 @@ class _Session:
         key = (tuple(problem.lower), tuple(problem.upper), rule)  # all problems of a query have the same ball
         if key not in self._roots:
             self._poll()
-            norm, center, radius = ("", [], 0.0) if ball is None else (ball.norm, ball.center, ball.radius)
             lower, upper = np.array(problem.lower), np.array(problem.upper)
-            self._roots[key] = _rounded.Root(
-                self._compiled, lower, upper, norm, np.array(center, dtype=float), radius, self._float32, rule, self._threads
-            )
+            round_part = ("", np.zeros(0), 0.0) if ball is None else (ball.norm, np.array(ball.center), ball.radius)
+            threads = self._threads(1, 0)
+            self._roots[key] = _rounded.Root(self._compiled, lower, upper, *round_part, self._float32, rule, threads)
         return self._roots[key]
+
+    def _threads(self, anchors: int, leaves: int) -> int:
+        """One where more would not pay for being started."""
+        if self._network.connections * (self._network.neurons * anchors + leaves) < SMALL:
+            return 1
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _primitives(primitives: tuple[Primitive, ...]) -> Iterator[tuple[object, ...]]:
