@@ -212,7 +212,7 @@ def _translated(graph: Graph, node: OnnxNode, tensors: dict[str, Any]) -> Iterat
             raise UnsupportedError(f"the attributes {shown(sorted(node.attributes))} are not supported")
     except InputError as error:
         raise type(error)(f"{node.where}: {error}.") from None
-    except (ArithmeticError, LookupError, TypeError, ValueError, struct.error) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error) as error:
         raise InputError(f"{node.where} is malformed ({shown(error)}).") from None
     results = result if isinstance(result, list) else [result]
     return ((name, tensor) for name, tensor in zip(node.results, results, strict=False) if name)

@@ -116,7 +116,8 @@ def _section(name: str, source: str, tree: ast.Module) -> str:
         if isinstance(node, (ast.Import, ast.ImportFrom)) or node is tree.body[0]:
             assert node.end_lineno is not None
             lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
-    text = ast.get_docstring(tree) or ""
+    text = ast.get_docstring(tree)
+    assert text is not None, f"{name} has no docstring"
     comment = "" if name == MAIN else "".join(f"# {line}".rstrip() + "\n" for line in ["", *text.splitlines()])
     body = re.sub(r"\n{4,}", "\n\n\n", "\n".join(lines).strip())
     return f"# {'-' * 20} {name}\n{comment}\n\n{body}"

@@ -14,8 +14,8 @@ from typing import Any
 
 from pydual.errors import InputError
 
-MAX_FILE_BYTES = 2**27  # after decompression
-MAX_FIELDS = 2**21  # of all messages of a file
+MAX_FILE_BYTES = 2**26  # after decompression
+MAX_FIELDS = 2**20  # of all messages of a file, and integers in packed ones
 
 
 def read_input_file(path: str) -> bytes:
@@ -54,10 +54,15 @@ class Message:
                 if length is None or length > len(data) - at:
                     raise InputError("The file is no protocol buffer, or is damaged: a field has no end.")
                 value, at = data[at : at + length], at + length
-            self.budget[0] -= 1
-            if key < 8 or self.budget[0] < 0:
-                raise InputError(f"A protocol buffer has a field number 0, or more than {MAX_FIELDS} fields.")
+            self._spend(1)
+            if key < 8:
+                raise InputError("The file is no protocol buffer, or is damaged: a field has number 0.")
             self.fields.setdefault(key >> 3, []).append((wire, value))
+
+    def _spend(self, fields: int) -> None:
+        self.budget[0] -= fields
+        if self.budget[0] < 0:
+            raise InputError(f"A protocol buffer has more than {MAX_FIELDS} fields.")
 
     def _all(self, number: int, *wires: int) -> list[tuple[int, Any]]:
         found = self.fields.get(number, [])
@@ -100,6 +105,7 @@ class Message:
         for wire, value in self._all(number, 0, 2):
             at = 0
             while wire == 2 and at < len(value):
+                self._spend(1)
                 item, at = _varint(value, at)
                 result.append(_signed(item))
             if wire == 0:
