@@ -2,8 +2,8 @@
 
 For every public instance (../shared/bench/truth.csv) that pydual proves safe: seconds of the search and of the rounded audit
 of the certificate file, their ratio, the size of the file, and for a sample also the seconds of the exact audit, which is
-given up after --exact-seconds. With --marabou (and maraboupy installed) the same instances are put to Marabou with proof production,
-one process each. All in one run; compare ratios. Exit code 1 if an audit rejects a certificate.
+given up after --exact-seconds. With --marabou (and maraboupy installed) the same instances are put to Marabou with proof
+production, one process each. All in one run; compare ratios. Exit code 1 if an audit rejects a certificate.
 """
 
 from __future__ import annotations
