@@ -6,6 +6,7 @@ The references below go unit by unit, or through whole matrices in the order of 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -228,19 +229,34 @@ def back_substitute(
     added: list[np.ndarray] | None = None,
 ) -> tuple[np.ndarray, float]:  # fmt: skip
     """Coefficients of the input and the constant of row @ form below, through the lines of the layers."""
+    *_, (coefficients, constant) = stages(net, form, row, relaxed, added)
+    return coefficients[0], constant
+
+
+def stages(
+    net: Layers, form: tuple[np.ndarray, Terms], row: np.ndarray, relaxed: list[tuple[np.ndarray, ...]],
+    added: list[np.ndarray] | None = None,
+) -> Iterator[tuple[list[np.ndarray], float]]:  # fmt: skip
+    """Coefficients of all values, and the constant, before each layer is replaced by its lines, and at the end."""
     coefficients = [np.zeros(n) for n in net.sizes]
     constant = float(row @ form[0])
     for source, matrix in form[1]:
         coefficients[source] += row @ matrix
     for k in range(len(relaxed), 0, -1):
+        yield [*coefficients[: k + 1]], constant
         w, (alpha, slope, offset, below) = coefficients[k], relaxed[k - 1]
         constant += float(np.minimum(w, 0.0) @ offset + np.maximum(w, 0.0) @ below)
         before = alpha * np.maximum(w, 0.0) + slope * np.minimum(w, 0.0)
         before = before if added is None else before + added[k]
         constant += float(before @ net.layers[k - 1][0])
         for source, matrix in net.layers[k - 1][1]:
-            coefficients[source] += before @ matrix
-    return coefficients[0], constant
+            coefficients[source] = coefficients[source] + before @ matrix
+    yield coefficients[:1], constant
+
+
+def interval_minimum(coefficients: list[np.ndarray], low: list[np.ndarray], high: list[np.ndarray]) -> float:
+    parts = zip(coefficients, low, high, strict=False)
+    return float(sum(np.minimum(w * a, w * b).sum() for w, a, b in parts))
 
 
 def interval_reference(net: Layers, box: Set) -> tuple[np.ndarray, np.ndarray]:
@@ -260,7 +276,8 @@ def interval_reference(net: Layers, box: Set) -> tuple[np.ndarray, np.ndarray]:
 
 
 def linear_reference(net: Layers, box: Set, rule: str, phase: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Intervals by interval arithmetic, cut by lines where a curve reads or the sign is open, cut by the phases."""
+    """Intervals by interval arithmetic, cut by lines (with curves, at the best stage) where a curve reads or the sign is
+    open, cut by the phases."""
     fixed = net.split(phase)
     low, high = [box.lower], [box.upper]
     relaxed: list[tuple[np.ndarray, ...]] = []
@@ -273,6 +290,9 @@ def linear_reference(net: Layers, box: Set, rule: str, phase: np.ndarray) -> tup
             for sign in (1.0, -1.0):
                 w, constant = back_substitute(net, net.layers[k - 1], sign * unit, relaxed)
                 bound = constant + linear_minimum(w, box)
+                if set(net.kinds) != {"relu"}:
+                    found = stages(net, net.layers[k - 1], sign * unit, relaxed)
+                    bound = max(bound, *(c + interval_minimum(ws, low, high) for ws, c in found))
                 if sign > 0:
                     a[i] = max(a[i], bound)
                 else:

@@ -17,16 +17,18 @@ PYDUAL_DISPATCH void add_bias(const double* hat, const double* bias, int n, int 
 
 }  // namespace
 
+void substitute_layer(const Program& program, int k, const Lines* lines, const double* const* split, int r, const Adjoints& a) {
+    const Layer& layer = program.layers[k - 1];
+    double* hat = a.before[k];
+    relax_backward(lines[k], a.after[k], layer.size, r, hat, a.constant);
+    if (split && split[k]) add(split[k], static_cast<long>(layer.size) * r, hat);
+    add_bias(hat, layer.bias, layer.size, r, a.constant);
+    for (const Term& term : layer.terms) apply_transposed(term, hat, r, r, a.after[term.source], r);
+}
+
 void back_substitute(const Program& program, int top, const Lines* lines, const double* const* split, int r,
                      const Adjoints& a) {
-    for (int k = top; k >= 1; --k) {
-        const Layer& layer = program.layers[k - 1];
-        double* hat = a.before[k];
-        relax_backward(lines[k], a.after[k], layer.size, r, hat, a.constant);
-        if (split && split[k]) add(split[k], static_cast<long>(layer.size) * r, hat);
-        add_bias(hat, layer.bias, layer.size, r, a.constant);
-        for (const Term& term : layer.terms) apply_transposed(term, hat, r, r, a.after[term.source], r);
-    }
+    for (int k = top; k >= 1; --k) substitute_layer(program, k, lines, split, r, a);
 }
 
 void play_forward(const Program& program, int top, const Lines* lines, const double* const* after, int r, double* const* y,

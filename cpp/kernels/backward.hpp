@@ -18,6 +18,9 @@ struct Adjoints {
 // of y_k (the multipliers of neuron splits with their signs). On return after[0] holds the coefficients of the input.
 void back_substitute(const Program& program, int top, const Lines* lines, const double* const* split, int r, const Adjoints& a);
 
+// One step of it: replaces z_k.
+void substitute_layer(const Program& program, int k, const Lines* lines, const double* const* split, int r, const Adjoints& a);
+
 // The minimizer pushed through the same lines: from z[0] = x fills y[k], z[k] for k = 1..top.
 void play_forward(const Program& program, int top, const Lines* lines, const double* const* after, int r, double* const* y,
                   double* const* z);

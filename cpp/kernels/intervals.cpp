@@ -1,7 +1,7 @@
 #include "kernels/intervals.hpp"
 
 #include <algorithm>
-#include <atomic>
+#include <cmath>
 #include <vector>
 
 #include "core/threads.hpp"
@@ -36,7 +36,24 @@ void term_interval(const Term& t, const double* low, const double* high, bool re
 
 struct LineStore {
     std::vector<double> alpha, slope, offset, below;
+    std::vector<double> low, high;  // intervals of the outputs
 };
+
+// bound[c] = max(bound[c], constant[c] + sum_s min over the intervals of z_0..z_k of the coefficients); the audits take the
+// best stage (PROOFS.md section 4), and curves whose lines depend on intervals need the same ones here.
+void try_stage(const Program& program, int k, const RegionView& box, const LineStore* store, double* const* after,
+               const double* constant, int r, double* bound) {
+    std::vector<double> least(constant, constant + r);
+    for (int s = 0; s <= k; ++s) {
+        const double* low = s == 0 ? box.lower : store[s].low.data();
+        const double* high = s == 0 ? box.upper : store[s].high.data();
+        for (int i = 0; i < program.size(s); ++i) {
+            const double* w = after[s] + static_cast<long>(i) * r;
+            for (int c = 0; c < r; ++c) least[c] += w[c] * (w[c] >= 0.0 ? low[i] : high[i]);
+        }
+    }
+    for (int c = 0; c < r; ++c) bound[c] = std::max(bound[c], least[c]);
+}
 
 // Rows e_i (sign +1: lower bounds) or -e_i (upper bounds) of y_k for a chunk of neurons, as forms of the values below.
 void seed_rows(const Layer& layer, const int* neurons, int count, double sign, double* const* after, double* constant) {
@@ -56,22 +73,28 @@ void seed_rows(const Layer& layer, const int* neurons, int count, double sign, d
     }
 }
 
-void bound_chunk(const Program& program, const RegionView& region, int k, const Lines* lines, const int* neurons, int count,
-                 double* lower, double* upper) {
+void bound_chunk(const Program& program, const RegionView& region, int k, const Lines* lines, const LineStore* store,
+                 const int* neurons, int count, double* lower, double* upper) {
+    const bool stages = program.has_curves();
     Columns after(program, count);
     Columns before(program, count, 1);
-    std::vector<double> constant(count), bound(count), scratch(4L * program.inputs), x(static_cast<long>(program.inputs) * count);
+    std::vector<double> constant(count), bound(count), best(count), scratch(4L * program.inputs), x(static_cast<long>(program.inputs) * count);
     for (const double sign : {1.0, -1.0}) {
         after.clear();
         seed_rows(program.layers[k - 1], neurons, count, sign, after.get(), constant.data());
-        back_substitute(program, k - 1, lines, nullptr, count, {after.get(), before.get(), constant.data()});
+        std::fill(best.begin(), best.end(), -INFINITY);
+        for (int below = k - 1; below >= 1; --below) {
+            if (stages) try_stage(program, below, region, store, after.get(), constant.data(), count, best.data());
+            substitute_layer(program, below, lines, nullptr, count, {after.get(), before.get(), constant.data()});
+        }
         concretize(region, after[0], constant.data(), count, bound.data(), x.data(), scratch.data());
         for (int c = 0; c < count; ++c) {
             const int i = neurons[c];
+            const double found = std::max(bound[c], best[c]);
             if (sign > 0.0)
-                lower[i] = std::max(lower[i], bound[c]);
+                lower[i] = std::max(lower[i], found);
             else
-                upper[i] = std::min(upper[i], -bound[c]);
+                upper[i] = std::min(upper[i], -found);
         }
     }
 }
@@ -144,7 +167,7 @@ bool linear_bounds(const Program& program, const RegionView& region, Rule rule, 
         parallel_for(tasks, threads, [&](int task) {
             const int first = task * kRowsPerTask;
             const int count = std::min<int>(kRowsPerTask, static_cast<int>(open.size()) - first);
-            bound_chunk(program, region, k, lines.data(), open.data() + first, count, lower[k], upper[k]);
+            bound_chunk(program, region, k, lines.data(), store.data(), open.data() + first, count, lower[k], upper[k]);
         });
         if (program.kind(k) == Kind::relu)
             possible = cut(fixed, n, lower[k], upper[k]) && possible;
@@ -152,6 +175,10 @@ bool linear_bounds(const Program& program, const RegionView& region, Rule rule, 
             for (int i = 0; i < n; ++i)  // rounding may cross the ends of a point's interval
                 if (lower[k][i] > upper[k][i]) std::swap(lower[k][i], upper[k][i]);
         lines[k] = make_lines(program.kind(k), lower[k], upper[k], n, rule, store[k]);
+        store[k].low.resize(n);
+        store[k].high.resize(n);
+        activate(program.kind(k), lower[k], n, store[k].low.data());
+        activate(program.kind(k), upper[k], n, store[k].high.data());
     }
     return possible;
 }

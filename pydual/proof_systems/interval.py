@@ -47,7 +47,7 @@ class Interval(RootBound):
         price = np.concatenate([prices[k] for k in layers], axis=1) if layers else np.zeros((len(bound), 0))
         y = self._inputs(frame, plays)
         lines = np.full(len(bound), certificate.INTERVAL_LINES)
-        return Duals(bound, plays[0], y, z, price, nodes.alpha, nodes.beta, weights, lines)
+        return Duals(bound, plays[0], y, z, price, nodes.alpha, np.zeros_like(nodes.beta), weights, lines)
 
     @staticmethod
     def _inputs(frame: Frame, plays: list[np.ndarray]) -> np.ndarray:
