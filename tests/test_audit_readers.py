@@ -653,6 +653,14 @@ def test_properties_that_grow_or_break_are_refused(assertion: str) -> None:
         read_checker((properties.HEAD + properties.BOX + assertion).encode())
 
 
+def test_properties_of_very_many_words_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = BOUND.format("0", "1")
+    assert read_checker(text.encode()).outputs == 1
+    monkeypatch.setattr("pydual.audit.exact_vnnlib.MAX_TOKENS", 40)
+    with pytest.raises(UnsupportedError, match="more than 40 words"):
+        read_checker(text.encode())
+
+
 # ---- the benchmark's files
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from pydual.audit.exact_protobuf import shown
 from pydual.errors import InputError, UnsupportedError
 
+MAX_TOKENS = 2**23  # words, parentheses, comments and stretches of white space
 MAX_NESTING = 200  # parentheses open at a time
 MAX_COEFFICIENT_BITS = 5000  # of a numerator or denominator
 MAX_NORMAL_FORM = 5_000_000  # atoms and inputs, over all disjuncts
@@ -85,7 +86,9 @@ def read_checker(data: bytes) -> Any:
 def _commands(text: str) -> Iterator[list[Any]]:
     """The parenthesized forms of the file, as nested lists of words."""
     stack: list[list[Any]] = []
-    for token in _TOKEN.finditer(text):
+    for number, token in enumerate(_TOKEN.finditer(text)):
+        if number >= MAX_TOKENS:
+            raise UnsupportedError(f"The property has more than {MAX_TOKENS} words and gaps; split it.")
         parenthesis, word, stray = token.groups()
         if parenthesis == "(":
             stack.append([])
