@@ -114,3 +114,7 @@ def test_extreme_intervals(kind: str) -> None:
                     x = Fraction(p) * Fraction(2) ** common
                     assert Fraction(a, ONE) * x + Fraction(c, UNIT) <= Fraction(roof, UNIT)
                     assert Fraction(above, ONE) * x + Fraction(top, UNIT) >= Fraction(bottom, UNIT)
+                span = Fraction(low) * Fraction(2) ** common, Fraction(high) * Fraction(2) ** common
+                floor, ceiling = curve_range(kind, low, high, common)
+                assert Fraction(above, ONE) * span[0] + Fraction(top - ceiling, UNIT) <= Fraction(1, 2**90)
+                assert Fraction(a, ONE) * span[1] + Fraction(c - floor, UNIT) >= -Fraction(1, 2**90)

@@ -19,6 +19,7 @@ WORKING = 132  # binary places inside of ``_sigmoid``
 HALVINGS = 16
 
 
+@lru_cache(maxsize=2**14)
 def curve_value(kind: str, point: Number) -> tuple[int, int]:
     """Integers below and above ``UNIT`` times the curve's value, about 2**-98 apart."""
     if kind == "sigmoid":
@@ -65,7 +66,6 @@ def _shifted(n: int, places: int) -> int:
     return n << places if places >= 0 else n >> -places
 
 
-@lru_cache(maxsize=2**14)
 def curve_range(kind: str, low: int, high: int, e: int) -> tuple[int, int]:
     """Bounds of the curve on the interval: of its value at the lower and at the upper end."""
     return curve_value(kind, (low, e))[0], curve_value(kind, (high, e))[1]
@@ -101,7 +101,8 @@ def _line_above(kind: str, low: int, high: int, e: int, parallel: bool) -> Numbe
         for n in (max(low, 0), high):
             step = (n << (e - common)) - (t << (places - common))
             bounds.append(value - _shifted(-step * slopes[step >= 0], common) - rise(n, e))
-    return a, max(bounds)
+    # curve(p) - a p <= curve(high) - a low, which is better on astronomic intervals
+    return a, min(max(bounds), curve_value(kind, (high, e))[1] - rise(low, e))
 
 
 def _dyadic_point(x: float) -> Number:
@@ -111,7 +112,7 @@ def _dyadic_point(x: float) -> Number:
 
 def _hint(n: int, e: int) -> float:
     """About ``n * 2**e``, within the range of floats."""
-    if n.bit_length() + e > 1000:
+    if n and n.bit_length() + e > 1000:
         return 1e300 if n > 0 else -1e300
     drop = max(0, n.bit_length() - 64)
     return math.ldexp(float(n >> drop), e + drop)
