@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import pydual
+from pydual.audit import exact_vnnlib
 from pydual.audit.exact_network import Network as IntegerNetwork
 from pydual.audit.exact_onnx import read_network
 from pydual.audit.exact_operators import OPERATORS
@@ -656,7 +657,7 @@ def test_properties_that_grow_or_break_are_refused(assertion: str) -> None:
 def test_properties_of_very_many_words_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     text = BOUND.format("0", "1")
     assert read_checker(text.encode()).outputs == 1
-    monkeypatch.setattr("pydual.audit.exact_vnnlib.MAX_TOKENS", 40)
+    monkeypatch.setattr(exact_vnnlib, "MAX_TOKENS", 40)
     with pytest.raises(UnsupportedError, match="more than 40 words"):
         read_checker(text.encode())
 

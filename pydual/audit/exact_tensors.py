@@ -16,7 +16,7 @@ from typing import Any
 
 from pydual.errors import InputError, UnsupportedError
 
-MAX_ENTRIES = 2**23  # of all tensors and matrices that a model makes
+MAX_ENTRIES = 2**22  # of all tensors and matrices that a model makes
 MAX_RANK = 32
 
 Shape = tuple[int, ...]
