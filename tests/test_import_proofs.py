@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from foreign_proofs import Cell, all_patterns, aptp, cells_of, marabou, query, text
+from foreign_proofs import Cell, all_patterns, aptp, cells_of, marabou, query, splits, text
+from random_instances import random_tree
 
 import pydual
 from pydual import (
@@ -24,7 +25,9 @@ from pydual import (
     Unknown,
     Y,
 )
+from pydual.audit.query import problems as query_problems
 from pydual.cli import main
+from pydual.problem import normalize
 from pydual.proof_systems import Crown
 
 SAFE, UNSAFE = 0.05, -0.05
@@ -88,7 +91,7 @@ def test_a_false_property_of_which_the_search_is_kept_in_the_dark_names_its_leaf
     """Only the proof system plays, so that no attack can end the game first."""
     network, checker = query(1, UNSAFE)
     system = ImportedTree(CaseTree((2, 0, 0), (0, 0, 0), (0.0,) * 3, ("left", "right")))
-    state = system.init(pydual.problem.normalize(network, checker))
+    state = system.init(normalize(network, checker))
     while not state.finished:
         state = system.step(state, np.inf)
     assert not state.trees and re.search(r"(left|right) \(.*layer 1\[0\] (in)?active\): bound -", state.obstacle)
@@ -151,6 +154,30 @@ def test_a_leaf_that_cannot_be_proved_is_named_with_its_neurons() -> None:
     accept(pydual.solve(network, checker, ImportedTree(tree)), network, checker)
 
 
+def test_a_proof_that_takes_too_long_says_where_it_was() -> None:
+    network, checker = sign_network()
+    system = ImportedTree(CaseTree((2, 0, 0), (3, 0, 0), (0.0,) * 3, ("leaf 8", "leaf 9")), batch=1)
+    state = system.step(system.init(normalize(network, checker)), np.inf)
+    assert not state.finished and state.claim == "The imported proof was at leaf 8."
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_the_tree_the_answer_is_true(seed: int) -> None:
+    """Random splits of neurons and inputs, inside and outside of the box."""
+    rng = np.random.default_rng(seed)
+    safe = seed % 2 == 0
+    network, checker = query(seed % 5, float(rng.choice([1e-3, 0.3])) * (1 if safe else -1))
+    (problem,) = query_problems(checker)
+    nodes = list(splits(random_tree(rng, network, problem)))
+    leaves = [f"leaf {k}" for k in range(sum(kind == 0 for kind, _, _ in nodes))]
+    kind, index, threshold = zip(*nodes, strict=True)
+    outcome = pydual.certify(CaseTree(kind, index, threshold, tuple(leaves)), network, checker)
+    if safe:
+        accept(outcome, network, checker)
+    else:
+        assert isinstance(outcome, Attack)
+
+
 def test_several_problems_each_get_the_tree() -> None:
     network, _ = query(2, SAFE, (2, 4, 3, 3))
     values = network.evaluate(np.random.default_rng(0).uniform(-1, 1, (2000, 2)))
@@ -186,6 +213,14 @@ def test_what_claims_no_proof_is_refused(content: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         imported(tmp_path, content, network)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("piece", [" ", ";", "\n;", "\n", "(", "( ", "{", '{"a": ['])
+def test_long_files_without_a_proof_are_refused_at_once(piece: str, tmp_path: Path) -> None:
+    """Each repeated a hundred thousand times: patterns that backtrack would not end."""
+    network, _ = query(0, SAFE)
+    with pytest.raises(InputError):
+        imported(tmp_path, piece * 100_000, network)
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:

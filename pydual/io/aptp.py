@@ -33,18 +33,22 @@ MAX_LITERALS = 2**23
 _VARIABLE = r"[XYN]_(?:0|[1-9][0-9]{0,8})"
 _NUMBER = r"[-+]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][-+]?[0-9]{1,4})?"
 _TOKEN = re.compile(
-    r"(?:\s+|;[^\n]*)*(?:"
-    rf"\(\s*(?P<relation><=|>=|<)\s+(?P<left>{_VARIABLE})\s+(?P<right>{_VARIABLE}|{_NUMBER})\s*\)"
+    r"\s+|;[^\n]*"  # one token each: a repetition of them would backtrack
+    rf"|\(\s*(?P<relation><=|>=|<)\s+(?P<left>{_VARIABLE})\s+(?P<right>{_VARIABLE}|{_NUMBER})\s*\)"
     r"|\(\s*declare-(?P<what>const|pwl)\s(?P<names>[^();]*)\)"
-    r"|\(\s*(?P<open>assert|or|and)\b|(?P<close>\))|(?P<end>\Z)|(?P<stray>[^\s;]))"
+    r"|\(\s*(?P<open>assert|or|and)\b|(?P<close>\))|(?P<end>\Z)|(?P<stray>[^\s;])"
 )
+_BLANK = re.compile(r"\s+|;[^\n]*")
 _IS_VARIABLE = re.compile(_VARIABLE).fullmatch
 _INSIDE = {"assert": (), "or": ("assert",), "and": ("assert", "or")}  # what must be open around a word
 
 
 def is_aptp(text: str) -> bool:
     """Whether a text looks like APTP and not like something else."""
-    return re.match(r"(?:\s+|;[^\n]*)*\(", text) is not None
+    at = 0
+    while blank := _BLANK.match(text, at):
+        at = blank.end()
+    return text.startswith("(", at)
 
 
 def aptp_tree(name: str, text: str, network: Network) -> CaseTree:
@@ -89,7 +93,7 @@ class _Reader:
             self.begin(token)
         elif token["close"]:
             self.end(token)
-        elif self.open:
+        elif token["end"] is not None and self.open:
             self.fail(token, f"the file ends inside of '{self.open[-1]}'")
 
     def declare(self, token: re.Match[str]) -> None:

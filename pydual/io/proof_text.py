@@ -10,7 +10,7 @@ from typing import BinaryIO
 from pydual.errors import InputError
 from pydual.io.paths import as_path
 
-MAX_BYTES = 2**26  # of text that is kept
+MAX_BYTES = 2**25  # of text that is kept; as JSON it may take 25 times as much memory
 CHUNK = 2**22
 _VECTOR = re.compile(
     rb"(?:\{\s{0,9}\"var\"\s{0,9}:\s{0,9}[0-9]+\s{0,9},\s{0,9}\"val\"\s{0,9}:\s{0,9}[-+.0-9eE]+\s{0,9}\}\s{0,9},?\s{0,9}){1,1000}"
@@ -18,7 +18,7 @@ _VECTOR = re.compile(
 
 
 def read_proof_text(path: str | os.PathLike[str]) -> str:
-    """The file as text; InputError if it cannot be read, is no text, or has more than 64 MiB.
+    """The file as text; InputError if it cannot be read, is no text, or has more than 32 MiB.
 
     A proof of Marabou, which may have gigabytes, is read without the multipliers in it: after the word ``constraints`` the
     entries ``{"var": 3, "val": 0.5}`` of vectors are left out, and what remains must fit.

@@ -157,6 +157,7 @@ class ImportedTree:
             searches=state.searches[done:],
             finished=done and len(state.searches) == 1,
             failures=everything,
+            claim=f"The imported proof was at {self.tree.names[job.cells[0].leaf]}." if job.cells else state.claim,
             obstacle=_complaint(everything),
             statistics=state.counting(cells=len(job.cells), leaves_not_proved=len(failures)),
         )
