@@ -34,14 +34,9 @@ void term_interval(const Term& t, const double* low, const double* high, bool re
     }
 }
 
-struct LineStore {
-    std::vector<double> alpha, slope, offset, below;
-    std::vector<double> low, high;  // intervals of the outputs
-};
-
 // bound[c] = max(bound[c], constant[c] + sum_s min over the intervals of z_0..z_k of the coefficients); the audits take the
 // best stage (PROOFS.md section 4), and curves whose lines depend on intervals need the same ones here.
-void try_stage(const Program& program, int k, const RegionView& box, const LineStore* store, double* const* after,
+void try_stage(const Program& program, int k, const RegionView& box, const LayerLines* store, double* const* after,
                const double* constant, int r, double* bound) {
     std::vector<double> least(constant, constant + r);
     for (int s = 0; s <= k; ++s) {
@@ -73,7 +68,7 @@ void seed_rows(const Layer& layer, const int* neurons, int count, double sign, d
     }
 }
 
-void bound_chunk(const Program& program, const RegionView& region, int k, const Lines* lines, const LineStore* store,
+void bound_chunk(const Program& program, const RegionView& region, int k, const Lines* lines, const LayerLines* store,
                  const int* neurons, int count, double* lower, double* upper) {
     const bool stages = program.has_curves();
     Columns after(program, count);
@@ -99,25 +94,6 @@ void bound_chunk(const Program& program, const RegionView& region, int k, const 
     }
 }
 
-// The components that lines refine: ReLUs of open sign, and all that a curve reads.
-std::vector<int> to_refine(Kind kind, const double* lower, const double* upper, int n) {
-    std::vector<int> chosen;
-    for (int i = 0; i < n; ++i)
-        if (kind == Kind::relu ? lower[i] < 0.0 && upper[i] > 0.0 : lower[i] < upper[i]) chosen.push_back(i);
-    return chosen;
-}
-
-Lines make_lines(Kind kind, const double* lower, const double* upper, int n, Rule rule, LineStore& s) {
-    for (auto* array : {&s.alpha, &s.slope, &s.offset}) array->resize(n);
-    if (kind == Kind::relu) {
-        relu_lines(lower, upper, n, rule, s.alpha.data(), s.slope.data(), s.offset.data());
-        return {s.alpha.data(), s.slope.data(), s.offset.data(), nullptr, 0, 1};
-    }
-    s.below.resize(n);
-    curve_lines(kind, lower, upper, n, rule, s.alpha.data(), s.below.data(), s.slope.data(), s.offset.data());
-    return {s.alpha.data(), s.slope.data(), s.offset.data(), s.below.data(), 0, 1};
-}
-
 // Cuts by the phases; false if an interval is empty.
 bool cut(const signed char* phase, int n, double* lower, double* upper) {
     bool possible = true;
@@ -131,6 +107,50 @@ bool cut(const signed char* phase, int n, double* lower, double* upper) {
 }
 
 }  // namespace
+
+std::vector<int> to_refine(Kind kind, const double* lower, const double* upper, int n) {
+    std::vector<int> chosen;
+    for (int i = 0; i < n; ++i)
+        if (kind == Kind::relu ? lower[i] < 0.0 && upper[i] > 0.0 : lower[i] < upper[i]) chosen.push_back(i);
+    return chosen;
+}
+
+Lines relax_layer(Kind kind, const double* lower, const double* upper, int n, Rule rule, LayerLines& s) {
+    for (auto* array : {&s.alpha, &s.slope, &s.offset, &s.low, &s.high}) array->resize(n);
+    activate(kind, lower, n, s.low.data());
+    activate(kind, upper, n, s.high.data());
+    if (kind == Kind::relu) {
+        relu_lines(lower, upper, n, rule, s.alpha.data(), s.slope.data(), s.offset.data());
+        return {s.alpha.data(), s.slope.data(), s.offset.data(), nullptr, 0, 1};
+    }
+    s.below.resize(n);
+    curve_lines(kind, lower, upper, n, rule, s.alpha.data(), s.below.data(), s.slope.data(), s.offset.data());
+    return {s.alpha.data(), s.slope.data(), s.offset.data(), s.below.data(), 0, 1};
+}
+
+void bound_by_stages(const Program& program, int k, const RegionView& box, const Lines* lines, const LayerLines* store,
+                     const std::vector<int>& units, double* lower, double* upper) {
+    const int count = static_cast<int>(units.size());
+    Columns after(program, count);
+    Columns before(program, count, 1);
+    std::vector<double> constant(count), best(count);
+    for (const double sign : {1.0, -1.0}) {
+        after.clear();
+        seed_rows(program.layers[k - 1], units.data(), count, sign, after.get(), constant.data());
+        std::fill(best.begin(), best.end(), -INFINITY);
+        for (int below = k - 1; below >= 2; --below) {
+            substitute_layer(program, below, lines, nullptr, count, {after.get(), before.get(), constant.data()});
+            try_stage(program, below - 1, box, store, after.get(), constant.data(), count, best.data());
+        }
+        for (int c = 0; c < count; ++c) {
+            const int i = units[c];
+            if (sign > 0.0)
+                lower[i] = std::max(lower[i], best[c]);
+            else
+                upper[i] = std::min(upper[i], -best[c]);
+        }
+    }
+}
 
 void interval_layer(const Program& program, int k, const RegionView& box, double* const* lower, double* const* upper) {
     const Layer& layer = program.layers[k - 1];
@@ -155,7 +175,7 @@ void interval_bounds(const Program& program, const RegionView& box, double* cons
 
 bool linear_bounds(const Program& program, const RegionView& region, Rule rule, const signed char* const* phase, int threads,
                    double* const* lower, double* const* upper) {
-    std::vector<LineStore> store(program.depth() + 1);
+    std::vector<LayerLines> store(program.depth() + 1);
     std::vector<Lines> lines(program.depth() + 1);
     bool possible = true;
     for (int k = 1; k <= program.depth(); ++k) {
@@ -174,11 +194,7 @@ bool linear_bounds(const Program& program, const RegionView& region, Rule rule, 
         else
             for (int i = 0; i < n; ++i)  // rounding may cross the ends of a point's interval
                 if (lower[k][i] > upper[k][i]) std::swap(lower[k][i], upper[k][i]);
-        lines[k] = make_lines(program.kind(k), lower[k], upper[k], n, rule, store[k]);
-        store[k].low.resize(n);
-        store[k].high.resize(n);
-        activate(program.kind(k), lower[k], n, store[k].low.data());
-        activate(program.kind(k), upper[k], n, store[k].high.data());
+        lines[k] = relax_layer(program.kind(k), lower[k], upper[k], n, rule, store[k]);
     }
     return possible;
 }

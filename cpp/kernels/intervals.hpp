@@ -1,11 +1,29 @@
 // Intervals of every pre-activation over a region (PROOFS.md section 5).
 #pragma once
 
+#include <vector>
+
 #include "core/program.hpp"
 #include "kernels/lines.hpp"
 #include "kernels/region.hpp"
 
 namespace pydual {
+
+// The lines of a layer, and the intervals of its outputs.
+struct LayerLines {
+    std::vector<double> alpha, slope, offset, below, low, high;
+};
+
+// Fills `store` by the rule from the intervals of y; the result points into it.
+Lines relax_layer(Kind kind, const double* lower, const double* upper, int n, Rule rule, LayerLines& store);
+
+// The units of a layer that lines refine: ReLUs of open sign, and all that a curve reads.
+std::vector<int> to_refine(Kind kind, const double* lower, const double* upper, int n);
+
+// Cuts the intervals of the given units of y_k by bounds by lines taken at the stages between interval arithmetic, the first,
+// and the input, the last (PROOFS.md, section 4, "At any stage").
+void bound_by_stages(const Program& program, int k, const RegionView& box, const Lines* lines, const LayerLines* store,
+                     const std::vector<int>& units, double* lower, double* upper);
 
 // Interval arithmetic for y_k from the intervals of y_1..y_{k-1}; lower[k], upper[k] for k = 1..K are n_k long.
 void interval_layer(const Program& program, int k, const RegionView& box, double* const* lower, double* const* upper);

@@ -24,20 +24,35 @@ PYDUAL_DISPATCH void scale(double* row, int width, double factor) {
     for (int g = 0; g < width; ++g) row[g] *= factor;
 }
 
-// z = s y - s l / 2 +- (-s l / 2) on unstable rows: one new generator each. Returns the new width. Intervals come in from
-// interval arithmetic and are cut here where their sign is open, as in PROOFS.md section 5: lines on others would be other lines.
+// Cuts intervals that come from interval arithmetic by the forms where PROOFS.md section 5 does: lines on others would be other
+// lines. With curves, whose lines depend on the intervals, at the stages between as well.
+void cut(const Program& program, int k, const RegionView& box, int width, ZonotopeSpace& s) {
+    const Kind kind = program.kind(k);
+    double* const lower = s.lower[k];
+    double* const upper = s.upper[k];
+    const std::vector<int> units = to_refine(kind, lower, upper, program.size(k));
+    for (const int i : units) {
+        const double* row = s.forms[k].data() + static_cast<long>(i) * s.stride;
+        s.spread[i] = radius(row, width);
+        lower[i] = std::max(lower[i], row[0] - s.spread[i]);
+        upper[i] = std::min(upper[i], row[0] + s.spread[i]);
+    }
+    if (s.parallel.empty()) return;
+    if (k > 2) bound_by_stages(program, k, box, s.parallel_lines.data(), s.parallel.data(), units, lower, upper);
+    for (const int i : units)
+        if (lower[i] > upper[i]) std::swap(lower[i], upper[i]);  // a point's, up to rounding
+    s.parallel_lines[k] = relax_layer(kind, lower, upper, program.size(k), Rule::parallel, s.parallel[k]);
+}
+
+// z = s y - s l / 2 +- (-s l / 2) on unstable rows: one new generator each. Returns the new width.
 int relu(int k, int n, int width, ZonotopeSpace& s, CellResult& result) {
     const int inputs = static_cast<int>(s.wide.size());
     int next = width;
     for (int i = 0; i < n; ++i) {
         if (s.lower[k][i] >= 0.0 || s.upper[k][i] <= 0.0) continue;
-        double* row = s.forms[k].data() + static_cast<long>(i) * s.stride;
-        const double spread = radius(row, width);
-        s.lower[k][i] = std::max(s.lower[k][i], row[0] - spread);
-        s.upper[k][i] = std::min(s.upper[k][i], row[0] + spread);
-        if (s.lower[k][i] >= 0.0 || s.upper[k][i] <= 0.0) continue;
+        const double* row = s.forms[k].data() + static_cast<long>(i) * s.stride;
         ++next;
-        for (int g = 0; g < inputs; ++g) result.weight[s.wide[g]] += std::fabs(row[1 + g]) / spread;
+        for (int g = 0; g < inputs; ++g) result.weight[s.wide[g]] += std::fabs(row[1 + g]) / s.spread[i];
     }
     relu_lines(s.lower[k], s.upper[k], n, Rule::adaptive, s.alpha[k], s.slope[k], s.offset[k]);
     int generator = width;
@@ -53,35 +68,25 @@ int relu(int k, int n, int width, ZonotopeSpace& s, CellResult& result) {
     return next;
 }
 
-// The same for a curve, with parallel lines; every interval is cut. An input counts by its share in a source's interval times
-// the distance of the lines. The lines that stay in the space are the adaptive ones.
+// The same for a curve, with parallel lines. An input counts by its share in a source's interval times the distance of the
+// lines. The lines that stay in the space are the adaptive ones.
 int curve(Kind kind, int k, int n, int width, ZonotopeSpace& s, CellResult& result) {
     const int inputs = static_cast<int>(s.wide.size());
-    double* const lower = s.lower[k];
-    double* const upper = s.upper[k];
-    double* const below = s.below[k].data();
-    for (int i = 0; i < n; ++i) {
-        const double* row = s.forms[k].data() + static_cast<long>(i) * s.stride;
-        const double spread = radius(row, width);
-        lower[i] = std::max(lower[i], row[0] - spread);
-        upper[i] = std::min(upper[i], row[0] + spread);
-        if (lower[i] > upper[i]) std::swap(lower[i], upper[i]);  // a point's, up to rounding
-    }
-    curve_lines(kind, lower, upper, n, Rule::parallel, s.alpha[k], below, s.slope[k], s.offset[k]);
+    const LayerLines& lines = s.parallel[k];
     int next = width;
-    for (int i = 0; i < n; ++i) next += s.offset[k][i] > below[i];
+    for (int i = 0; i < n; ++i) next += lines.offset[i] > lines.below[i];
     int generator = width;
     for (int i = 0; i < n; ++i) {
         double* row = s.forms[k].data() + static_cast<long>(i) * s.stride;
-        const double gap = s.offset[k][i] - below[i];
+        const double gap = lines.offset[i] - lines.below[i];
         const double spread = radius(row, width);
         for (int g = 0; g < inputs && gap > 0.0 && spread > 0.0; ++g) result.weight[s.wide[g]] += gap * std::fabs(row[1 + g]) / spread;
-        scale(row, width, s.slope[k][i]);
+        scale(row, width, lines.slope[i]);
         std::fill(row + width, row + next, 0.0);
-        row[0] += 0.5 * (s.offset[k][i] + below[i]);
+        row[0] += 0.5 * (lines.offset[i] + lines.below[i]);
         if (gap > 0.0) row[generator++] = 0.5 * gap;
     }
-    curve_lines(kind, lower, upper, n, Rule::adaptive, s.alpha[k], below, s.slope[k], s.offset[k]);
+    curve_lines(kind, s.lower[k], s.upper[k], n, Rule::adaptive, s.alpha[k], s.below[k].data(), s.slope[k], s.offset[k]);
     return next;
 }
 
@@ -158,6 +163,7 @@ bool bound_cell(const Program& program, const Form& margins, const double* low, 
     for (int k = 1; k <= program.depth(); ++k) {
         affine_forms(program.layers[k - 1], width, space, space.forms[k].data());
         interval_layer(program, k, box, space.lower.get(), space.upper.get());
+        cut(program, k, box, width, space);
         const Kind kind = program.kind(k);
         width = kind == Kind::relu ? relu(k, program.size(k), width, space, result)
                                    : curve(kind, k, program.size(k), width, space, result);

@@ -8,6 +8,7 @@
 
 #include "core/program.hpp"
 #include "kernels/buffers.hpp"
+#include "kernels/intervals.hpp"
 #include "kernels/lines.hpp"
 
 namespace pydual {
@@ -29,7 +30,11 @@ struct ZonotopeSpace {
           slope(program, 1, 1), offset(program, 1, 1), after(program, margins.size), before(program, margins.size, 1),
           lines(program.depth() + 1), forms(program.depth() + 1), below(program.depth() + 1), widths(program.depth() + 1, 0),
           result(static_cast<std::size_t>(margins.size) * stride), identity(static_cast<std::size_t>(margins.size) * margins.size),
-          constant(margins.size), bound(margins.size), x(static_cast<std::size_t>(program.inputs) * margins.size) {
+          constant(margins.size), bound(margins.size), x(static_cast<std::size_t>(program.inputs) * margins.size), spread(hidden(program)) {
+        if (program.has_curves()) {
+            parallel.resize(program.depth() + 1);
+            parallel_lines.resize(program.depth() + 1);
+        }
         for (int k = 0; k <= program.depth(); ++k) forms[k].resize(static_cast<std::size_t>(program.size(k)) * stride);
         for (int m = 0; m < margins.size; ++m) identity[static_cast<std::size_t>(m) * margins.size + m] = 1.0;
         for (int k = 1; k <= program.depth(); ++k) {
@@ -49,7 +54,9 @@ struct ZonotopeSpace {
     std::vector<Lines> lines;
     std::vector<std::vector<double>> forms, below;
     std::vector<int> widths, wide;
-    std::vector<double> result, identity, constant, bound, x;
+    std::vector<double> result, identity, constant, bound, x, spread;
+    std::vector<LayerLines> parallel;  // only in programs with curves
+    std::vector<Lines> parallel_lines;
 };
 
 // The inputs of the box as affine forms: center, and one generator each where they are wide.
