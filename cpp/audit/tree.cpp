@@ -27,12 +27,6 @@ Root::Root(const Network& network, BoxPointer at, const Ball* ball, bool float32
     block = derive_root(setting, {box, {}, rule}, workspaces, shift);
 }
 
-bool TreeAudit::Anchor::empty() const {
-    for (const Anchor* at = this; at; at = at->parent.get())
-        if (at->cell.box->empty || (at->block && at->block->empty[at->lane])) return true;
-    return false;
-}
-
 TreeAudit::TreeAudit(const Root& root, Margins margins, const Columns& columns, int threads)
     : root_(root), net_(*root.setting.network), margins_(std::move(margins)), columns_(columns),
       threads_(std::max(threads, 1)), on_path_(net_.neurons.size(), 0) {
@@ -72,10 +66,12 @@ void TreeAudit::read_node() {
     stack_.pop_back();
     enter(node);
     if (const int rule = columns_.anchor[node_]) {
-        node.anchor = std::make_shared<Anchor>(Anchor{{node.box, path_, rule}, node.anchor, nullptr, 0, node_});
-        if (node_ == 0 && rule == root_.rule) {
-            node.anchor->block = root_.block;
-        } else if (!node.box->empty) {
+        const std::shared_ptr<const bool> above = node.anchor ? node.anchor->empty : nullptr;
+        node.anchor = std::make_shared<Anchor>(Anchor{{node.box, path_, rule}, above, node_, nullptr});
+        if (node_ == 0 && rule == root_.rule) node.anchor->block = root_.block;
+        if (node.anchor->block || node.box->empty) {
+            node.anchor->find_empty();
+        } else {
             anchors_.push_back(node.anchor);
             for (const Value& value : net_.values) batch_numbers_ += 2 * value.size;
         }
@@ -138,11 +134,11 @@ void TreeAudit::read_leaf(const Open& node) {
 // Many anchors: a block for each thread in turn. Few: the threads share out the rows of each block.
 void TreeAudit::derive_anchors() {
     const int blocks = static_cast<int>((anchors_.size() + kLanes - 1) / kLanes);
-    if (blocks < threads_) {
+    if (blocks < threads_)
         for (int b = 0; b < blocks; ++b) derive_block(b * kLanes, together_);
-        return;
-    }
-    share_out(blocks, threads_, [&](int b, int worker) { derive_block(b * kLanes, alone_[worker]); });
+    else
+        share_out(blocks, threads_, [&](int b, int worker) { derive_block(b * kLanes, alone_[worker]); });
+    for (const std::shared_ptr<Anchor>& anchor : anchors_) anchor->find_empty();  // in preorder: those above come first
 }
 
 void TreeAudit::derive_block(int first, std::vector<Backward>& workspaces) {
@@ -174,7 +170,7 @@ void TreeAudit::check_leaves() {
 }
 
 bool TreeAudit::is_empty(const Leaf& leaf) const {
-    if (leaf.box->empty || leaf.anchor->empty()) return true;
+    if (leaf.box->empty || *leaf.anchor->empty) return true;
     const CellBlock& block = *leaf.anchor->block;
     for (const Phase& phase : leaf.phases) {
         const Neuron& neuron = net_.neurons[phase.neuron];

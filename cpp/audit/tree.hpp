@@ -64,12 +64,13 @@ public:
 private:
     struct Anchor {
         Cell cell;
-        std::shared_ptr<const Anchor> parent;
+        std::shared_ptr<const bool> above;  // whether the anchor above is empty: not the anchor, whose block may be dropped
+        std::int64_t node = 0;
         std::shared_ptr<const CellBlock> block;
         int lane = 0;
-        std::int64_t node = 0;
+        std::shared_ptr<bool> empty = std::make_shared<bool>(false);
 
-        bool empty() const;
+        void find_empty() { *empty = cell.box->empty || (above && *above) || (block && block->empty[lane]); }
     };
 
     struct Open {  // a node that is still to be read
