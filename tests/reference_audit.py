@@ -317,6 +317,7 @@ def float32_errors(network: Network, values: list[Box]) -> list[list[Fraction]]:
             sizes.append([max(abs(a), abs(b)) for a, b in values[k]])
             roundings.append(0)
             underflows.append([ZERO] * len(values[k]))
+            below = 0
         else:
             tiny = Fraction(1, 2**124)
             rows = [list(entries(primitive, r)) for r in range(primitive.size)]
@@ -329,12 +330,13 @@ def float32_errors(network: Network, values: list[Box]) -> list[list[Fraction]]:
             underflows.append(
                 [tiny + sum(abs(m) * underflows[s][i] + tiny * (1 + sizes[s][i]) for s, i, m in row) for row in rows]
             )
-            roundings.append(max(map(len, rows)) + 4 + max((roundings[s] for s, _ in primitive.terms), default=0))
-        n = roundings[k]
+            below = max((roundings[s] for s, _ in primitive.terms), default=0)
+            roundings.append(max(map(len, rows)) + 4 + below)
+        n = roundings[k] + below
         if n * U >= HALF:
             raise Refused
         gamma = n * U / (1 - n * U)
-        errors.append([gamma * a + b for a, b in zip(sizes[k], underflows[k], strict=True)])
+        errors.append([gamma * a + 2 * b for a, b in zip(sizes[k], underflows[k], strict=True)])
         if any(a + e >= LARGEST for a, e in zip(sizes[k], errors[k], strict=True)):
             raise Refused
     return errors

@@ -9,7 +9,7 @@ from pydual.errors import CertificateError
 
 
 class Magnitudes:
-    """Section 6: for each value, magnitudes A, a number N of roundings and underflows B; for affine values an error."""
+    """Section 6: for each value magnitudes A, a number N of roundings and underflows B."""
 
     def __init__(self) -> None:
         self.values: list[tuple[Vector, int, Vector]] = []
@@ -17,10 +17,10 @@ class Magnitudes:
     def add_interval(self, interval: Interval) -> None:
         lower, upper, e = interval
         largest = [max(abs(a), abs(b)) for a, b in zip(lower, upper, strict=True)]
-        self._append((largest, e), 0, ([0] * len(largest), 0))
+        self.values.append(((largest, e), 0, ([0] * len(largest), 0)))
 
     def add_affine(self, affine: Affine) -> Vector:
-        """The error ``gamma A + B`` of an affine value."""
+        """The error ``gamma A + 2 B`` of an affine value."""
         bias, places = affine.bias
         tiny = ([1] * len(bias), -124)
         sizes, underflows, roundings = [([abs(b) for b in bias], places)], [tiny], 0
@@ -34,16 +34,19 @@ class Magnitudes:
             underflows.append(([sum(map(a.__getitem__, c)) for _, c in rows], a_places - 124))
             if matrix.bits and matrix.bits + matrix.exponent > 127:
                 raise CertificateError("a weight is too large for float32.")
-        return self._append(rounded_up(total(sizes)), roundings + affine.longest + 4, rounded_up(total(underflows)))
+        size, underflow, own = rounded_up(total(sizes)), rounded_up(total(underflows)), roundings + affine.longest + 4
+        self.values.append((size, own, underflow))
+        return _error(size, own + roundings, underflow)
 
-    def _append(self, size: Vector, roundings: int, underflows: Vector) -> Vector:
-        if 2 * roundings >= 2**24:
-            raise CertificateError("the network is too long for float32: its error bound has no meaning.")
-        self.values.append((size, roundings, underflows))
-        a, places = size
-        share = [-(-(v << 40) * roundings // (2**24 - roundings)) for v in a], places - 40
-        error = rounded_up(total([share, underflows]))
-        sums, places = total([size, error])
-        if any(sums) and bits(sums) + places > 127:
-            raise CertificateError("a value may be too large for float32.")
-        return error
+
+def _error(size: Vector, roundings: int, underflow: Vector) -> Vector:
+    """``gamma A + 2 B`` for R = ``roundings``."""
+    if 2 * roundings >= 2**24:
+        raise CertificateError("the network is too long for float32: its error bound has no meaning.")
+    a, places = size
+    share = [-(-(v << 40) * roundings // (2**24 - roundings)) for v in a], places - 40
+    error = rounded_up(total([share, underflow, underflow]))
+    sums, places = total([size, error])
+    if any(sums) and bits(sums) + places > 127:
+        raise CertificateError("a value may be too large for float32.")
+    return error
