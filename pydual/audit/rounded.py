@@ -75,8 +75,8 @@ def _check_binding(proof: Proof | FileProof, network: Network, query: list[Probl
         raise CertificateError("The certificate belongs to another network: the digests differ.")
     if proof.query != digest(query):
         raise CertificateError("The certificate belongs to another query: the digests differ.")
-    if len(proof.trees) != len(query):
-        raise CertificateError(f"The certificate has {len(proof.trees)} proofs, the query {len(query)} problems.")
+    if not isinstance(proof.trees, (tuple, list)) or len(proof.trees) != len(query):
+        raise CertificateError(f"The certificate must have {len(query)} proofs, one for each problem of the query.")
 
 
 class _Session:
