@@ -311,26 +311,35 @@ void Backward::stage(double* best) {
 }
 
 void Backward::stage_value(int k, double* total) {
+    if (k == 0) return add_box(total);  // of the cell: that of the anchor above may be larger
     const Value& value = net_.values[k];
     const bool relu = value.kind == Kind::relu;
     const Gathered& g = intervals(relu ? value.source : k);
     add_interval(pending_[k].data(), value.size, g.low.data(), g.neg.data(), setting_.shift->shift[k].data(), relu, total);
 }
 
+void Backward::add_box(double* total) {
+    const double* w = pending_[0].data();
+    const double* shift = setting_.shift->shift[0].data();
+    for (int lane = 0; lane < kLanes; ++lane) {
+        const Box& box = *rows_[lane].box;
+        for (int i = 0; i < net_.inputs(); ++i) {
+            const double c = w[i * kLanes + lane];
+            total[lane] += c >= 0.0 ? c * (box.lower[i] - shift[i]) : (-c) * (shift[i] - box.upper[i]);
+        }
+    }
+}
+
 void Backward::input(double* best) {
     std::array<double, kLanes> total = constant_;
     const double* w = coefficients(0);
     const double* shift = setting_.shift->shift[0].data();
+    add_box(total.data());
     for (int lane = 0; lane < kLanes; ++lane) {
-        const Box& box = *rows_[lane].box;
-        double taken = 0.0;  // -w shift: the ball's bound is one of w x
-        for (int i = 0; i < net_.inputs(); ++i) {
-            const double c = w[i * kLanes + lane];
-            total[lane] += c >= 0.0 ? c * (box.lower[i] - shift[i]) : (-c) * (shift[i] - box.upper[i]);
-            taken += (-c) * shift[i];
-        }
         if (setting_.ball) {
-            const double round = constant_[lane] + taken + ball_minimum(w + lane, kLanes, box, *setting_.ball);
+            double taken = 0.0;  // -w shift: the ball's bound is one of w x
+            for (int i = 0; i < net_.inputs(); ++i) taken += (-w[i * kLanes + lane]) * shift[i];
+            const double round = constant_[lane] + taken + ball_minimum(w + lane, kLanes, *rows_[lane].box, *setting_.ball);
             if (round > total[lane]) total[lane] = round;
         }
         if (total[lane] > best[lane]) best[lane] = total[lane];

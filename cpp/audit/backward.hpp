@@ -50,6 +50,7 @@ private:
     void charge_error(int k);
     void stage(double* best);
     void stage_value(int k, double* total);
+    void add_box(double* total);
     void input(double* best);
     bool only_activations() const;
 
