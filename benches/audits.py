@@ -4,6 +4,8 @@ For every public instance (../shared/bench/truth.csv) that pydual proves safe: s
 of the certificate file, their ratio, the size of the file, and for a sample also the seconds of the exact audit, which is
 given up after --exact-seconds. With --marabou (and maraboupy installed) the same instances are put to Marabou with proof
 production, one process each. All in one run; compare ratios. Exit code 1 if an audit rejects a certificate.
+
+With --depth D, instead: the rounded audit of a tree of 2**D cells of a small random network, and the memory that it takes.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import multiprocessing
+import resource
 import statistics
 import sys
 import tempfile
@@ -19,7 +22,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 import pydual
+from pydual.audit.query import query_digest
+from pydual.certificate import PARALLEL, PARALLEL_LINES, Proof, ProofTree
 from pydual.errors import CertificateError
 
 BENCH = Path(__file__).parents[1].parent / "shared" / "bench"
@@ -91,6 +98,51 @@ def _marabou(onnx: str, vnnlib: str, timeout: int, answers: multiprocessing.Queu
     answers.put(network.solve(options=options, propertyFilename=vnnlib, verbose=False)[0])
 
 
+def grown_tree(depth: int) -> ProofTree:
+    """The cells of [-1, 1]^4 after ``depth`` rounds of bisection, each an anchor."""
+    kinds, index, threshold = [], [], []
+    stack = [(0, -np.ones(4), np.ones(4))]
+    while stack:
+        level, lower, upper = stack.pop()
+        kinds.append(int(level < depth))
+        if level == depth:
+            continue
+        i = level % 4
+        middle = (lower[i] + upper[i]) / 2
+        index.append(i)
+        threshold.append(middle)
+        left, right = upper.copy(), lower.copy()
+        left[i] = right[i] = middle
+        stack += [(level + 1, right, upper), (level + 1, lower, left)]
+    kind, leaves = np.array(kinds, np.uint8), 2**depth
+    return ProofTree(
+        kind=kind,
+        index=np.array(index, np.int32),
+        threshold=np.array(threshold),
+        anchor=np.where(kind == 0, PARALLEL, 0).astype(np.uint8),
+        lines=np.full(leaves, PARALLEL_LINES, np.int32),
+        slopes=np.zeros((0, 0), np.uint8),
+        slope_neurons=np.zeros(0, np.int32),
+        multipliers=np.ones((leaves, 1), np.uint8),
+        split_multipliers=np.zeros(0),
+    )
+
+
+def grown(depth: int, path: Path) -> None:
+    """One audit of a tree of 2**depth leaves."""
+    rng = np.random.default_rng(0)
+    layers = [(rng.normal(size=(n, m)), rng.normal(size=n)) for m, n in ((4, 20), (20, 20), (20, 1))]
+    network = pydual.Network.from_layers(layers)
+    checker = pydual.Checker(pydual.Region(-np.ones(4), np.ones(4)), pydual.Y[0] <= -200)
+    Proof(network.digest, query_digest(checker), (grown_tree(depth),)).save(path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.perf_counter()
+    pydual.audit(path, network, checker, level="rounded")
+    seconds = time.perf_counter() - begin
+    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(f"{2**depth} leaves, {path.stat().st_size / 1e6:.1f} MB: {seconds:.2f} s, {memory:.0f} MB more memory at the peak")
+
+
 def report(family: str, rows: list[Row]) -> None:
     ratio = statistics.median(row.rounded / row.search for row in rows)
     slower = sum(row.rounded > row.search for row in rows)
@@ -136,7 +188,12 @@ def main() -> int:
     parser.add_argument("--exact", type=int, default=2, help="certificates of a family that are audited exactly too")
     parser.add_argument("--exact-seconds", type=float, default=60.0, help="patience with an exact audit")
     parser.add_argument("--marabou", action="store_true", help="ask Marabou with proof production as well")
+    parser.add_argument("--depth", type=int, help="audit a tree of 2**DEPTH leaves instead")
     args = parser.parse_args()
+    if args.depth is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            grown(args.depth, Path(folder) / "grown.certificate")
+        return 0
     if not BENCH.is_dir():
         print("The benchmark folder ../shared/bench is not here.", file=sys.stderr)
         return 2
