@@ -276,7 +276,7 @@ def interval_reference(net: Layers, box: Set) -> tuple[np.ndarray, np.ndarray]:
 
 
 def linear_reference(net: Layers, box: Set, rule: str, phase: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Intervals by interval arithmetic, cut by lines (with curves, at the best stage) where a curve reads or the sign is
+    """Intervals by interval arithmetic, cut by lines, at the best stage, where a curve reads or the sign is
     open, cut by the phases."""
     fixed = net.split(phase)
     low, high = [box.lower], [box.upper]
@@ -290,9 +290,8 @@ def linear_reference(net: Layers, box: Set, rule: str, phase: np.ndarray) -> tup
             for sign in (1.0, -1.0):
                 w, constant = back_substitute(net, net.layers[k - 1], sign * unit, relaxed)
                 bound = constant + linear_minimum(w, box)
-                if set(net.kinds) != {"relu"}:
-                    found = stages(net, net.layers[k - 1], sign * unit, relaxed)
-                    bound = max(bound, *(c + interval_minimum(ws, low, high) for ws, c in found))
+                found = stages(net, net.layers[k - 1], sign * unit, relaxed)
+                bound = max(bound, *(c + interval_minimum(ws, low, high) for ws, c in found))
                 if sign > 0:
                     a[i] = max(a[i], bound)
                 else:
@@ -540,12 +539,23 @@ def test_intervals_of_their_own_for_each_row(net: Layers) -> None:
 # cells
 
 
-@pytest.mark.parametrize("kinds", [("relu", "relu"), ("sigmoid", "tanh"), ("relu", "sigmoid"), ("tanh", "relu")])
+CELLS = [("relu", "relu"), ("sigmoid", "tanh"), ("relu", "sigmoid"), ("tanh", "relu")]
+CELLS += [("relu",) * 4, ("tanh", "relu", "sigmoid", "tanh")]
+
+
+@pytest.mark.parametrize("kinds", CELLS)
 def test_cells_are_the_back_substitution_with_parallel_or_adaptive_lines(kinds: tuple[str, ...]) -> None:
     """On the intervals of a parallel anchor (PROOFS.md, section 5), where the proof of a cell will be audited."""
     for seed in range(6):
         rng = np.random.default_rng(20 + seed)
-        net = make(rng, (3, 6, 5), 3, skips=seed % 2 == 0, form="sparse" if seed % 3 == 0 else "dense", kinds=kinds)
+        net = make(
+            rng,
+            (3, 6, 5, 6, 5)[: 1 + len(kinds)],
+            3,
+            skips=seed % 2 == 0,
+            form="sparse" if seed % 3 == 0 else "dense",
+            kinds=kinds,
+        )
         boxes = [region(rng, 3) for _ in range(5)]
         low, high = (np.array([getattr(box, side) for box in boxes]) for side in ("lower", "upper"))
         result = net.core.bound_cells(net.form, low, high, 2)

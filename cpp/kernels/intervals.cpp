@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "core/dispatch.hpp"
 #include "core/threads.hpp"
 #include "kernels/activation.hpp"
 #include "kernels/affine.hpp"
@@ -34,18 +35,27 @@ void term_interval(const Term& t, const double* low, const double* high, bool re
     }
 }
 
+PYDUAL_DISPATCH void add_least(const double* w, double low, double high, int r, double* least) {
+    for (int c = 0; c < r; ++c) least[c] += w[c] * (w[c] >= 0.0 ? low : high);
+}
+
+// The values that y_k reads.
+std::vector<char> values_read(const Program& program, int k) {
+    std::vector<char> read(program.depth() + 1, 0);
+    for (const Term& t : program.layers[k - 1].terms) read[t.source] = 1;
+    return read;
+}
+
 // bound[c] = max(bound[c], constant[c] + sum_s min over the intervals of z_0..z_k of the coefficients); the audits take the
-// best stage (PROOFS.md section 4), and curves whose lines depend on intervals need the same ones here.
-void try_stage(const Program& program, int k, const RegionView& box, const LayerLines* store, double* const* after,
-               const double* constant, int r, double* bound) {
+// best stage (PROOFS.md section 4), and lines that depend on the intervals must not be others there.
+void try_stage(const Program& program, int k, const RegionView& box, const LayerLines* store, const std::vector<char>& read,
+               double* const* after, const double* constant, int r, double* bound) {
     std::vector<double> least(constant, constant + r);
     for (int s = 0; s <= k; ++s) {
         const double* low = s == 0 ? box.lower : store[s].low.data();
         const double* high = s == 0 ? box.upper : store[s].high.data();
-        for (int i = 0; i < program.size(s); ++i) {
-            const double* w = after[s] + static_cast<long>(i) * r;
-            for (int c = 0; c < r; ++c) least[c] += w[c] * (w[c] >= 0.0 ? low[i] : high[i]);
-        }
+        if (!read[s]) continue;
+        for (int i = 0; i < program.size(s); ++i) add_least(after[s] + static_cast<long>(i) * r, low[i], high[i], r, least.data());
     }
     for (int c = 0; c < r; ++c) bound[c] = std::max(bound[c], least[c]);
 }
@@ -70,7 +80,6 @@ void seed_rows(const Layer& layer, const int* neurons, int count, double sign, d
 
 void bound_chunk(const Program& program, const RegionView& region, int k, const Lines* lines, const LayerLines* store,
                  const int* neurons, int count, double* lower, double* upper) {
-    const bool stages = program.has_curves();
     Columns after(program, count);
     Columns before(program, count, 1);
     std::vector<double> constant(count), bound(count), best(count), scratch(4L * program.inputs), x(static_cast<long>(program.inputs) * count);
@@ -78,9 +87,12 @@ void bound_chunk(const Program& program, const RegionView& region, int k, const 
         after.clear();
         seed_rows(program.layers[k - 1], neurons, count, sign, after.get(), constant.data());
         std::fill(best.begin(), best.end(), -INFINITY);
+        std::vector<char> read = values_read(program, k);
         for (int below = k - 1; below >= 1; --below) {
-            if (stages) try_stage(program, below, region, store, after.get(), constant.data(), count, best.data());
+            if (!read[below]) continue;
             substitute_layer(program, below, lines, nullptr, count, {after.get(), before.get(), constant.data()});
+            for (const Term& t : program.layers[below - 1].terms) read[t.source] = 1;
+            if (below > 1) try_stage(program, below - 1, region, store, read, after.get(), constant.data(), count, best.data());
         }
         concretize(region, after[0], constant.data(), count, bound.data(), x.data(), scratch.data());
         for (int c = 0; c < count; ++c) {
@@ -126,30 +138,6 @@ Lines relax_layer(Kind kind, const double* lower, const double* upper, int n, Ru
     s.below.resize(n);
     curve_lines(kind, lower, upper, n, rule, s.alpha.data(), s.below.data(), s.slope.data(), s.offset.data());
     return {s.alpha.data(), s.slope.data(), s.offset.data(), s.below.data(), 0, 1};
-}
-
-void bound_by_stages(const Program& program, int k, const RegionView& box, const Lines* lines, const LayerLines* store,
-                     const std::vector<int>& units, double* lower, double* upper) {
-    const int count = static_cast<int>(units.size());
-    Columns after(program, count);
-    Columns before(program, count, 1);
-    std::vector<double> constant(count), best(count);
-    for (const double sign : {1.0, -1.0}) {
-        after.clear();
-        seed_rows(program.layers[k - 1], units.data(), count, sign, after.get(), constant.data());
-        std::fill(best.begin(), best.end(), -INFINITY);
-        for (int below = k - 1; below >= 2; --below) {
-            substitute_layer(program, below, lines, nullptr, count, {after.get(), before.get(), constant.data()});
-            try_stage(program, below - 1, box, store, after.get(), constant.data(), count, best.data());
-        }
-        for (int c = 0; c < count; ++c) {
-            const int i = units[c];
-            if (sign > 0.0)
-                lower[i] = std::max(lower[i], best[c]);
-            else
-                upper[i] = std::min(upper[i], -best[c]);
-        }
-    }
 }
 
 void interval_layer(const Program& program, int k, const RegionView& box, double* const* lower, double* const* upper) {

@@ -20,11 +20,6 @@ Lines relax_layer(Kind kind, const double* lower, const double* upper, int n, Ru
 // The units of a layer that lines refine: ReLUs of open sign, and all that a curve reads.
 std::vector<int> to_refine(Kind kind, const double* lower, const double* upper, int n);
 
-// Cuts the intervals of the given units of y_k by bounds by lines taken at the stages between interval arithmetic, the first,
-// and the input, the last (PROOFS.md, section 4, "At any stage").
-void bound_by_stages(const Program& program, int k, const RegionView& box, const Lines* lines, const LayerLines* store,
-                     const std::vector<int>& units, double* lower, double* upper);
-
 // Interval arithmetic for y_k from the intervals of y_1..y_{k-1}; lower[k], upper[k] for k = 1..K are n_k long.
 void interval_layer(const Program& program, int k, const RegionView& box, double* const* lower, double* const* upper);
 
@@ -32,7 +27,7 @@ void interval_layer(const Program& program, int k, const RegionView& box, double
 void interval_bounds(const Program& program, const RegionView& box, double* const* lower, double* const* upper);
 
 // All layers by interval arithmetic cut with bounds by lines under `rule`, for ReLUs that intervals leave unstable and for curves.
-// In networks with curves, bounds by lines are the best of all stages.
+// Bounds by lines are the best of all stages.
 // `phase[k][i]`, of ReLUs only, is 1 (active), -1 (inactive) or 0; a phase cuts the interval and fixes the line.
 // Returns false if some interval is empty: then the region with these phases is empty up to rounding.
 bool linear_bounds(const Program& program, const RegionView& region, Rule rule, const signed char* const* phase, int threads,

@@ -25,7 +25,7 @@ PYDUAL_DISPATCH void scale(double* row, int width, double factor) {
 }
 
 // Cuts intervals that come from interval arithmetic by the forms where PROOFS.md section 5 does: lines on others would be other
-// lines. With curves, whose lines depend on the intervals, at the stages between as well.
+// lines. For the same reason the stages between count, in networks that have any.
 void cut(const Program& program, int k, const RegionView& box, int width, ZonotopeSpace& s) {
     const Kind kind = program.kind(k);
     double* const lower = s.lower[k];
@@ -37,11 +37,11 @@ void cut(const Program& program, int k, const RegionView& box, int width, Zonoto
         lower[i] = std::max(lower[i], row[0] - s.spread[i]);
         upper[i] = std::min(upper[i], row[0] + s.spread[i]);
     }
-    if (s.parallel.empty()) return;
-    if (k > 2) bound_by_stages(program, k, box, s.parallel_lines.data(), s.parallel.data(), units, lower, upper);
+    if (!s.stages) return;
+    if (k > 2 && !units.empty()) s.stages->cut(program, k, box, units, lower, upper);
     for (const int i : units)
         if (lower[i] > upper[i]) std::swap(lower[i], upper[i]);  // a point's, up to rounding
-    s.parallel_lines[k] = relax_layer(kind, lower, upper, program.size(k), Rule::parallel, s.parallel[k]);
+    s.stages->relax(program, k, lower, upper);
 }
 
 // z = s y - s l / 2 +- (-s l / 2) on unstable rows: one new generator each. Returns the new width.
@@ -72,7 +72,7 @@ int relu(int k, int n, int width, ZonotopeSpace& s, CellResult& result) {
 // lines. The lines that stay in the space are the adaptive ones.
 int curve(Kind kind, int k, int n, int width, ZonotopeSpace& s, CellResult& result) {
     const int inputs = static_cast<int>(s.wide.size());
-    const LayerLines& lines = s.parallel[k];
+    const LayerLines& lines = s.stages->lines[k];
     int next = width;
     for (int i = 0; i < n; ++i) next += lines.offset[i] > lines.below[i];
     int generator = width;

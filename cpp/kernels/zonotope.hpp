@@ -4,12 +4,13 @@
 // form bounds every neuron on the way at the cost of one evaluation a generator.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "core/program.hpp"
 #include "kernels/buffers.hpp"
-#include "kernels/intervals.hpp"
 #include "kernels/lines.hpp"
+#include "kernels/stages.hpp"
 
 namespace pydual {
 
@@ -31,10 +32,7 @@ struct ZonotopeSpace {
           lines(program.depth() + 1), forms(program.depth() + 1), below(program.depth() + 1), widths(program.depth() + 1, 0),
           result(static_cast<std::size_t>(margins.size) * stride), identity(static_cast<std::size_t>(margins.size) * margins.size),
           constant(margins.size), bound(margins.size), x(static_cast<std::size_t>(program.inputs) * margins.size), spread(hidden(program)) {
-        if (program.has_curves()) {
-            parallel.resize(program.depth() + 1);
-            parallel_lines.resize(program.depth() + 1);
-        }
+        if (program.has_curves() || program.depth() > 2) stages.emplace(program);
         for (int k = 0; k <= program.depth(); ++k) forms[k].resize(static_cast<std::size_t>(program.size(k)) * stride);
         for (int m = 0; m < margins.size; ++m) identity[static_cast<std::size_t>(m) * margins.size + m] = 1.0;
         for (int k = 1; k <= program.depth(); ++k) {
@@ -55,8 +53,7 @@ struct ZonotopeSpace {
     std::vector<std::vector<double>> forms, below;
     std::vector<int> widths, wide;
     std::vector<double> result, identity, constant, bound, x, spread;
-    std::vector<LayerLines> parallel;  // only in programs with curves
-    std::vector<Lines> parallel_lines;
+    std::optional<Stages> stages;  // where there are any; with curves always, for their parallel lines
 };
 
 // The inputs of the box as affine forms: center, and one generator each where they are wide.
