@@ -92,7 +92,8 @@ bool outside(const Function& f, double kappa) {
 double l2_multiplier(const Function& f) {
     double norm = 0.0;
     for (int i = 0; i < f.size(); ++i) norm += f.at(i) * f.at(i);
-    double kappa = std::max(std::sqrt(norm), 0x1p-500) / (2.0 * std::max(f.ball.radius, 0x1p-500));
+    const double size = norm > 0.0 ? std::sqrt(norm) : 1.0;  // also without coefficients: box and ball may be disjoint
+    double kappa = size / (2.0 * std::max(f.ball.radius, 0x1p-500));
     const bool grow = outside(f, kappa);
     const double factor = grow ? 2.0 : 0.5;
     for (int t = 0; t < 60 && outside(f, kappa * factor) == grow; ++t) kappa *= factor;
