@@ -118,11 +118,15 @@ REACHED = replace(SPLITS, spec=spec("-0.5", "1", NEVER.format("0.5", "2.25")))
 PHASES = Question(
     model([([[1.0]], [0.0]), ([[1.0]], [0.0])], "Relu"),
     spec("-1", "2", "(<= (- Y_0 X_0) -0.25)"),
-    (tree(kind=[2, 0, 0], index=[0], anchor=[3, 0, 0], lines=[-3] * 2, multipliers=[[1.0]] * 2, split_multipliers=[1.0, 0.0]),),
+    (
+        tree(
+            kind=[2, 0, 0], index=[0], anchor=[3, 0, 0], lines=[-3] * 2, multipliers=[[1.0]] * 2, split_multipliers=[1.0, 0.0]
+        ),
+    ),
 )
-# 4 sigmoid(x) - x lies between 1.04 and 2.96 on [-2, 2], and between 1.7 and 2.3 on [-1, 1]
+# 4 sigmoid(x) - sigmoid(-x) lies between -0.41 and 3.41 on [-2, 2]
 CURVES = Question(
-    model([([[1.0], [1.0]], [0.0, 0.0]), ([[4.0, -1.0]], [0.0])], "Sigmoid"),
+    model([([[1.0], [-1.0]], [0.0, 0.0]), ([[4.0, -1.0]], [0.0])], "Sigmoid"),
     spec("-2", "2", "(or (<= Y_0 -1) (>= Y_0 5))"),
     (tree(kind=[1, 0, 0], index=[0], threshold=[0.0], anchor=[0, 3, 2], lines=[-3, -2], multipliers=[[1.0]] * 2),) * 2,
 )
@@ -130,8 +134,10 @@ CURVES = Question(
 
 # ---- files
 
-NAMES = {"uint8": "U8", "int8": "I8", "bool": "BOOL", "int16": "I16", "uint16": "U16", "int32": "I32", "uint32": "U32",
-         "int64": "I64", "uint64": "U64", "float16": "F16", "float32": "F32", "float64": "F64", "complex64": "C64"}  # fmt: skip
+NAMES = {
+    "uint8": "U8", "int8": "I8", "bool": "BOOL", "int16": "I16", "uint16": "U16", "int32": "I32", "uint32": "U32",
+    "int64": "I64", "uint64": "U64", "float16": "F16", "float32": "F32", "float64": "F64", "complex64": "C64",
+}  # fmt: skip
 
 
 def file_of(proof: Proof) -> bytes:

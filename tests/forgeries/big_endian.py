@@ -4,6 +4,5 @@ from forging import in_column
 
 REASON = "'(index|lines|slope_neurons)'|the split names|bound"
 FORGERIES = {
-    name: in_column(name, lambda column: column.byteswap())
-    for name in ("index", "lines", "slope_neurons", "multipliers")
+    name: in_column(name, lambda column: column.byteswap()) for name in ("index", "lines", "slope_neurons", "multipliers")
 }

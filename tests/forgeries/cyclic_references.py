@@ -35,7 +35,9 @@ def shared(first: str, second: str) -> Forge:
 FORGERIES = {
     "one problem's multipliers are its slopes": shared("0/slopes", "0/multipliers"),
     "two problems share a column": shared("0/split_multipliers", "1/split_multipliers"),
-    "two problems share all of it": in_header(lambda h: h.update({k.replace("0/", "1/"): v for k, v in h.items() if k[:2] == "0/"})),
+    "two problems share all of it": in_header(
+        lambda h: h.update({k.replace("0/", "1/"): v for k, v in h.items() if k[:2] == "0/"})
+    ),
     "a tensor begins in the one before": offsets("1/multipliers", -8, -8),
     "a tensor ends in the next": offsets("1/multipliers", 0, 8),
     "a tensor begins in the header": offsets("0/kind", -7, -7),

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 from forging import Question
+
 from pydual.certificate import Proof
 
 REASON = "array|type|shape|trees|proofs|tree|arithmetic|digest"

@@ -6,7 +6,11 @@ from forging import LINE, Question, spec, tree, with_columns
 QUESTION = Question(
     LINE,
     spec("-0.5", "1", "(>= Y_0 1.25)", "(<= Y_0 0.75)"),
-    (tree(kind=[1, 0, 0], index=[0], threshold=[0.0], anchor=[0, 3, 3], lines=[-3] * 2, multipliers=[[1.0, 0.0], [0.0, 1.0]]),),
+    (
+        tree(
+            kind=[1, 0, 0], index=[0], threshold=[0.0], anchor=[0, 3, 3], lines=[-3] * 2, multipliers=[[1.0, 0.0], [0.0, 1.0]]
+        ),
+    ),
 )
 REASON = "bound"
 FORGERIES = {

@@ -17,11 +17,15 @@ def asked(lower: str, upper: str, *asserted: str) -> Question:
     return replace(SPLITS, spec=spec(lower, upper, *asserted))
 
 
+def weighing(weights: list[float], bias: float) -> Question:
+    return replace(SPLITS, model=model([([[1.0], [-1.0]], [0.0, 0.0]), ([weights], [bias])], "Relu"))
+
+
 FORGERIES = {
     "constants shifted": moved(REACHED),
     "a box that reaches a catastrophe": moved(asked("-1", "1", f"(or (<= Y_0 0) {HIGH})")),
     "a larger box on the other side": moved(asked("-0.5", "1.25", f"(or (<= Y_0 0) {HIGH})")),
     "an inequality turned round": moved(asked("-0.5", "1", f"(or (>= Y_0 0) {HIGH})")),
-    "a weight of another sign": moved(replace(SPLITS, model=model([([[1.0], [-1.0]], [0.0] * 2), ([[1.0, -2.0]], [1.0])], "Relu"))),
-    "a smaller bias": moved(replace(SPLITS, model=model([([[1.0], [-1.0]], [0.0] * 2), ([[1.0, -1.0]], [0.5])], "Relu"))),
+    "a larger weight": moved(weighing([1.0, -2.0], 1.0)),
+    "a smaller bias": moved(weighing([1.0, -1.0], 0.5)),
 }
