@@ -251,6 +251,22 @@ def test_many_inputs_are_split_where_no_neuron_is_left() -> None:
     assert state.proved and min(audited(safe, state)) > 0
 
 
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_balls(norm: str) -> None:
+    """The box around the ball has a catastrophe, the ball has none."""
+    network = curved(90, 2, "ts")
+    center, radius = np.array([0.2, -0.1]), 0.8
+    checker = robustness(center, 0, radius, norm, classes=2)
+    inside = [p for p in center + radius * grid(2) if np.linalg.norm(p - center, 1 if norm == "l1" else 2) <= radius]
+    plain = Case(network, checker)
+    least = least_margins(plain, np.array(inside))[0]
+    around = least_margins(plain, center + radius * grid(2))[0]
+    safe = plain.raised(0.3 * (least - around) - least)
+    assert around + 0.3 * (least - around) - least < 0
+    state = run(BranchAndBound(batch=32), safe.problems)
+    assert state.proved and min(audited(safe, state)) > 0
+
+
 def test_milp_knows_no_curves() -> None:
     with pytest.raises(UnsupportedError, match="knows no sigmoid or tanh; use 'bab'"):
         by_name("milp").init(case("s, 1 inputs, one margin").problems)

@@ -21,8 +21,8 @@ from pydual.relax.frame import Frame, Group, group, make_frame
 
 SMALLEST = 1e-9  # a cell whose sides are all below this share of the box is not split further
 CANDIDATES = 16
-STEP = 1e11  # multiply-adds that a step may take, about: a second or two
-LEAST_BATCH = 64
+STEP, LEAST_BATCH = 1e11, 64  # multiply-adds that a step may take, about: a second or two; and cells at least
+FRAMED_STEP, LEAST_FRAMED_BATCH = 1e10, 8  # likewise for bounds that see one cell at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +141,8 @@ class InputSplitting:
     def _batch(self, g: Group) -> int:
         """Cells a step: fewer where a cell is so large that a step would outlast the clock."""
         cell = g.problems[0].network.connections * (1 + g.region.size + g.program.units)
-        return min(self.batch, max(LEAST_BATCH, int(STEP / cell)))
+        step, least = (STEP, LEAST_BATCH) if self.bound is None else (FRAMED_STEP, LEAST_FRAMED_BATCH)
+        return min(self.batch, max(least, int(step / max(cell, 1))))
 
     def _root(self, single: Group) -> Search:
         region = single.region
