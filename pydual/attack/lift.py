@@ -71,9 +71,7 @@ def round_into(x: np.ndarray, region: Region, element_type: str) -> np.ndarray |
     return rounded(x) if region.ball is None else _into_ball(x, region, region.ball, rounded)
 
 
-def _into_ball(
-    x: np.ndarray, region: Region, ball: Ball, rounded: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray | None:
+def _into_ball(x: np.ndarray, region: Region, ball: Ball, rounded: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | None:
     """Shrink toward the center, by more each time, until the rounded point lies in the ball."""
     shrink = 0.0
     for k in range(SHRINKS):
