@@ -57,17 +57,26 @@ def same_network(proto: onnx.ModelProto, folder: Path) -> bool:
 # ---- operators
 
 
-def test_both_readers_know_the_same_operators() -> None:
-    assert set(OPERATORS) == set(installed.OPERATORS)
+LEFT_OUT = {"ConstantOfShape", "Expand", "HardSigmoid", "Split"}  # PROOFS.md, "From ONNX to primitives"
+
+
+def test_both_readers_know_the_same_operators_but_those_left_out() -> None:
+    assert set(OPERATORS) == set(installed.OPERATORS) - LEFT_OUT and set(installed.OPERATORS) >= LEFT_OUT
+
+
+@pytest.mark.parametrize("op", sorted(LEFT_OUT))
+def test_operators_left_out_are_refused_by_name(op: str) -> None:
+    with pytest.raises(UnsupportedError, match=rf"The node 'the_node' \({op}\): its operator is not supported\.$"):
+        read_network(operators.one_node(op, (2, 3), "x").SerializeToString())
 
 
 @pytest.mark.parametrize("dtype", operators.DTYPES)
-@pytest.mark.parametrize("case", operators.CASES)
+@pytest.mark.parametrize("case", [name for name, case in operators.CASES.items() if case[0] not in LEFT_OUT])
 def test_cases_of_operators(case: str, dtype: str, tmp_path: Path) -> None:
     assert same_network(operators.one_node(*operators.CASES[case], dtype=dtype), tmp_path)
 
 
-@pytest.mark.parametrize("op, shape, inputs, attributes", operators.OPTIONS)
+@pytest.mark.parametrize("op, shape, inputs, attributes", [o for o in operators.OPTIONS if o[0] not in LEFT_OUT])
 def test_options_of_operators(op: str, shape: Any, inputs: Any, attributes: Any, tmp_path: Path) -> None:
     assert same_network(operators.one_node(op, shape, *inputs, **attributes), tmp_path)
 
@@ -250,11 +259,6 @@ def prelu(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
     return shape, ("x", fitting(rng, shape)), {}
 
 
-def expanded(rng: Generator) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
-    shape = shape_of(rng)
-    return shape, ("x", np.array(fitting(rng, [n if n > 1 else 3 for n in shape]).shape, np.int64)), {}
-
-
 DRAWS: dict[str, Callable[[Generator], Any]] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), elementwise),
     **dict.fromkeys(("Relu", "Abs", "Neg", "Identity", "Sigmoid", "Tanh", "Dropout"), alone),
@@ -267,18 +271,15 @@ DRAWS: dict[str, Callable[[Generator], Any]] = {
     "Clip": clip,
     "Concat": concatenated,
     "Conv": conv,
-    "Expand": expanded,
     "Flatten": optional(lambda rng, shape: {"axis": int(rng.integers(-len(shape), len(shape) + 1))}),
     "Gather": gathered,
     "Gemm": gemm,
-    "HardSigmoid": optional(lambda rng, shape: {"alpha": float(rng.random()), "beta": float(rng.random())}),
     "LeakyRelu": optional(lambda rng, shape: {"alpha": float(rng.normal())}),
     "MatMul": matmul,
     "PRelu": prelu,
     "Pad": padded,
     "Reshape": reshaped,
     "Slice": sliced,
-    "Split": lambda rng: ([2, int(rng.integers(1, 6))], ("x",), {"axis": int(rng.choice([1, -1])), "num_outputs": 1}),
     "Squeeze": squeezed,
     "Transpose": optional(lambda rng, shape: {"perm": rng.permutation(len(shape)).tolist()}),
     "Unsqueeze": unsqueezed,
@@ -286,7 +287,7 @@ DRAWS: dict[str, Callable[[Generator], Any]] = {
 
 
 def test_every_operator_is_drawn() -> None:
-    in_the_chains_below = {"Cast", "Constant", "ConstantOfShape", "Shape"}
+    in_the_chains_below = {"Cast", "Constant", "Shape"}
     assert set(DRAWS) | in_the_chains_below == set(OPERATORS)
 
 
@@ -357,24 +358,25 @@ def constants_folded() -> onnx.ModelProto:
         ("Neg", ["w2"], ["w3"], {}),
         ("Transpose", ["w3"], ["w4"], {}),
         ("MatMul", ["f", "w4"], ["h"], {}),
-        ("ConstantOfShape", ["two"], ["ones"], {"value": helper.make_tensor("v", TensorProto.FLOAT, [1], [1.0])}),
-        ("Expand", ["ones", "two"], ["more"], {}),
-        ("Add", ["h", "more"], ["i"], {}),
+        ("Constant", [], ["ones"], {"value": helper.make_tensor("v", TensorProto.FLOAT, [1], [1.0])}),
+        ("Add", ["h", "ones"], ["i"], {}),
         ("Relu", ["i"], ["j"], {}),
         ("Cast", ["j"], ["k"], {"to": TensorProto.FLOAT}),
         ("Sub", ["k", "w5"], ["y"], {}),
     ]
-    integers = {"zero": np.array(0), "one": np.array(1), "axes": np.array([0]), "rest": np.array([-1]), "two": np.array([2])}
+    integers = {"zero": np.array(0), "one": np.array(1), "axes": np.array([0]), "rest": np.array([-1])}
     return chain(nodes, ["n", 2, 3], {**integers, "w": weights(rng, 2, 6), "w5": weights(rng, 2)})
 
 
 def vectors(element: int = TensorProto.DOUBLE) -> onnx.ModelProto:
     rng = np.random.default_rng(3)
     nodes: Nodes = [
-        ("Split", ["x", "sizes"], ["a", "b", "c"], {"axis": 1}),
+        ("Slice", ["x", "zero", "two", "axis"], ["a"], {}),
+        ("Slice", ["x", "two", "four", "axis"], ["b"], {}),
+        ("Slice", ["x", "four", "six", "axis"], ["c"], {}),
         ("Sigmoid", ["a"], ["a1"], {}),
         ("Tanh", ["b"], ["b1"], {}),
-        ("HardSigmoid", ["c"], ["c1"], {}),
+        ("LeakyRelu", ["c"], ["c1"], {}),
         ("Max", ["a1", "b1", "c1"], ["d"], {}),
         ("Sum", ["d", "a", "w"], ["e"], {}),
         ("Abs", ["e"], ["f"], {}),
@@ -391,7 +393,7 @@ def vectors(element: int = TensorProto.DOUBLE) -> onnx.ModelProto:
         ("ReduceMax", ["n", "axis"], ["q"], {}),
         ("Concat", ["o", "p", "q"], ["y"], {"axis": -1}),
     ]
-    integers = {"sizes": [2, 2, 2], "pads": [0, 1, 0, 0], "zero": [0], "end": [-1], "axis": [1]}
+    integers = {"two": [2], "four": [4], "six": [6], "pads": [0, 1, 0, 0], "zero": [0], "end": [-1], "axis": [1]}
     reals = {"w": weights(rng, 2), "low": np.array(0.1), "high": np.array(2.5)}
     return chain(nodes, [1, 6], {**{name: np.array(v) for name, v in integers.items()}, **reals}, element)
 
@@ -481,9 +483,7 @@ def test_mutated_models(folder: Path, data: bytes, changes: list[tuple[int, int,
 @pytest.mark.parametrize(
     "nodes",
     [
-        [("ConstantOfShape", ["huge"], ["c"], {}), ("Add", ["x", "c"], ["y"], {})],
-        [("ConstantOfShape", ["long"], ["c"], {}), ("Add", ["x", "c"], ["y"], {})],
-        [("Expand", ["x", "huge"], ["y"], {})],
+        [("Reshape", ["x", "huge"], ["y"], {})],
         [("Reshape", ["x", "long"], ["y"], {})],
         [("Concat", ["x"] * 20_000, ["y"], {"axis": 1})],
         [("Pad", ["x", "pads"], ["y"], {})],

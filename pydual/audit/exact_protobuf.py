@@ -16,6 +16,8 @@ from pydual.errors import InputError
 
 MAX_FILE_BYTES = 2**26  # after decompression
 MAX_FIELDS = 2**20  # of all messages of a file, and integers in packed ones
+WIRES = {"int": 0, "double": 1, "bytes": 2, "text": 2, "message": 2, "float": 5}
+PACKED = {"int": "", "double": "d", "float": "f"}  # the struct codes of numbers that a list may hold in one field
 
 
 def read_input_file(path: str) -> bytes:
@@ -35,7 +37,8 @@ def read_input_file(path: str) -> bytes:
 class Message:
     """A message: for each field number its occurrences in order, as pairs (wire type, integer or bytes).
 
-    Inner messages are read when they are asked for; all those of a file share one budget of fields.
+    The kind of a field is a key of ``WIRES``. Inner messages are read when they are asked for; all those of a file share
+    one budget of fields.
     """
 
     def __init__(self, data: memoryview, budget: list[int] | None = None) -> None:
@@ -52,76 +55,59 @@ class Message:
                 if wire == 2:
                     length, at = _varint(data, at)
                 if length is None or length > len(data) - at:
-                    raise InputError("The file is no protocol buffer, or is damaged: a field has no end.")
+                    raise _damaged("a field has no end")
                 value, at = data[at : at + length], at + length
-            self._spend(1)
             if key < 8:
-                raise InputError("The file is no protocol buffer, or is damaged: a field has number 0.")
+                raise _damaged("a field has number 0")
+            self._spend()
             self.fields.setdefault(key >> 3, []).append((wire, value))
-
-    def _spend(self, fields: int) -> None:
-        self.budget[0] -= fields
-        if self.budget[0] < 0:
-            raise InputError(f"A protocol buffer has more than {MAX_FIELDS} fields.")
-
-    def _all(self, number: int, *wires: int) -> list[tuple[int, Any]]:
-        found = self.fields.get(number, [])
-        if any(wire not in wires for wire, _ in found):
-            raise InputError(f"Field {number} of a protocol buffer has another type than ONNX gives it.")
-        return found
-
-    def _one(self, number: int, wire: int) -> Any:
-        found = self._all(number, wire)
-        if len(found) > 1:
-            raise InputError(f"Field {number} of a protocol buffer is given twice, where ONNX has it once.")
-        return found[0][1] if found else None
 
     def has(self, number: int) -> bool:
         return number in self.fields
 
-    def messages(self, number: int) -> list[Message]:
-        return [Message(value, self.budget) for _, value in self._all(number, 2)]
+    def one(self, number: int, kind: str, default: Any = None) -> Any:
+        """The value of a field that occurs at most once."""
+        found = self.fields.get(number, [])
+        if len(found) > 1 or any(wire != WIRES[kind] for wire, _ in found):
+            raise _damaged(f"field {number} is given twice, or as another type than ONNX gives it")
+        return self._value(found[0][1], kind) if found else default
 
-    def message(self, number: int) -> Message:
-        """The message of a field that occurs at most once; empty if it does not."""
-        return Message(self._one(number, 2) or memoryview(b""), self.budget)
-
-    def data(self, number: int) -> memoryview | None:
-        return self._one(number, 2)
-
-    def text(self, number: int) -> str:
-        return _text(self._one(number, 2) or b"")
-
-    def texts(self, number: int) -> list[str]:
-        return [_text(value) for _, value in self._all(number, 2)]
-
-    def integer(self, number: int) -> int:
-        """A signed integer; 0 if absent."""
-        return _signed(self._one(number, 0) or 0)
-
-    def integers(self, number: int) -> list[int]:
-        """Signed integers, packed or one by one."""
-        result = []
-        for wire, value in self._all(number, 0, 2):
-            at = 0
-            while wire == 2 and at < len(value):
-                self._spend(1)
-                item, at = _varint(value, at)
-                result.append(_signed(item))
-            if wire == 0:
-                result.append(_signed(value))
+    def all(self, number: int, kind: str) -> list[Any]:
+        """The values of a field that may be repeated; numbers also come packed, several in one field."""
+        result: list[Any] = []
+        for wire, value in self.fields.get(number, []):
+            if wire == WIRES[kind]:
+                result.append(self._value(value, kind))
+            elif wire == 2 and kind in PACKED:
+                result += self._unpacked(value, kind)
+            else:
+                raise _damaged(f"field {number} has another type than ONNX gives it")
         return result
 
-    def float32(self, number: int) -> float:
-        """A float32 number; 0.0 if absent."""
-        return struct.unpack("<f", self._one(number, 5) or bytes(4))[0]
+    def _value(self, value: Any, kind: str) -> Any:
+        if kind == "message":
+            return Message(value, self.budget)
+        if kind in ("float", "double"):
+            return struct.unpack("<" + PACKED[kind], value)[0]
+        return _text(value) if kind == "text" else _signed(value) if kind == "int" else value
 
-    def floats(self, number: int, code: str = "f") -> list[float]:
-        """Numbers of the ``struct`` code "f" or "d", packed or one by one."""
-        size, found = struct.calcsize(code), self._all(number, 2, 5 if code == "f" else 1)
-        if any(len(value) % size for _, value in found):
-            raise InputError(f"Field {number} of a protocol buffer is no list of numbers.")
-        return [v for _, value in found for v in struct.unpack(f"<{len(value) // size}{code}", value)]
+    def _unpacked(self, data: memoryview, kind: str) -> list[Any]:
+        if kind != "int":
+            size = struct.calcsize(PACKED[kind])
+            if len(data) % size:
+                raise _damaged("a list of numbers has no end")
+            return list(struct.unpack(f"<{len(data) // size}{PACKED[kind]}", data))
+        result, at = [], 0
+        while at < len(data):
+            self._spend()
+            item, at = _varint(data, at)
+            result.append(_signed(item))
+        return result
+
+    def _spend(self) -> None:
+        self.budget[0] -= 1
+        if self.budget[0] < 0:
+            raise InputError(f"A protocol buffer has more than {MAX_FIELDS} fields.")
 
 
 def shown(text: object) -> str:
@@ -132,14 +118,11 @@ def shown(text: object) -> str:
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
     """An unsigned 64-bit integer, seven bits a byte, the least first; and where it ends."""
     result = 0
-    for shift in range(0, 70, 7):
-        if at + shift // 7 >= len(data):
-            break
-        byte = data[at + shift // 7]
-        result |= (byte & 127) << shift
+    for shift, byte in enumerate(data[at : at + 10]):
+        result |= (byte & 127) << (7 * shift)
         if byte < 128 and result < 1 << 64:
-            return result, at + shift // 7 + 1
-    raise InputError("The file is no protocol buffer, or is damaged: an integer has no end.")
+            return result, at + shift + 1
+    raise _damaged("an integer has no end")
 
 
 def _signed(value: int) -> int:
@@ -150,4 +133,8 @@ def _text(data: Any) -> str:
     try:
         return bytes(data).decode()
     except UnicodeDecodeError:
-        raise InputError("The file is damaged: a name is no text.") from None
+        raise _damaged("a name is no text") from None
+
+
+def _damaged(complaint: str) -> InputError:
+    return InputError(f"The file is no protocol buffer of ONNX, or is damaged: {complaint}.")
