@@ -38,6 +38,11 @@ TreeAudit::TreeAudit(const Root& root, Margins margins, const Columns& columns, 
     stack_.push_back({root.box, nullptr, 0, false, {}});
 }
 
+// A chain of a million anchors is not to be destroyed one inside the other.
+TreeAudit::~TreeAudit() {
+    for (const std::shared_ptr<Anchor>& anchor : anchors_) anchor->above.reset();
+}
+
 bool TreeAudit::advance() {
     while (node_ < columns_.nodes && !batch_full()) read_node();
     const Downward mode;
@@ -66,11 +71,10 @@ void TreeAudit::read_node() {
     stack_.pop_back();
     enter(node);
     if (const int rule = columns_.anchor[node_]) {
-        const std::shared_ptr<const bool> above = node.anchor ? node.anchor->empty : nullptr;
-        node.anchor = std::make_shared<Anchor>(Anchor{{node.box, path_, rule}, above, node_, nullptr});
+        node.anchor = std::make_shared<Anchor>(Anchor{{node.box, path_, rule}, node.anchor, node_, nullptr});
         if (node_ == 0 && rule == root_.rule) node.anchor->block = root_.block;
         if (node.anchor->block || node.box->empty) {
-            node.anchor->find_empty();
+            find_empty(*node.anchor);
         } else {
             anchors_.push_back(node.anchor);
             for (const Value& value : net_.values) batch_numbers_ += 2 * value.size;
@@ -138,7 +142,7 @@ void TreeAudit::derive_anchors() {
         for (int b = 0; b < blocks; ++b) derive_block(b * kLanes, together_);
     else
         share_out(blocks, threads_, [&](int b, int worker) { derive_block(b * kLanes, alone_[worker]); });
-    for (const std::shared_ptr<Anchor>& anchor : anchors_) anchor->find_empty();  // in preorder: those above come first
+    for (const std::shared_ptr<Anchor>& anchor : anchors_) find_empty(*anchor);  // in preorder: those above come first
 }
 
 void TreeAudit::derive_block(int first, std::vector<Backward>& workspaces) {
@@ -169,16 +173,25 @@ void TreeAudit::check_leaves() {
     for (std::size_t t = 0; t < open.size(); ++t) margin_ = std::min(margin_, proven_margin(*open[t], bounds[t]));
 }
 
-bool TreeAudit::is_empty(const Leaf& leaf) const {
-    if (leaf.box->empty || *leaf.anchor->empty) return true;
-    const CellBlock& block = *leaf.anchor->block;
-    for (const Phase& phase : leaf.phases) {
+void TreeAudit::find_empty(Anchor& anchor) const {
+    anchor.empty = anchor.cell.box->empty || anchor.block->empty[anchor.lane];
+    if (anchor.above) anchor.empty = anchor.empty || contradicted(*anchor.above, anchor.cell.phases);
+    anchor.above.reset();
+}
+
+// Whether an anchor is empty, or is once its intervals are cut by these phases.
+bool TreeAudit::contradicted(const Anchor& anchor, const Phases& phases) const {
+    if (anchor.empty) return true;
+    for (const Phase& phase : phases) {
         const Neuron& neuron = net_.neurons[phase.neuron];
-        const std::size_t e = static_cast<std::size_t>(neuron.component) * kLanes + leaf.anchor->lane;
+        const std::size_t e = static_cast<std::size_t>(neuron.component) * kLanes + anchor.lane;
+        const CellBlock& block = *anchor.block;
         if ((phase.active ? block.neg : block.low)[neuron.source][e] > 0.0) return true;  // u < 0, or l > 0
     }
     return false;
 }
+
+bool TreeAudit::is_empty(const Leaf& leaf) const { return leaf.box->empty || contradicted(*leaf.anchor, leaf.phases); }
 
 void TreeAudit::check_rows(const Leaf* const* leaves, int count, Workspace& space, double* bounds) const {
     Row rows[kLanes];

@@ -54,6 +54,7 @@ struct Root {
 class TreeAudit {
 public:
     TreeAudit(const Root& root, Margins margins, const Columns& columns, int threads);
+    ~TreeAudit();
 
     // Checks the next batch of leaves; whether there are more. Throws Rejected.
     bool advance();
@@ -64,13 +65,11 @@ public:
 private:
     struct Anchor {
         Cell cell;
-        std::shared_ptr<const bool> above;  // whether the anchor above is empty: not the anchor, whose block may be dropped
+        std::shared_ptr<const Anchor> above;  // until `empty` is known: then its block may be dropped
         std::int64_t node = 0;
         std::shared_ptr<const CellBlock> block;
         int lane = 0;
-        std::shared_ptr<bool> empty = std::make_shared<bool>(false);
-
-        void find_empty() { *empty = cell.box->empty || (above && *above) || (block && block->empty[lane]); }
+        bool empty = false;
     };
 
     struct Open {  // a node that is still to be read
@@ -105,6 +104,8 @@ private:
     void derive_anchors();
     void derive_block(int first, std::vector<Backward>& workspaces);
     void check_leaves();
+    void find_empty(Anchor& anchor) const;
+    bool contradicted(const Anchor& anchor, const Phases& phases) const;
     bool is_empty(const Leaf& leaf) const;
     void check_rows(const Leaf* const* leaves, int count, Workspace& space, double* bounds) const;
     void seed(const Leaf& leaf, int lane, Backward& backward) const;
