@@ -150,23 +150,28 @@ double* Backward::coefficients(int k) {
 
 void Backward::bound(double* best) {
     std::fill(best, best + kLanes, -std::numeric_limits<double>::infinity());
-    for (int k = static_cast<int>(net_.values.size()) - 1; k >= 1; --k) {
-        if (!used_[k]) continue;
-        if (net_.values[k].is_activation()) {
-            if (only_activations()) stage(best);
-            activation(k);
-        } else {
-            affine(k);
-        }
-        used_[k] = 0;
+    int top = static_cast<int>(net_.values.size()) - 1;
+    while ((top = replace_affine(top)) > 0) {
+        stage(best);
+        activation(top);
+        used_[top] = 0;
     }
     input(best);
 }
 
-bool Backward::only_activations() const {
-    for (std::size_t k = 1; k < used_.size(); ++k)
-        if (used_[k] && !net_.values[k].is_activation()) return false;
-    return true;
+// Replaces the affine values up to number `top`; the number of the last activation that is left, or 0.
+int Backward::replace_affine(int top) {
+    int last = 0;
+    for (int k = top; k >= 1; --k) {
+        if (!used_[k]) continue;
+        if (net_.values[k].is_activation()) {
+            last = std::max(last, k);
+            continue;
+        }
+        affine(k);
+        used_[k] = 0;
+    }
+    return last;
 }
 
 void Backward::affine(int k) {

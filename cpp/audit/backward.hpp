@@ -52,7 +52,7 @@ private:
     void stage_value(int k, double* total);
     void add_box(double* total);
     void input(double* best);
-    bool only_activations() const;
+    int replace_affine(int top);
 
     const Setting& setting_;
     const Network& net_;

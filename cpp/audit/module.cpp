@@ -8,6 +8,7 @@
 
 #include "audit/rounding.hpp"
 #include "audit/tree.hpp"
+#include "audit/written_out.hpp"
 
 namespace pydual::audit {
 namespace {
@@ -86,6 +87,8 @@ std::shared_ptr<Network> make_network(int inputs, const py::list& primitives, in
     }
     if (output < 0 || output >= static_cast<int>(net->values.size())) throw std::invalid_argument("The output is no value.");
     net->output = output;
+    const Downward mode;
+    net->written = write_out(*net);
     return net;
 }
 

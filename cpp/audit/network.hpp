@@ -49,10 +49,26 @@ struct Neuron {
     int component = 0;
 };
 
+// An entry m of a map with low <= m and neg <= -m; it multiplies component `index` of a value that is not affine.
+struct Entry {
+    std::int32_t value;
+    std::int32_t index;
+    double low;
+    double neg;
+};
+
+// An affine value written out over the input and the outputs of activations.
+struct WrittenOut {
+    std::vector<std::vector<Entry>> rows;
+    std::vector<double> bias_low;
+    std::vector<double> bias_neg;  // at most the negated bias
+};
+
 struct Network {
     std::vector<Value> values;
     std::vector<Neuron> neurons;
     int output = 0;
+    std::vector<WrittenOut> written;  // by value; without rows where the terms serve as well
     std::vector<char> read_by_relu;   // of each value
     std::vector<char> read_by_curve;  // of each value
 
