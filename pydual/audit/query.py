@@ -164,13 +164,13 @@ class _Conjunction:
     def problem(self, ball: Ball | None) -> Problem:
         lower, upper = list(self.lower), list(self.upper)
         for i, low in self.low.items():
-            lower[i] = _down(low)
+            lower[i] = float_below(low)
         for i, high in self.high.items():
-            upper[i] = -_down(-high)
+            upper[i] = -float_below(-high)
         return Problem(lower, upper, ball, self.margins)
 
 
-def _down(value: Fraction) -> float:
+def float_below(value: Fraction) -> float:
     """The largest float64 that is not above ``value``."""
     nearest = float(value)
     return nearest if Fraction(nearest) <= value else math.nextafter(nearest, -math.inf)
