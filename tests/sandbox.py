@@ -106,17 +106,18 @@ def _question(model: str, spec: str) -> tuple[Any, Any]:
     return pydual.load(model), pydual.load_checker(spec)
 
 
-def _read(*paths: str) -> int:
-    """Every reader on every file: the number of files that one of them takes. They raise errors of pydual only."""
+def _read(reader: str, *paths: str) -> int:
+    """Whether a reader (of ``readers``) refuses all files with errors of pydual: 1; 0 if it takes one."""
     from readers import READERS
 
     from pydual.errors import PydualError
 
+    code = 1
     for path in paths:
-        for reader in READERS.values():
-            with contextlib.suppress(PydualError):
-                reader(path)
-    return 0
+        with contextlib.suppress(PydualError):
+            READERS[reader](path)
+            code = 0
+    return code
 
 
 def _installed(what: str, *paths: str) -> Callable[[], int]:

@@ -12,6 +12,8 @@ from typing import Any
 from pydual.errors import InputError
 from pydual.io.paths import as_path
 
+MAX_UNZIPPED = 2**28  # bytes of a gzipped model: a small file may hold any number of them
+
 
 def read_model(path: str | os.PathLike[str]) -> tuple[Any, bytes]:
     """The ONNX model in a file, which may be gzipped, and its self-contained bytes (external data included).
@@ -46,7 +48,12 @@ def parse_model(data: bytes, source: str) -> Any:
 def _read(path: Path) -> bytes:
     try:
         data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        if data[:2] == b"\x1f\x8b":
+            with gzip.open(path) as file:
+                data = file.read(MAX_UNZIPPED + 1)
+            if len(data) > MAX_UNZIPPED:
+                raise InputError(f"{path} has more than {MAX_UNZIPPED} bytes when decompressed; decompress it first.")
+        return data
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path} is a damaged gzip file ({error}); compress or download it again.") from None
     except OSError as error:
