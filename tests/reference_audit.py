@@ -108,34 +108,37 @@ class Reference:
     ) -> Fraction:
         """The best of the bounds of all stages."""
         stages = []
-        for k in reversed(range(len(self.network.primitives))):
-            primitive = self.network.primitives[k]
-            stages += self._stage(w, constant, box, bounds[0])
-            for component, c in w[k + 1].items():
-                if isinstance(primitive, Affine):
+        while k := self._next(w):
+            primitive, coefficients, w[k] = self.network.primitives[k - 1], w[k], {}
+            if isinstance(primitive, Affine):
+                for component, c in coefficients.items():
                     constant += c * Fraction(float(primitive.bias[component]))
-                    constant -= abs(c) * bounds[1].get(k + 1, {}).get(component, ZERO)
+                    constant -= abs(c) * bounds[1].get(k, {}).get(component, ZERO)
                     for source, i, m in entries(primitive, component):
                         w[source][i] = w[source].get(i, 0) + c * m
-                    continue
+                continue
+            stages.append(self._stage({**dict(enumerate(w)), k: coefficients}, constant, box, bounds[0]))
+            for component, c in coefficients.items():
                 interval = bounds[0][primitive.source][component]
                 if isinstance(primitive, Relu):
-                    slope, shift = relu_line(c, interval, rule, named.get(self.number[k, component]))
+                    slope, shift = relu_line(c, interval, rule, named.get(self.number[k - 1, component]))
                 else:
                     slope, shift = curve_line(primitive.kind, c, interval, rule)
                     constant -= abs(c) * (CURVE_ERROR if self.float32 else 0)
                 w[primitive.source][component] = w[primitive.source].get(component, 0) + c * slope
                 constant += c * shift
-            w[k + 1] = {}
         return max([constant + self._least([w[0].get(i, ZERO) for i in range(len(box))], box), *stages])
 
-    def _stage(self, w: list[dict[int, Fraction]], constant: Fraction, box: Box, intervals: Any) -> list[Fraction]:
-        for value, coefficients in enumerate(w):
-            if coefficients and value and isinstance(self.network.primitives[value - 1], Affine):
-                return []
+    def _next(self, w: list[dict[int, Fraction]]) -> int:
+        """The value to replace next: the last affine one, else the last one; 0 if only the input is left."""
+        affine = [k > 0 and isinstance(self.network.primitives[k - 1], Affine) for k in range(len(w))]
+        return max((k for k in range(1, len(w)) if w[k]), key=lambda k: (affine[k], k), default=0)
+
+    def _stage(self, w: dict[int, dict[int, Fraction]], constant: Fraction, box: Box, intervals: Any) -> Fraction:
+        for value, coefficients in w.items():
             image = self._image(value, box, intervals) if coefficients else []
             constant += sum(min(c * image[i][0], c * image[i][1]) for i, c in coefficients.items())
-        return [constant]
+        return constant
 
     def _image(self, value: int, box: Box, intervals: Any) -> Box:
         """The interval of the input, or of the output of a relu or curve."""
@@ -180,7 +183,7 @@ class Reference:
             if isinstance(primitive, Affine):
                 if self.float32:
                     bounds[1][k] = dict(enumerate(float32_errors(self.network, values)[k]))
-                interval = affine_interval(primitive, values, bounds[1].get(k, {}))
+                interval = [self._written_out(k, c, values, bounds[1]) for c in range(primitive.size)]
             else:
                 interval = self._image(k, box, bounds[0])
             if k in self.read:
@@ -194,6 +197,25 @@ class Reference:
                     return bounds
             values.append(interval)
         return bounds
+
+    def _written_out(self, k: int, c: int, values: list[Box], errors: dict[int, dict[int, Fraction]]) -> Interval:
+        """Interval arithmetic with the map of an affine component over values that are not affine."""
+        row: dict[tuple[int, int], Fraction] = {}
+        low = high = ZERO
+        pending = [(k, c, ONE)]
+        while pending:
+            value, i, factor = pending.pop()
+            primitive = self.network.primitives[value - 1] if value else None
+            if not isinstance(primitive, Affine):
+                row[value, i] = row.get((value, i), ZERO) + factor
+                continue
+            bias, error = factor * Fraction(float(primitive.bias[i])), abs(factor) * errors.get(value, {}).get(i, ZERO)
+            low, high = low + bias - error, high + bias + error
+            pending += [(source, j, factor * m) for source, j, m in entries(primitive, i)]
+        for (value, i), m in row.items():
+            a, z = values[value][i]
+            low, high = low + min(m * a, m * z), high + max(m * a, m * z)
+        return low, high
 
     def _derive(self, box: Box, phases: dict[int, bool], anchor: int) -> list[Interval]:
         """The intervals of all neurons, in order."""
@@ -290,17 +312,6 @@ def entries(primitive: Affine, row: int) -> Iterator[tuple[int, int, Fraction]]:
     for source, matrix in primitive.terms:
         dense = matrix[[row]].toarray()[0] if sparse.issparse(matrix) else matrix[row]
         yield from ((source, i, Fraction(m)) for i, m in enumerate(dense.tolist()) if m)
-
-
-def affine_interval(primitive: Affine, values: list[Box], errors: dict[int, Fraction]) -> Box:
-    result = []
-    for r, b in enumerate(primitive.bias.tolist()):
-        low, high = Fraction(b) - errors.get(r, ZERO), Fraction(b) + errors.get(r, ZERO)
-        for source, i, m in entries(primitive, r):
-            a, z = values[source][i]
-            low, high = low + min(m * a, m * z), high + max(m * a, m * z)
-        result.append((low, high))
-    return result
 
 
 def float32_errors(network: Network, values: list[Box]) -> list[list[Fraction]]:

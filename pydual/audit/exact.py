@@ -27,7 +27,8 @@ from typing import Any
 
 from pydual.audit.exact_bounds import ADAPTIVE, Bounds, Path, Relaxation, cut_interval, derive, lines_of
 from pydual.audit.exact_curves import ONE
-from pydual.audit.exact_network import Activation, Network, Vector, dyadic, fraction, plus
+from pydual.audit.exact_network import Activation, Network
+from pydual.audit.exact_numbers import Vector, dyadic, fraction, plus
 from pydual.audit.exact_region import Region
 from pydual.audit.query import Problem, digest, problems
 from pydual.errors import CertificateError, InputError

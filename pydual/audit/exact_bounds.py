@@ -5,123 +5,86 @@ Rounding happens where it is sound: intervals and errors outward, chords upward,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import reduce
 from operator import gt, mul
 
 from pydual.audit.exact_curves import ONE, PLACES, UNIT, curve_lines, curve_range
 from pydual.audit.exact_float32 import Magnitudes
-from pydual.audit.exact_network import (
-    BITS,
-    Activation,
-    Affine,
-    Interval,
-    Network,
-    Number,
-    Vector,
-    bits,
-    outward,
-    plus,
-    round_down,
-    total,
-)
+from pydual.audit.exact_network import Activation, Affine, Network
+from pydual.audit.exact_numbers import BITS, Interval, Number, Vector, bits, outward, plus, round_down, total
 from pydual.audit.exact_region import Region
 
 INTERVAL, PARALLEL, ADAPTIVE = 1, 2, 3  # anchors; the rules for lines are their negatives
 CURVE_ERROR = UNIT >> 20  # of a curve in float32
 Path = tuple[tuple[int, bool], ...]  # the neuron splits above a node, from the root: (neuron, active)
+Line = tuple[int, int, int]  # slope, foot and value at the foot: ``slope (p - foot) + value``
 
 
 @dataclass
-class ReluLines:
-    """Lines of the neurons of one relu: ``max(p, 0) >= rise p``, and ``max(p, 0) <= chord (p - foot)``.
+class Lines:
+    """For each component p of an activation's source a line below and one above ``f(p)`` on the interval of p.
 
-    ``source`` is the interval of p; ``rise`` and ``chord`` are multiples of 1 / ONE.
+    Slopes count 1 / ONE, values 1 / UNIT, feet ``2**places``. Rounding a coefficient ``w slope`` down is free: p is nowhere
+    less than the foot, or else the line is one through 0 below a relu, and any slope from 0 to 1 is as valid.
     """
 
-    source: Interval
-    rise: list[int] = field(default_factory=list)
-    chord: list[int] = field(default_factory=list)
-    foot: list[int] = field(default_factory=list)
-
-    def image(self) -> Interval:
-        low, high, exponent = self.source
-        return [max(v, 0) for v in low], [max(v, 0) for v in high], exponent
+    ends: Interval  # of f(p)
+    places: int
+    below: list[Line]
+    above: list[Line]
 
     def least(self, w: list[int], exponent: int) -> Number:
-        """The minimum of ``w . v`` over the interval of the output v."""
-        low, high, places = self.source
-        ends = (c * (a if c >= 0 else b) for c, a, b in zip(w, low, high, strict=True) if (a if c >= 0 else b) > 0)
-        return sum(ends), exponent + places
+        """The minimum of ``w . f(p)`` over the interval."""
+        low, high, places = self.ends
+        return sum(c * (a if c >= 0 else b) for c, a, b in zip(w, low, high, strict=True)), exponent + places
 
-    def below(self, w: list[int], exponent: int) -> tuple[Vector, Number]:
-        """Coefficients ``n`` and a constant with ``w . max(p, 0) >= n . p + constant``.
-
-        Rounding ``n`` down is free: with ``w >= 0`` any rise in [0, 1] is valid; with ``w < 0`` any steeper chord is,
-        as ``p - foot >= 0``; on a stable neuron ``p >= 0``.
-        """
+    def lower_bound(self, w: list[int], exponent: int) -> tuple[Vector, Number]:
+        """Coefficients ``n`` and a constant with ``w . f(p) >= n . p + constant``."""
         shift = bits(w) - BITS
-        n = [c * (r if c >= 0 else s) >> (BITS + shift) for c, r, s in zip(w, self.rise, self.chord, strict=True)]
-        rest = -sum(c * f for c, f in zip(n, self.foot, strict=True) if c < 0)
-        return (n, exponent + shift), (rest, exponent + shift + self.source[2])
-
-
-@dataclass
-class CurveLines:
-    """Lines ``(a, c, A, C)`` of the components of one curve, as in ``curve_lines``, and the ``ends`` of its output."""
-
-    source: Interval
-    ends: list[tuple[int, int]]
-    lines: list[tuple[int, int, int, int]]
-
-    def image(self) -> Interval:
-        return outward([low for low, _ in self.ends], [high for _, high in self.ends], -PLACES)
-
-    def least(self, w: list[int], exponent: int) -> Number:
-        """The minimum of ``w . v`` over the interval of the output v."""
-        return sum(c * (a if c >= 0 else b) for c, (a, b) in zip(w, self.ends, strict=True)), exponent - PLACES
-
-    def below(self, w: list[int], exponent: int) -> tuple[Vector, Number]:
-        """Coefficients ``n`` and a constant with ``w . curve(p) >= n . p + constant``.
-
-        With the slope s and the intercept t of the line, ``w (s p + t) >= n p + (w s - n) low + w t``, where ``n`` is
-        ``w s`` rounded down.
-        """
-        low, _, places = self.source
-        shift = bits(w) - BITS
-        chosen = [(line[0], line[1]) if c >= 0 else (line[2], line[3]) for c, line in zip(w, self.lines, strict=True)]
-        exact = [c * s for c, (s, _) in zip(w, chosen, strict=True)]
-        n = [v >> (BITS + shift) for v in exact]
-        lost = sum((v - (m << (BITS + shift))) * a for v, m, a in zip(exact, n, low, strict=True))
-        rest = sum(c * t for c, (_, t) in zip(w, chosen, strict=True)), exponent - PLACES
-        return (n, exponent + shift), plus((lost, exponent - BITS + places), rest)
-
-
-Lines = ReluLines | CurveLines
+        lines = [a if c >= 0 else b for c, a, b in zip(w, self.below, self.above, strict=True)]
+        n = [c * slope >> (BITS + shift) for c, (slope, _, _) in zip(w, lines, strict=True)]
+        feet = sum(c * foot for c, (_, foot, _) in zip(n, lines, strict=True) if foot)
+        values = sum(c * value for c, (_, _, value) in zip(w, lines, strict=True) if value)
+        return (n, exponent + shift), plus((-feet, exponent + shift + self.places), (values, exponent - PLACES))
 
 
 def lines_of(activation: Activation, rule: int, interval: Interval, slopes: dict[int, int], float32: bool = False) -> Lines:
     """The lines of a rule; ``slopes`` has the rises of neurons that are not adaptive. Rule -1 needs none."""
     lower, upper, e = interval
+    components = list(zip(lower, upper, strict=True))
+    ends: Interval = [max(v, 0) for v in lower], [max(v, 0) for v in upper], e
+    pairs: list[tuple[Line, Line]] = []
     if activation.kind != "relu":
-        parallel, slack = rule == -PARALLEL, CURVE_ERROR if float32 else 0
-        keys = [(activation.kind, low, high, e) for low, high in zip(lower, upper, strict=True)]
-        ends = [(a - slack, b + slack) for a, b in (curve_range(*key) for key in keys)]
-        found = [] if rule == -INTERVAL else [curve_lines(*key, parallel) for key in keys]
-        return CurveLines(interval, ends, [(a, c - slack, b, d + slack) for a, c, b, d in found])
-    lines = ReluLines(interval)
-    if rule == -INTERVAL:
-        return lines
-    for neuron, (low, high) in enumerate(zip(lower, upper, strict=True), activation.first):
-        if low >= 0 or high <= 0:
-            rise = chord = ONE if low >= 0 else 0
-        else:
-            chord = -(-high * ONE // (high - low))
-            rise = chord if rule == -PARALLEL else slopes.get(neuron, ONE if high > -low else 0)
-        lines.rise.append(rise)
-        lines.chord.append(chord)
-        lines.foot.append(low if low < 0 < high else 0)
-    return lines
+        slack = CURVE_ERROR if float32 else 0
+        ranges = [curve_range(activation.kind, low, high, e) for low, high in components]
+        ends = [a - slack for a, _ in ranges], [b + slack for _, b in ranges], -PLACES
+        if rule != -INTERVAL:
+            pairs = [_lines_of_curve(activation.kind, low, high, e, rule, slack) for low, high in components]
+    elif rule != -INTERVAL:
+        rises = [slopes.get(neuron) for neuron in range(activation.first, activation.first + len(lower))]
+        pairs = [_lines_of_relu(low, high, rule, rise) for (low, high), rise in zip(components, rises, strict=True)]
+    return Lines(ends, e, [below for below, _ in pairs], [above for _, above in pairs])
+
+
+def _lines_of_relu(low: int, high: int, rule: int, rise: int | None) -> tuple[Line, Line]:
+    if low >= 0 or high <= 0:
+        line = (ONE if low >= 0 else 0), 0, 0
+        return line, line
+    chord = -(-high * ONE // (high - low))
+    if rule == -PARALLEL:
+        rise = chord
+    elif rise is None:
+        rise = ONE if high > -low else 0
+    return (rise, 0, 0), (chord, low, 0)
+
+
+def _lines_of_curve(kind: str, low: int, high: int, e: int, rule: int, slack: int) -> tuple[Line, Line]:
+    a, c, b, d = curve_lines(kind, low, high, e, rule == -PARALLEL)
+    below = c - slack + round_down((a * low, e - BITS), -PLACES)
+    above = d + slack - round_down((-b * low, e - BITS), -PLACES)
+    return (a, low, below), (b, low, above)
 
 
 @dataclass
@@ -139,30 +102,26 @@ class Relaxation:
     def lower_bound(self, net: Network, pending: dict[int, Vector]) -> Number:
         """Section 4: a lower bound of ``sum_k pending[k] . v_k``, the best over the stages. Uses up ``pending``."""
         done: Number = (0, 0)
-        best: Number | None = None
-        for value in range(max(pending, default=0), 0, -1):
-            if value not in pending:
-                continue
+        stages: list[Number] = []
+        while value := _next(net, pending):
             primitive = net.primitives[value - 1]
             if isinstance(primitive, Activation):
-                if all(v in self.lines or v == 0 for v in pending):
-                    best = _greatest(best, plus(done, self._least(pending)))
-                w, exponent = pending.pop(value)
-                if self.flat:
-                    done = plus(done, self.lines[value].least(w, exponent))
-                    continue
-                coefficients, rest = self.lines[value].below(w, exponent)
-                done = plus(done, rest)
-                _accumulate(pending, primitive.source, coefficients)
-                continue
+                stages.append(plus(done, self._least(pending)))
             w, exponent = pending.pop(value)
-            done = plus(done, self._affine(value, primitive, w, exponent))
-            for source, matrix in primitive.terms:
-                _accumulate(pending, source, (matrix.transposed_times(w), exponent + matrix.exponent))
+            if isinstance(primitive, Affine):
+                rest = self._constant(value, primitive, w, exponent)
+                for source, matrix in primitive.terms:
+                    _accumulate(pending, source, (matrix.transposed_times(w), exponent + matrix.exponent))
+            elif self.flat:
+                rest = self.lines[value].least(w, exponent)
+            else:
+                coefficients, rest = self.lines[value].lower_bound(w, exponent)
+                _accumulate(pending, primitive.source, coefficients)
+            done = plus(done, rest)
         w, exponent = pending.get(0, ([0] * net.sizes[0], 0))
-        return _greatest(best, plus(done, self.region.minimum(w, exponent)))
+        return reduce(_greatest, stages, plus(done, self.region.minimum(w, exponent)))
 
-    def _affine(self, value: int, affine: Affine, w: list[int], exponent: int) -> Number:
+    def _constant(self, value: int, affine: Affine, w: list[int], exponent: int) -> Number:
         """The constant that an affine map leaves: ``w . bias``, less what its error may take."""
         bias, places = affine.bias
         result = sum(map(mul, w, bias)), exponent + places
@@ -180,8 +139,14 @@ class Relaxation:
         return result
 
 
-def _greatest(a: Number | None, b: Number) -> Number:
-    return b if a is None or plus(b, (-a[0], a[1]))[0] >= 0 else a
+def _next(net: Network, pending: dict[int, Vector]) -> int:
+    """The value to replace next: the last affine one, else the last one; 0 if only the input is left."""
+    affine = [v for v in pending if v and isinstance(net.primitives[v - 1], Affine)]
+    return max(affine or pending, default=0)
+
+
+def _greatest(a: Number, b: Number) -> Number:
+    return b if plus(b, (-a[0], a[1]))[0] >= 0 else a
 
 
 def _accumulate(pending: dict[int, Vector], value: int, more: Vector) -> None:
@@ -200,17 +165,21 @@ def derive(net: Network, region: Region, path: Path, anchor: int, float32: bool,
     """Section 5: the bounds of an anchor, or None if an interval is empty."""
     values: list[Interval] = []
     relaxation, magnitudes = Relaxation(region, anchor == INTERVAL, {}, {}), Magnitudes()
+    sums: dict[int, Vector] = {}  # errors of affine values written out (float32)
     for value in range(len(net.sizes)):
         primitive = net.primitives[value - 1] if value else None
         if isinstance(primitive, Affine):
             if float32:
-                relaxation.errors[value] = magnitudes.add_affine(primitive)
-            interval = _image(primitive, values, relaxation.errors.get(value))
+                relaxation.errors[value] = error = magnitudes.add_affine(primitive)
+                sums[value] = total([error, *_effects(primitive, sums)])
+            written = net.written.get(value)
+            errors = sums if written else relaxation.errors
+            interval = _image(written or primitive, values, errors.get(value))
         elif primitive is None:
             interval = region.interval
         else:
             relaxation.lines[value] = lines_of(primitive, -anchor, values[primitive.source], {}, float32)
-            interval = relaxation.lines[value].image()
+            interval = outward(*relaxation.lines[value].ends)
         if value in net.sources:
             if anchor != INTERVAL and not _is_exact(primitive, region):
                 interval = _refine(net, value, interval, relaxation, poll)
@@ -224,6 +193,15 @@ def derive(net: Network, region: Region, path: Path, anchor: int, float32: bool,
         if float32 and not isinstance(primitive, Affine):
             magnitudes.add_interval(interval)
     return Bounds({value: values[value] for value in net.sources}, relaxation.errors)
+
+
+def _effects(affine: Affine, errors: dict[int, Vector]) -> Iterator[Vector]:
+    """What the errors of its affine sources do to an affine value."""
+    for source, matrix in affine.terms:
+        if source in errors:
+            error, places = errors[source]
+            rows = (sum(abs(v) * error[c] for c, v in zip(columns, row, strict=True)) for columns, row in matrix.rows)
+            yield list(rows), places + matrix.exponent
 
 
 def _image(affine: Affine, values: list[Interval], error: Vector | None) -> Interval:

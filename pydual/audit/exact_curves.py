@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
-from pydual.audit.exact_network import BITS, Number
+from pydual.audit.exact_numbers import BITS, Number
 
 ONE = 1 << BITS
 PLACES = 100

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from operator import mul
 
-from pydual.audit.exact_network import Affine, Interval, Vector, bits, rounded_up, total
+from pydual.audit.exact_network import Affine
+from pydual.audit.exact_numbers import Interval, Vector, bits, rounded_up, total
 from pydual.errors import CertificateError
 
 

@@ -1,80 +1,29 @@
-"""The network as the exact audit reads it: integers, with the digest of PROOFS.md, section 8. Standard library only.
-
-A *vector* is a list of integers with one exponent: the numbers ``integer * 2**exponent``.
-"""
+"""The network as the exact audit reads it: integers, with the digest of PROOFS.md, section 8. Standard library only."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import struct
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from operator import add, mul, sub
+from math import isfinite
+from operator import add, lt, mul, sub
 from typing import Any
 
+from pydual.audit.exact_numbers import BITS, Vector, bits, dyadic, fraction
 from pydual.errors import InputError
 
-BITS = 60  # what rounded numbers keep, relative to the largest of their vector: two digits of a Python integer
-
-Vector = tuple[list[int], int]  # integers, exponent
-Interval = tuple[list[int], list[int], int]  # lower bounds, upper bounds, exponent
-Number = tuple[int, int]  # integer, exponent
-
-
-def dyadic(values: Iterable[float]) -> Vector:
-    """Finite floats or integers, exactly."""
-    ratios = [value.as_integer_ratio() for value in values]
-    places = max((d.bit_length() for _, d in ratios), default=1)
-    return [n << (places - d.bit_length()) for n, d in ratios], 1 - places
-
-
-def bits(integers: list[int]) -> int:
-    return max(map(abs, integers), default=0).bit_length()
-
-
-def plus(a: Number, b: Number) -> Number:
-    exponent = min(a[1], b[1])
-    return (a[0] << (a[1] - exponent)) + (b[0] << (b[1] - exponent)), exponent
-
-
-def total(vectors: Sequence[Vector]) -> Vector:
-    """The sum of one or more vectors."""
-    exponent = min(places for _, places in vectors)
-    shifted = [v if places == exponent else [x << (places - exponent) for x in v] for v, places in vectors]
-    return list(map(sum, zip(*shifted, strict=True))) if len(shifted) != 2 else list(map(add, *shifted)), exponent
-
-
-def rounded_up(vector: Vector) -> Vector:
-    shift = max(0, bits(vector[0]) - BITS)
-    return [-(-v >> shift) for v in vector[0]], vector[1] + shift
-
-
-def round_down(a: Number, exponent: int) -> int:
-    """The largest integer ``n`` with ``n * 2**exponent <= a``."""
-    shift = a[1] - exponent
-    return a[0] << shift if shift >= 0 else a[0] >> -shift
-
-
-def fraction(a: Number) -> Fraction:
-    return a[0] * Fraction(2) ** a[1]
-
-
-def outward(lower: list[int], upper: list[int], exponent: int) -> Interval:
-    shift = max(0, bits(lower) - BITS, bits(upper) - BITS)
-    return [v >> shift for v in lower], [-(-v >> shift) for v in upper], exponent + shift
+Row = tuple[list[int], list[Any]]  # the columns of entries, ascending, and the entries: floats or fractions
 
 
 class Matrix:
     """A matrix of dyadic rationals: row ``i`` has the integers ``rows[i][1]`` in the columns ``rows[i][0]``."""
 
-    def __init__(self, matrix: Any) -> None:
-        self.height, self.width = matrix.shape
-        self.floats = _nonzeros(matrix)
-        flat, self.exponent = dyadic(v for _, values in self.floats for v in values)
+    def __init__(self, rows: list[Row], width: int) -> None:
+        self.height, self.width = len(rows), width
+        flat, self.exponent = dyadic(v for _, values in rows for v in values)
         entries = iter(flat)
-        self.rows = [(columns, [next(entries) for _ in columns]) for columns, _ in self.floats]
+        self.rows = [(columns, [next(entries) for _ in columns]) for columns, _ in rows]
         self.bits = bits(flat)
         diagonal = self.height == self.width and all(columns == [i] for i, (columns, _) in enumerate(self.rows))
         self.diagonal = flat if diagonal else None
@@ -123,25 +72,31 @@ class Matrix:
         return [int.from_bytes(data[i : i + size], "little") - half for i in range(0, len(data), size)]
 
 
-def _nonzeros(matrix: Any) -> list[tuple[list[int], list[float]]]:
-    """The nonzero entries of each row, (columns, values), columns ascending, of a dense or CSR matrix."""
+def _nonzeros(matrix: Any) -> list[Row]:
+    """The rows of a dense or CSR matrix, checked."""
+    height, width = matrix.shape
     if hasattr(matrix, "indptr"):
-        starts, columns, data = matrix.indptr.tolist(), matrix.indices.tolist(), matrix.data.tolist()
-        pairs: Iterable[Any] = (
-            sorted(zip(columns[a:b], data[a:b], strict=True)) for a, b in zip(starts, starts[1:], strict=False)
-        )
+        starts, columns, data = (array.tolist() for array in (matrix.indptr, matrix.indices, matrix.data))
+        places = zip(starts, starts[1:], strict=False)
+        pairs: Any = (sorted(zip(columns[a:b], data[a:b], strict=True)) for a, b in places)
     else:
         pairs = map(enumerate, matrix.tolist())
-    rows = [[(c, v) for c, v in row if v] for row in pairs]
-    for row in rows:
-        previous = -1
-        for c, v in row:
-            if not (previous < c < matrix.shape[1] and math.isfinite(v)):
-                raise InputError("A weight matrix has a repeated or outlying column, NaN or infinity; repair it.")
-            previous = c
-    if len(rows) != matrix.shape[0]:
-        raise InputError("A weight matrix has not as many rows as its shape says; repair the network.")
-    return [([c for c, _ in row], [v for _, v in row]) for row in rows]
+    kept = [[(c, v) for c, v in row if v] for row in pairs]
+    rows = [([c for c, _ in row], [v for _, v in row]) for row in kept]
+    ascending = all(all(map(lt, [-1, *columns], [*columns, width])) for columns, _ in rows)
+    if len(rows) != height or not ascending or not all(isfinite(v) for _, values in rows for v in values):
+        raise InputError("A weight matrix has a missing row, a repeated or outlying column, NaN or infinity; repair it.")
+    return rows
+
+
+def _canonical_term(source: int, rows: list[Row], width: int) -> bytes:
+    starts = [0]
+    for columns, _ in rows:
+        starts.append(starts[-1] + len(columns))
+    count = starts[-1]
+    head = f"term {source} {len(rows)} {width} {count}\n".encode() + struct.pack(f"<{len(starts)}q", *starts)
+    columns_of_all = struct.pack(f"<{count}q", *(c for columns, _ in rows for c in columns))
+    return head + columns_of_all + struct.pack(f"<{count}d", *(v for _, values in rows for v in values))
 
 
 @dataclass
@@ -162,6 +117,15 @@ class Activation:
     first: int
 
 
+Entries = dict[tuple[int, int], Fraction]
+
+
+def _split(row: Entries, source: int) -> Row:
+    """The part of a row that belongs to one value."""
+    part = sorted((c, v) for (s, c), v in row.items() if s == source)
+    return [c for c, _ in part], [v for _, v in part]
+
+
 class Network:
     """The network as integers, checked: sources come before their use, and shapes fit."""
 
@@ -179,6 +143,7 @@ class Network:
         activations = [p for p in self.primitives if isinstance(p, Activation)]
         self.sources = {p.source for p in activations}
         self.curved = {p.source for p in activations if p.kind != "relu"}
+        self.written = self._write_out()
 
     def _add_activation(self, activation: Any, state: Any) -> None:
         kind = getattr(activation, "kind", "relu")
@@ -193,37 +158,64 @@ class Network:
 
     def _add_affine(self, affine: Any, state: Any) -> None:
         bias = affine.bias.tolist()
-        if not all(map(math.isfinite, bias)):
+        if not all(map(isfinite, bias)):
             raise InputError("A bias contains NaN or infinity; repair the network.")
         state.update(f"affine {len(bias)} {len(affine.terms)}\n".encode() + struct.pack(f"<{len(bias)}d", *bias))
         terms = []
         for source, stored in affine.terms:
-            matrix = Matrix(stored)
-            self._check(source, matrix.width)
-            if matrix.height != len(bias):
+            rows, width = _nonzeros(stored), stored.shape[1]
+            self._check(source, width)
+            if len(rows) != len(bias):
                 raise InputError("A weight matrix and its bias differ in length; repair the network.")
-            state.update(_matrix_bytes(source, matrix))
-            del matrix.floats
-            terms.append((source, matrix))
+            state.update(_canonical_term(source, rows, width))
+            terms.append((source, Matrix(rows, width)))
         lengths = zip(*([len(columns) for columns, _ in matrix.rows] for _, matrix in terms), strict=True)
         self.primitives.append(Affine(terms, dyadic(bias), max(map(sum, lengths), default=0)))
         self.sizes.append(len(bias))
 
+    def _write_out(self) -> dict[int, Affine]:
+        """Affine values as maps over the input and outputs of activations, where a component meets itself in a row."""
+        written: dict[int, Affine] = {}
+        reach: list[set[int]] = [{0}]  # of each value, the values that are not affine and that it reads through affine ones
+        for value, primitive in enumerate(self.primitives, 1):
+            affine = primitive if isinstance(primitive, Affine) else None
+            reach.append(set().union(*(reach[s] for s, _ in affine.terms)) if affine else {value})
+            if affine and self._may_meet(affine, reach):
+                rows = [self._written_row(affine, i, written) for i in range(self.sizes[value])]
+                if any(met for _, _, met in rows):
+                    sources = sorted(reach[value])
+                    terms = [(s, Matrix([_split(row, s) for row, _, _ in rows], self.sizes[s])) for s in sources]
+                    written[value] = Affine(terms, dyadic([bias for _, bias, _ in rows]), 0)
+        return written
+
+    def _may_meet(self, affine: Affine, reach: list[set[int]]) -> bool:
+        for t, (source, matrix) in enumerate(affine.terms):
+            mapped = reach[source] != {source}
+            if mapped and any(len(columns) > 1 for columns, _ in matrix.rows):
+                return True
+            if any((mapped or reach[other] != {other}) and reach[other] & reach[source] for other, _ in affine.terms[:t]):
+                return True
+        return False
+
+    def _written_row(self, affine: Affine, i: int, written: dict[int, Affine]) -> tuple[Entries, Fraction, bool]:
+        """Entries by value and component, the bias, and whether a component met itself."""
+        row: Entries = {}
+        bias, met = Fraction(0), False
+        pending = [(affine, i, Fraction(1))]
+        while pending:
+            at, i, factor = pending.pop()
+            bias += factor * fraction((at.bias[0][i], at.bias[1]))
+            for source, matrix in at.terms:
+                inner = written.get(source) or (self.primitives[source - 1] if source else None)
+                for c, v in zip(*matrix.rows[i], strict=True):
+                    entry = factor * fraction((v, matrix.exponent))
+                    if isinstance(inner, Affine):
+                        pending.append((inner, c, entry))
+                    else:
+                        met = met or (source, c) in row
+                        row[source, c] = row.get((source, c), Fraction(0)) + entry
+        return row, bias, met
+
     def _check(self, source: int, size: int) -> None:
         if not (0 <= source < len(self.sizes) and size == self.sizes[source]):
             raise InputError("A primitive of the network does not fit the value that it reads; repair the network.")
-
-
-def _matrix_bytes(source: int, matrix: Matrix) -> bytes:
-    starts = [0]
-    for columns, _ in matrix.floats:
-        starts.append(starts[-1] + len(columns))
-    count = starts[-1]
-    return b"".join(
-        (
-            f"term {source} {matrix.height} {matrix.width} {count}\n".encode(),
-            struct.pack(f"<{len(starts)}q", *starts),
-            struct.pack(f"<{count}q", *(c for columns, _ in matrix.floats for c in columns)),
-            struct.pack(f"<{count}d", *(v for _, values in matrix.floats for v in values)),
-        )
-    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import sub
 
-from pydual.audit.exact_network import BITS, Interval, Number, bits, dyadic, outward
+from pydual.audit.exact_numbers import BITS, Interval, Number, bits, dyadic, outward
 from pydual.audit.query import Ball
 
 
