@@ -13,7 +13,7 @@ Interval = tuple[list[int], list[int], int]  # lower bounds, upper bounds, expon
 Number = tuple[int, int]  # integer, exponent
 
 
-def dyadic(values: Iterable[float]) -> Vector:
+def dyadic(values: Iterable[float | Fraction]) -> Vector:
     """Finite floats or integers, exactly."""
     ratios = [value.as_integer_ratio() for value in values]
     places = max((d.bit_length() for _, d in ratios), default=1)
