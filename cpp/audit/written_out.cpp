@@ -1,6 +1,8 @@
 #include "audit/written_out.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <utility>
 
 namespace pydual::audit {
@@ -57,7 +59,7 @@ private:
         return std::any_of(counts.begin(), counts.end(), [](int n) { return n > 1; });
     }
 
-    // Writes value k out; false if no variable met itself.
+    // Writes value k out; false if no variable met itself, or a product overflows.
     bool write(int k) {
         const Value& value = net_.values[k];
         WrittenOut& out = written_[k];
@@ -69,11 +71,17 @@ private:
             for (const Term& term : value.terms)
                 for_entries(term.forward, i, [&](int j, double m) { add(term.source, j, m, -m, row, low, neg); });
             met = collect(row) || met;
+            if (!is_finite(row, low, neg)) return false;
             out.rows.push_back(std::move(row));
             out.bias_low.push_back(low);
             out.bias_neg.push_back(neg);
         }
         return met;
+    }
+
+    static bool is_finite(const Row& row, double low, double neg) {
+        return std::isfinite(low) && std::isfinite(neg) &&
+               std::all_of(row.begin(), row.end(), [](const Entry& e) { return std::isfinite(e.low) && std::isfinite(e.neg); });
     }
 
     // Adds m times component j of value s, where low <= m and neg <= -m.
@@ -98,9 +106,14 @@ private:
             });
     }
 
-    // A lower bound of x y for x in [a, -na] and y in [b, -nb]: the least of the products of ends.
+    // A lower bound of x y for x in [a, -na] and y in [b, -nb]: the least of the products of ends. NaN where one overflows.
     static double least(double a, double na, double b, double nb) {
-        return std::min(std::min(a * b, (-a) * nb), std::min((-na) * b, na * nb));
+        const double p = a * b;
+        const double q = (-a) * nb;
+        const double r = (-na) * b;
+        const double s = na * nb;
+        if (!std::isfinite(p + q + r + s)) return std::numeric_limits<double>::quiet_NaN();
+        return std::min(std::min(p, q), std::min(r, s));
     }
 
     // Sums the entries of one variable; whether there were several.
