@@ -28,7 +28,7 @@ from typing import Any
 from pydual.audit.exact_bounds import ADAPTIVE, Bounds, Path, Relaxation, cut_interval, derive, lines_of
 from pydual.audit.exact_curves import ONE
 from pydual.audit.exact_network import Activation, Network
-from pydual.audit.exact_numbers import Vector, dyadic, fraction, plus
+from pydual.audit.exact_numbers import Number, Vector, dyadic, fraction, plus
 from pydual.audit.exact_region import Region
 from pydual.audit.query import Problem, digest, problems
 from pydual.errors import CertificateError, InputError
@@ -52,10 +52,9 @@ def audit_exact(proof: Any, network: Any, checker: Any, deadline: Callable[[], o
     arithmetic = getattr(proof, "arithmetic", None)
     if arithmetic not in ("real", "float32"):
         raise CertificateError("The certificate is about neither 'real' nor 'float32' arithmetic.")
-    if getattr(proof, "network", None) != net.digest:
-        raise CertificateError("The certificate belongs to another network: the digests differ.")
-    if getattr(proof, "query", None) != digest(questions):
-        raise CertificateError("The certificate belongs to another query: the digests differ.")
+    for name, expected in (("network", net.digest), ("query", digest(questions))):
+        if getattr(proof, name, None) != expected:
+            raise CertificateError(f"The certificate belongs to another {name}: the digests differ.")
     trees = getattr(proof, "trees", None)
     if not isinstance(trees, (tuple, list)) or len(trees) != len(questions):
         raise CertificateError(f"The certificate must hold {len(questions)} trees, one for each problem of the query.")
@@ -70,75 +69,43 @@ def audit_exact(proof: Any, network: Any, checker: Any, deadline: Callable[[], o
 
 
 def _check_question(problem: Problem, net: Network) -> None:
-    sizes = (("X", "x", net.sizes[0]), ("Y", "y", net.sizes[net.output]))
-    if len(problem.lower) != net.sizes[0]:
-        raise InputError(f"The checker's region has {len(problem.lower)} inputs, the network {net.sizes[0]}.")
-    for margin in problem.margins:
-        for name, attribute, size in sizes:
-            for i in getattr(margin, attribute):
-                if not 0 <= i < size:
-                    raise InputError(f"The checker uses {name}_{i}, but the network has only {size} of them (from 0).")
+    inputs, outputs = net.sizes[0], net.sizes[net.output]
+    used = [(i, size) for margin in problem.margins for part, size in ((margin.x, inputs), (margin.y, outputs)) for i in part]
+    if len(problem.lower) != inputs or not all(0 <= i < size for i, size in used):
+        raise InputError(f"The checker does not fit a network of {inputs} inputs and {outputs} outputs; correct it.")
 
 
 class _Hints:
     """The columns of a tree as streams, each checked for type, length and range (PROOFS.md, section 7)."""
 
     def __init__(self, tree: Any, problem: Problem, net: Network, poll: Callable[[], object]) -> None:
-        real, neurons = ("float32", "float64"), len(net.neurons)
-        self._limits = {INPUT_SPLIT: net.sizes[0], NEURON_SPLIT: neurons}
-        self.kinds = _Stream(tree, "kind", ("uint8",), (None,), lambda v: v <= NEURON_SPLIT)
-        self._anchors = _Stream(tree, "anchor", ("uint8",), self.kinds.shape, lambda v: v <= ADAPTIVE)
-        self._indices = _Stream(tree, "index", ("int32",), (None,), lambda v: v >= 0)
-        self._thresholds = _Stream(tree, "threshold", ("float64",), (None,), math.isfinite)
-        self._betas = _Stream(tree, "split_multipliers", real, (None,), _nonnegative)
-        slopes = _Stream(tree, "slopes", ("uint8", *real), (None, None), lambda v: 0 <= v <= one)
-        one = 128 if slopes.kind == "uint8" else 1
-        rows, columns = slopes.shape
-        self._lines = _Stream(tree, "lines", ("int32",), (None,), lambda v: -ADAPTIVE <= v < rows)
-        shape = (*self._lines.shape, len(problem.margins))
-        self._multipliers = _Stream(tree, "multipliers", ("uint8", *real), shape, _nonnegative)
-        stream = _Stream(tree, "slope_neurons", ("int32",), (columns,), lambda v: 0 <= v < neurons)
-        named = list(stream) if columns <= neurons else []
-        if len(set(named)) < columns:
+        def column(name: str, types: tuple[str, ...], shape: tuple[int | None, ...], valid: Callable[[Any], bool]) -> _Stream:
+            return _Stream(tree, name, types, shape, valid)
+
+        real, neurons, limit = ("float32", "float64"), len(net.neurons), math.inf
+        self.kinds = column("kind", ("uint8",), (None,), lambda v: v <= NEURON_SPLIT)
+        self.anchors = column("anchor", ("uint8",), self.kinds.shape, lambda v: v <= ADAPTIVE)
+        self.indices = column("index", ("int32",), (None,), lambda v: v >= 0)
+        self.thresholds = column("threshold", ("float64",), (None,), math.isfinite)
+        self.betas = column("split_multipliers", real, (None,), lambda v: 0 <= v < limit)
+        self._slopes = column("slopes", ("uint8", *real), (None, None), lambda v: 0 <= v <= one)
+        one = 128 if self._slopes.kind == "uint8" else 1
+        rows, columns = self._slopes.shape
+        self.lines = column("lines", ("int32",), (None,), lambda v: -ADAPTIVE <= v < rows)
+        shape = (*self.lines.shape, len(problem.margins))
+        self.multipliers = column("multipliers", ("uint8", *real), shape, lambda v: 0 <= v < limit)
+        named = column("slope_neurons", ("int32",), (columns,), lambda v: 0 <= v < neurons)
+        self._named, self._unit = list(named) if columns <= neurons else [], ONE // one
+        if len(set(self._named)) < columns:
             raise CertificateError("'slope_neurons' names a neuron twice.")
-        for _ in slopes if columns else ():
+        for _ in self._slopes if columns else ():
             poll()  # each row is valid, whether a leaf names it or not
+        self.row = lru_cache(maxsize=8)(self._row)
 
-        @lru_cache(maxsize=8)
-        def row_of(number: int) -> dict[int, int]:
-            (row,) = slopes.piece(number, number + 1)
-            return {neuron: int(v * (ONE // one)) for neuron, v in zip(named, row, strict=True)}
-
-        self._row_of = row_of
-
-    def anchor(self) -> int:
-        """The anchor of the next node in preorder."""
-        return self._anchors.next()
-
-    def index(self, kind: int) -> int:
-        """The input or neuron of the next split."""
-        number = self._indices.next()
-        if number >= self._limits[kind]:
-            raise CertificateError("'index' names an input or neuron that the network does not have.")
-        return number
-
-    def threshold(self) -> float:
-        """The threshold of the next input split."""
-        return self._thresholds.next()
-
-    def leaf(self, depth: int) -> tuple[int, dict[int, int], list[float], list[float]]:
-        """Rule, slopes (multiples of 1 / ONE), multipliers and betas of the next leaf, below ``depth`` neuron splits."""
-        rule, multipliers = self._lines.next(), self._multipliers.next()
-        betas = [self._betas.next() for _ in range(depth)]
-        return rule, self._row_of(rule) if rule >= 0 else {}, multipliers, betas
-
-    def finish(self) -> None:
-        for stream in (self._indices, self._thresholds, self._lines, self._betas):
-            stream.finish()
-
-
-def _nonnegative(value: float) -> bool:
-    return 0 <= value < math.inf
+    def _row(self, number: int) -> dict[int, int]:
+        """The slopes of a row by neuron, as multiples of 1 / ONE."""
+        (row,) = self._slopes.piece(number, number + 1)
+        return {neuron: int(v * self._unit) for neuron, v in zip(self._named, row, strict=True)}
 
 
 class _Stream:
@@ -231,7 +198,7 @@ class _TreeAudit:
             try:
                 if not stack:
                     raise CertificateError("the tree has ended before this node.")
-                cell = self._anchored(stack.pop(), hints.anchor())
+                cell = self._anchored(stack.pop(), hints.anchors.next())
                 if kind == LEAF:
                     margin = min(margin, self._leaf(cell, hints))
                 else:
@@ -240,7 +207,8 @@ class _TreeAudit:
                 raise CertificateError(f"node {node}: {error}") from None
         if stack:
             raise CertificateError("The tree ends before it covers the region.")
-        hints.finish()
+        for stream in (hints.indices, hints.thresholds, hints.lines, hints.betas):
+            stream.finish()
         return margin
 
     def _anchored(self, cell: _Cell, anchor: int) -> _Cell:
@@ -251,46 +219,53 @@ class _TreeAudit:
         return replace(cell, anchored=True, bounds=bounds, empty=bounds is None)
 
     def _children(self, cell: _Cell, kind: int, hints: _Hints) -> tuple[_Cell, _Cell]:
-        index = hints.index(kind)
+        index = hints.indices.next()
+        if index >= (self.net.sizes[0] if kind == INPUT_SPLIT else len(self.net.neurons)):
+            raise CertificateError("'index' names an input or neuron that the network does not have.")
         if kind == INPUT_SPLIT:
-            return cell.split_input(index, hints.threshold())
+            return cell.split_input(index, hints.thresholds.next())
         if any(index == neuron for neuron, _ in cell.path):
             raise CertificateError(f"neuron {index} is split twice on one path.")
         return cell.with_phase(index, False, self.net), cell.with_phase(index, True, self.net)
 
     def _leaf(self, cell: _Cell, hints: _Hints) -> Fraction | float:
         """Section 3, leaves: the proven margin of a leaf that holds."""
-        rule, slopes, multipliers, betas = hints.leaf(len(cell.path))
+        rule, multipliers = hints.lines.next(), hints.multipliers.next()
+        betas = [hints.betas.next() for _ in cell.path]
         if not cell.anchored:
             raise CertificateError("the leaf has no anchor above it.")
         if cell.empty or cell.bounds is None:
             return math.inf
-        net, margins = self.net, self.problem.margins
-        common = math.lcm(*(c.denominator for m in margins for c in (m.constant, *m.x.values(), *m.y.values())))
-        numbers, exponent = dyadic(multipliers + betas)
-        weights = numbers[: len(multipliers)]
-        pending: dict[int, Vector] = {}
-
-        def add_term(value: int, component: int, amount: int) -> None:
-            pending.setdefault(value, ([0] * net.sizes[value], exponent))[0][component] += amount
-
-        for weight, margin in zip(weights, margins, strict=True):
-            for value, coefficients in ((0, margin.x), (net.output, margin.y)):
-                for i, c in coefficients.items():
-                    add_term(value, i, weight * int(c * common))
-        for beta, (neuron, active) in zip(numbers[len(multipliers) :], cell.path, strict=True):
-            add_term(*net.neurons[neuron], (-beta if active else beta) * common)
+        slopes = hints.row(rule) if rule >= 0 else {}
         lines = {
             value: lines_of(p, rule, cell.bounds.intervals[p.source], slopes, self.float32)
-            for value, p in enumerate(net.primitives, 1)
+            for value, p in enumerate(self.net.primitives, 1)
             if isinstance(p, Activation)
         }
-        relaxation = Relaxation(cell.region, rule == -1, lines, cell.bounds.errors)
-        constants = sum(w * int(m.constant * common) for w, m in zip(weights, margins, strict=True))
-        bound = plus((constants, exponent), relaxation.lower_bound(net, pending))
-        strict = any(w > 0 and m.strict for w, m in zip(weights, margins, strict=True))
+        pending, constant, common = self._function(cell, multipliers, betas)
+        bound = plus(constant, Relaxation(cell.region, rule == -1, lines, cell.bounds.errors).lower_bound(self.net, pending))
+        strict = any(w > 0 and m.strict for w, m in zip(multipliers, self.problem.margins, strict=True))
         if bound[0] < 0 or (bound[0] == 0 and not strict):
             found = float(max(fraction(bound) / common, Fraction(-(10**300))))
             raise CertificateError(f"the leaf's bound F = {found:.6g} is not positive.")
-        share = fraction((sum(weights) * common, exponent))
-        return fraction(bound) / share if share else math.inf
+        share = sum(map(Fraction, multipliers))
+        return fraction(bound) / common / share if share else math.inf
+
+    def _function(self, cell: _Cell, multipliers: list[float], betas: list[float]) -> tuple[dict[int, Vector], Number, int]:
+        """The leaf's function: coefficients of values and a constant, times a common denominator."""
+        margins, net = self.problem.margins, self.net
+        common = math.lcm(*(c.denominator for m in margins for c in (m.constant, *m.x.values(), *m.y.values())))
+        numbers, exponent = dyadic(multipliers + betas)
+        terms = [
+            (value, i, weight * int(c * common))
+            for weight, margin in zip(numbers, margins, strict=False)
+            for value, coefficients in ((0, margin.x), (net.output, margin.y))
+            for i, c in coefficients.items()
+        ]
+        for beta, (neuron, active) in zip(numbers[len(margins) :], cell.path, strict=True):
+            terms.append((*net.neurons[neuron], (-beta if active else beta) * common))
+        pending: dict[int, Vector] = {}
+        for value, i, amount in terms:
+            pending.setdefault(value, ([0] * net.sizes[value], exponent))[0][i] += amount
+        constant = sum(w * int(m.constant * common) for w, m in zip(numbers, margins, strict=False))
+        return pending, (constant, exponent), common

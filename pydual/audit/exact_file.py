@@ -104,37 +104,25 @@ def _proof(file: BinaryIO, size: int) -> FileProof:
     length = int.from_bytes(file.read(8), "little")
     _need(size >= 8 and length <= min(size - 8, LONGEST_HEADER), "its header is longer than the file or 100 MB.")
     header = file.read(length)
-    _need(len(header) == length, "it ends inside of its header.")
-    metadata: dict[str, str] = {}
-    columns: dict[str, FileColumn] = {}
-    for name, value in _members(header):
-        if name == "__metadata__":
-            _need(not metadata, "'__metadata__' occurs twice.")
-            _need(set(value) == set(METADATA), f"its metadata must be {', '.join(METADATA)}.")
-            _need(all(type(text) is str for text in value.values()), "its metadata must be strings.")
-            metadata = value
-        else:
-            _need(name not in columns, "a tensor occurs twice.")
-            columns[name] = _column(file, 8 + length, value)
-    _need(metadata.get("format") == MAGIC, f"its format is not '{MAGIC}'.")
-    _check_tiling(list(columns.values()), 8 + length, size)
-    return FileProof(file, metadata["network"], metadata["query"], metadata["arithmetic"], _trees(metadata, columns))
+    _need(len(header) == length and header.isascii(), "its header is not ASCII, or it ends inside of it.")
+    columns = _unique([(name, _value(file, 8 + length, name, entry)) for name, entry in _members(header.decode())])
+    metadata = columns.pop("__metadata__", {})
+    complete = set(metadata) == set(METADATA) and all(type(text) is str for text in metadata.values())
+    _need(complete and metadata["format"] == MAGIC, f"its metadata must be {', '.join(METADATA)}, the format '{MAGIC}'.")
+    position = 8 + length
+    for begin, width in sorted((column.begin, column.size) for column in columns.values()):
+        _need(begin == position, "its tensors overlap or leave a gap.")
+        position += width
+    _need(position == size, "its tensors do not fill the file.")
+    problems = range(len(columns) // len(COLUMNS))
+    whole = set(columns) == {f"{i}/{name}" for i in problems for name in COLUMNS}
+    _need(whole and metadata["problems"] == str(len(problems)), "it has not nine tensors for each problem.")
+    trees = tuple(SimpleNamespace(**{name: columns[f"{i}/{name}"] for name in COLUMNS}) for i in problems)
+    return FileProof(file, metadata["network"], metadata["query"], metadata["arithmetic"], trees)
 
 
-def _trees(metadata: dict[str, str], columns: dict[str, FileColumn]) -> tuple[Any, ...]:
-    count = metadata["problems"]
-    problems = len(columns) // len(COLUMNS)
-    _need(count == str(problems) and len(columns) == problems * len(COLUMNS), "it has not nine tensors for each problem.")
-    try:
-        return tuple(SimpleNamespace(**{name: columns[f"{i}/{name}"] for name in COLUMNS}) for i in range(problems))
-    except KeyError as error:
-        raise CertificateError(f"the tensor {error} is missing.") from None
-
-
-def _members(header: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+def _members(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The names and objects of the header; they are read one by one, so that no JSON is larger when it is read."""
-    _need(header.isascii(), "its header is not ASCII.")
-    text = header.decode("ascii")
     _need(text.startswith("{"), "its header is not a JSON object.")
     position, following = 1, ","
     while following == ",":
@@ -151,31 +139,24 @@ def _members(header: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    _need(len(found) == len(pairs), "a key occurs twice in its header.")
+    _need(len(found) == len(pairs), "a name occurs twice in its header.")
     return found
 
 
-def _column(file: BinaryIO, start: int, entry: dict[str, Any]) -> FileColumn:
+def _value(file: BinaryIO, start: int, name: str, entry: dict[str, Any]) -> Any:
+    """The metadata as they are, or the column of a tensor's entry in the header."""
+    if name == "__metadata__":
+        return entry
     _need(set(entry) == {"dtype", "shape", "data_offsets"}, "a tensor has other members than dtype, shape, data_offsets.")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     _need(type(dtype) is str and dtype in DTYPES, f"a tensor's type is none of {', '.join(DTYPES)}.")
-    for numbers in (shape, offsets):
-        _need(type(numbers) is list, "a shape or a pair of offsets is not a list.")
-        _need(all(type(n) is int and 0 <= n < 2**63 for n in numbers), "a shape or an offset is not a 63 bit number.")
+    _need(type(shape) is list and type(offsets) is list, "a shape or a pair of offsets is not a list.")
+    numbers = all(type(n) is int and 0 <= n < 2**63 for n in shape + offsets)
+    _need(numbers, "a shape or an offset is not a number of 63 bits.")
     _need(len(shape) in (1, 2) and len(offsets) == 2, "a tensor has not one or two dimensions and two offsets.")
-    kind, code, width = DTYPES[dtype]
-    column = FileColumn(file, start + offsets[0], kind, code, width, tuple(shape))
+    column = FileColumn(file, start + offsets[0], *DTYPES[dtype], tuple(shape))
     _need(offsets[1] - offsets[0] == column.size, "a tensor's shape does not fit its bytes.")
     return column
-
-
-def _check_tiling(columns: list[FileColumn], start: int, size: int) -> None:
-    """Each byte after the header belongs to exactly one tensor."""
-    position = start
-    for begin, length in sorted((column.begin, column.size) for column in columns):
-        _need(begin == position, "its tensors overlap or leave a gap.")
-        position += length
-    _need(position == size, "its tensors do not fill the file.")
 
 
 def _need(condition: bool, complaint: str) -> None:
