@@ -56,6 +56,7 @@ class Graph:
     def __init__(self, shape: Shape) -> None:
         self.budget = MAX_ENTRIES
         self.primitives: list[Any] = []
+        self.activations: dict[tuple[str, int], Operand] = {}  # a value has one of a kind
         self.folded = False  # whether float constants were computed from others
         self.input = self._new(shape)
 
@@ -104,7 +105,10 @@ class Graph:
         if x.value is None:
             require(kind == "relu", f"the {kind} of a constant has no rule for its last bit", UnsupportedError)
             return self.constant(x.shape, [max(type(v)(0), v) for v in x.entries])
-        return self._new(x.shape, SimpleNamespace(kind=kind, source=x.value, size=len(x.entries)))
+        if (kind, x.value) not in self.activations:
+            new = self._new(x.shape, SimpleNamespace(kind=kind, source=x.value, size=len(x.entries)))
+            self.activations[kind, x.value] = new
+        return self.activations[kind, x.value].reshaped(x.shape)
 
     def relu(self, x: Operand) -> Operand:
         return self.activation(x, "relu")

@@ -79,6 +79,7 @@ class GraphBuilder:
     input_shape: Shape
     primitives: list[Primitive] = field(default_factory=list)
     name: str = ""  # the model's name for the node that is being translated
+    activations: dict[tuple[str, int], Value] = field(default_factory=dict)
     folded: list[str] = field(default_factory=list)  # names of nodes whose constants were folded with rounding
 
     @property
@@ -95,12 +96,18 @@ class GraphBuilder:
         return self._append(Affine(packed, np.asarray(bias, dtype=np.float64).ravel(), self.name), shape)
 
     def relu(self, value: Value) -> Value:
-        """Append ``max(value, 0)``."""
-        return self._append(Relu(value.id, value.size, self.name), value.shape)
+        """``max(value, 0)``; a value has one relu, so that a split of a neuron is one of every use."""
+        return self._activation(Relu(value.id, value.size, self.name), "relu", value)
 
     def curve(self, value: Value, kind: str) -> Value:
-        """Append the curve ``kind`` ("sigmoid" or "tanh") of a value."""
-        return self._append(Curve(value.id, value.size, kind, self.name), value.shape)
+        """The curve ``kind`` ("sigmoid" or "tanh") of a value."""
+        return self._activation(Curve(value.id, value.size, kind, self.name), kind, value)
+
+    def _activation(self, new: Relu | Curve, kind: str, value: Value) -> Value:
+        key = kind, value.id
+        if key not in self.activations:
+            self.activations[key] = self._append(new, value.shape)
+        return self.activations[key].reshaped(value.shape)
 
     def _append(self, primitive: Primitive, shape: Shape) -> Value:
         self.primitives.append(primitive)
