@@ -282,7 +282,7 @@ class _Game:
                 raise _OutOfTime
 
         anchors = sum(int(np.count_nonzero(tree.anchor)) for tree in proof.trees)
-        products = 2 * anchors * self.model.neurons * self.model.connections
+        products = 2 * anchors * compile_network(self.model).units * self.model.connections
         hopeful = products <= EXACT_SPEED * max(solved, EXACT_PATIENCE)
         try:
             rounded = audit(proof, self.model, self.checker, level=ROUNDED, deadline=in_time)

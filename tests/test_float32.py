@@ -1,4 +1,4 @@
-"""solve(arithmetic="float32"): what is proved holds in every 32-bit execution, and what only real arithmetic proves is refused."""
+"""solve(arithmetic="float32"): what is proved holds in every 32-bit execution; what only real arithmetic proves is refused."""
 
 from __future__ import annotations
 
