@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -119,6 +120,19 @@ def test_the_exact_audit_needs_only_the_standard_library(module: str) -> None:
 def test_only_importers_know_operators_beyond_affine_and_relu(module: str) -> None:
     beyond = {o for o in imports(module) if within(o, "pydual.operators") and o != "pydual.operators.primitives"}
     assert not beyond or within(module, "pydual.io")
+
+
+def test_the_trusted_base_is_listed_with_its_line_counts() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## The trusted base")[2]
+    rows = re.findall(r"^\| ((?:`[^`]+` ?)+) \| (\d+) \|", text, re.MULTILINE)
+    listed = {name: int(lines) for names, lines in rows for name in [names]}
+    files = {name for names in listed for name in re.findall(r"`([^`]+)`", names)}
+    audits = [*(ROOT / "pydual/audit").glob("*.py"), *(ROOT / "cpp/audit").iterdir()]
+    kept_apart = {"pydual/audit/__init__.py", "pydual/audit/exact_program.py"}
+    assert files == {path.relative_to(ROOT).as_posix() for path in audits} - kept_apart
+    for names, lines in listed.items():
+        found = sum(len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in re.findall(r"`([^`]+)`", names))
+        assert abs(found - lines) <= max(5, lines // 20), f"{names} has {found} lines; ARCHITECTURE.md says {lines}"
 
 
 def test_no_module_is_called_utils() -> None:
