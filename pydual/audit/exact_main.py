@@ -22,9 +22,10 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
+from typing import Any
 
 from pydual.audit.exact import audit_exact
 from pydual.audit.exact_file import open_proof
@@ -38,14 +39,7 @@ def audit_files(certificate: str, model: str, spec: str) -> tuple[Fraction | flo
     """The proven margin and the arithmetic. Raises CertificateError if rejected, InputError for unusable files."""
     if not os.path.isfile(certificate):
         raise InputError(f"There is no certificate file {certificate}; check the path.")
-    try:
-        network = read_network(read_input_file(model))
-    except InputError as error:
-        raise type(error)(f"{model}: {error}") from None
-    try:
-        checker = read_checker(read_input_file(spec))
-    except InputError as error:
-        raise type(error)(f"{spec}: {error}") from None
+    network, checker = _read(read_network, model), _read(read_checker, spec)
     if checker.outputs != network.output_size:
         raise InputError(f"{spec} declares {checker.outputs} outputs, {model} has {network.output_size}.")
     proof = open_proof(certificate)
@@ -54,26 +48,31 @@ def audit_files(certificate: str, model: str, spec: str) -> tuple[Fraction | flo
     return audit_exact(proof, network, checker), proof.arithmetic
 
 
+def _read(reader: Callable[[bytes], Any], path: str) -> Any:
+    data = read_input_file(path)
+    try:
+        return reader(data)
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the program and return its exit code."""
-    if len(arguments) != 3:
-        print("usage: pydual_audit.py CERTIFICATE MODEL.onnx SPEC.vnnlib", file=sys.stderr)
-        return 2
+    status, message = 2, "usage: pydual_audit.py CERTIFICATE MODEL.onnx SPEC.vnnlib"
     try:
-        margin, arithmetic = audit_files(*arguments)
-        print(f"accepted: proven margin {_decimal_below(margin)}, arithmetic {arithmetic}")
-        return 0
+        if len(arguments) == 3:
+            margin, arithmetic = audit_files(*arguments)
+            status, message = 0, f"accepted: proven margin {_decimal_below(margin)}, arithmetic {arithmetic}"
     except CertificateError as error:
-        print(f"rejected: {error}")
-        return 1
+        status, message = 1, f"rejected: {error}"
     except InputError as error:
-        print(f"pydual_audit: {error}", file=sys.stderr)
-        return 2
+        message = f"pydual_audit: {error}"
     except MemoryError:
-        print("pydual_audit: The memory does not suffice for this audit.", file=sys.stderr)
-        return 2
+        message = "pydual_audit: The memory does not suffice for this audit."
     except KeyboardInterrupt:
         return 130
+    print(message, file=sys.stderr if status == 2 else sys.stdout)
+    return status
 
 
 def _decimal_below(margin: Fraction | float) -> str:

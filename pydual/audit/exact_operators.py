@@ -13,26 +13,8 @@ from operator import mul, truediv
 from typing import Any
 
 from pydual.audit.exact_tensors import Graph, Operand, broadcast, offsets, ranked, require, scalar, split_up, spread_axes
-from pydual.audit.exact_windows import (
-    PADDING,
-    WINDOW,
-    average_pool,
-    convolution,
-    max_pool,
-    over_axes,
-    row_maxima,
-    row_means,
-    row_sums,
-)
+from pydual.audit.exact_windows import OVER_WINDOWS, PADDING, distinct_axes, integers
 from pydual.errors import UnsupportedError
-
-# ---- arguments that newer versions of an operator take as constant inputs, older ones as attributes
-
-
-def _integers(given: Any) -> list[int]:
-    numbers = list(given.numbers if isinstance(given, Operand) else given)
-    require(all(type(v) is int for v in numbers), "an argument is no list of integers")
-    return numbers
 
 
 def _number(given: Any) -> Operand | None:
@@ -41,16 +23,6 @@ def _number(given: Any) -> Operand | None:
     (value,) = given.numbers if isinstance(given, Operand) else [given]
     require(type(value) in (int, float), "an argument is no number")
     return scalar(float(value))
-
-
-def _axes(given: Any, rank: int) -> list[int]:
-    """Different axes of a tensor, counted from 0."""
-    axes = [range(rank)[axis] for axis in _integers(given)]
-    require(len(set(axes)) == len(axes), "an axis is given twice")
-    return axes
-
-
-# ---- arithmetic
 
 
 def _multiply(graph: Graph, a: Operand, b: Operand) -> Operand:
@@ -137,23 +109,6 @@ def _gemm(
     return _matmul(graph, a, b, graph.fold(mul, c, scalar(beta)))
 
 
-def _reduced(combine: Callable[..., Operand]) -> Callable[..., Operand]:
-    def handle(graph: Graph, x: Operand, axes: Any = None, *, keepdims: bool, noop_with_empty_axes: bool) -> Operand:
-        gone = _axes(() if axes is None else axes, len(x.shape))
-        if noop_with_empty_axes and not gone:
-            return x
-        return over_axes(graph, combine, x, set(gone or range(len(x.shape))), keepdims)
-
-    return handle
-
-
-def _over_space(combine: Callable[..., Operand]) -> Callable[..., Operand]:
-    return lambda graph, x: over_axes(graph, combine, x, set(range(2, len(x.shape))), True)
-
-
-# ---- tensors in another order or shape
-
-
 def _transposed(graph: Graph, x: Operand, perm: Sequence[int] = ()) -> Operand:
     order = list(perm) or list(range(len(x.shape)))[::-1]
     require(sorted(order) == list(range(len(x.shape))), f"{order} is no order of the axes of a tensor of shape {x.shape}")
@@ -225,9 +180,9 @@ def _reshape(graph: Graph, x: Operand, shape: Operand, *, allowzero: bool) -> Op
 
 
 def _slice(graph: Graph, x: Operand, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Operand:
-    begin, end = _integers(starts), _integers(ends)
-    numbers = _axes(range(len(begin)) if axes is None else axes, len(x.shape))
-    strides = [1] * len(begin) if steps is None else _integers(steps)
+    begin, end = integers(starts), integers(ends)
+    numbers = distinct_axes(range(len(begin)) if axes is None else axes, len(x.shape))
+    strides = [1] * len(begin) if steps is None else integers(steps)
     cut = offsets(x.shape)
     for first, last, axis, step in zip(begin, end, numbers, strides, strict=True):
         cut[axis] = cut[axis][first:last:step]
@@ -236,8 +191,8 @@ def _slice(graph: Graph, x: Operand, starts: Any, ends: Any, axes: Any = None, s
 
 def _pad(graph: Graph, x: Operand, pads: Any, value: Any = None, axes: Any = None, *, mode: str) -> Operand:
     require(mode == "constant", f"pads in the mode {mode} are not supported", UnsupportedError)
-    amounts, fill = _integers(pads), _number(value) or scalar(0.0)
-    numbers = _axes(range(len(x.shape)) if axes is None else axes, len(x.shape))
+    amounts, fill = integers(pads), _number(value) or scalar(0.0)
+    numbers = distinct_axes(range(len(x.shape)) if axes is None else axes, len(x.shape))
     graph.spend(sum(map(abs, amounts)))
     cut = offsets(x.shape)
     n = len(numbers)
@@ -248,14 +203,14 @@ def _pad(graph: Graph, x: Operand, pads: Any, value: Any = None, axes: Any = Non
 
 
 def _squeeze(graph: Graph, x: Operand, axes: Any = None) -> Operand:
-    gone = [i for i, n in enumerate(x.shape) if n == 1] if axes is None else _axes(axes, len(x.shape))
+    gone = [i for i, n in enumerate(x.shape) if n == 1] if axes is None else distinct_axes(axes, len(x.shape))
     require(all(x.shape[i] == 1 for i in gone), f"the axes {gone} of a tensor of shape {x.shape} do not all have size 1")
     return x.reshaped(n for i, n in enumerate(x.shape) if i not in gone)
 
 
 def _unsqueeze(graph: Graph, x: Operand, axes: Any) -> Operand:
-    rank = len(x.shape) + len(_integers(axes))
-    new, sizes = _axes(axes, rank), iter(x.shape)
+    rank = len(x.shape) + len(integers(axes))
+    new, sizes = distinct_axes(axes, rank), iter(x.shape)
     return x.reshaped(1 if i in new else next(sizes) for i in range(rank))
 
 
@@ -263,41 +218,32 @@ def _shape(graph: Graph, x: Operand, *, start: int, end: int | None = None) -> O
     return graph.constant((len(x.shape[start:end]),), x.shape[start:end])
 
 
-POOL = {**WINDOW, "ceil_mode": False}
-REDUCED = {"axes": None, "keepdims": True, "noop_with_empty_axes": False}
 NORMALIZED = {"epsilon": 1e-5, "momentum": 0.9, "training_mode": False, "spatial": True}
 VALUES = dict.fromkeys(("value", "value_float", "value_floats", "value_int", "value_ints"))
 
 # of each operator the handler, and its attributes with their defaults (None: no default, and of any type)
 OPERATORS: dict[str, tuple[Callable[..., Operand], dict[str, Any]]] = {
+    **OVER_WINDOWS,
     "Abs": (lambda graph, x: graph.weighted_sum((graph.relu(x), 2), (x, -1)), {}),
     "Add": (lambda graph, a, b: graph.weighted_sum((a, 1), (b, 1)), {}),
-    "AveragePool": (average_pool, {**POOL, "count_include_pad": False}),
     "BatchNormalization": (_batch_normalization, NORMALIZED),
     "Cast": (_cast, {"to": 0, "saturate": 1}),
     "Clip": (lambda graph, x, min=None, max=None: _clip(graph, x, _number(min), _number(max)), {"min": None, "max": None}),
     "Concat": (_concat, {"axis": None}),
     "Constant": (_constant, VALUES),
-    "Conv": (convolution, {**WINDOW, "group": 1}),
     "Div": (_divide, {}),
     "Dropout": (_dropout, {"ratio": None, "seed": 0}),
     "Flatten": (_flatten, {"axis": 1}),
     "Gather": (_gather, {"axis": 0}),
     "Gemm": (_gemm, {"alpha": 1.0, "beta": 1.0, "transA": False, "transB": False}),
-    "GlobalAveragePool": (_over_space(row_means), {}),
-    "GlobalMaxPool": (_over_space(row_maxima), {}),
     "Identity": (lambda graph, x: x, {}),
     "LeakyRelu": (lambda graph, x, *, alpha: _leaky_relu(graph, x, scalar(alpha)), {"alpha": 0.01}),
     "MatMul": (lambda graph, a, b: _matmul(graph, a, b, scalar(0.0)), {}),
     "Max": (lambda graph, *parts: reduce(partial(_maximum, graph), parts), {}),
-    "MaxPool": (max_pool, {**POOL, "storage_order": 0}),
     "Mul": (_multiply, {}),
     "Neg": (lambda graph, x: graph.weighted_sum((x, -1)), {}),
     "PRelu": (_leaky_relu, {}),
     "Pad": (_pad, {"mode": "constant", "pads": None, "value": None}),
-    "ReduceMax": (_reduced(row_maxima), REDUCED),
-    "ReduceMean": (_reduced(row_means), REDUCED),
-    "ReduceSum": (_reduced(row_sums), REDUCED),
     "Relu": (Graph.relu, {}),
     "Reshape": (_reshape, {"allowzero": False}),
     "Shape": (_shape, {"start": 0, "end": None}),

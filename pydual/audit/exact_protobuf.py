@@ -17,7 +17,7 @@ from pydual.errors import InputError
 MAX_FILE_BYTES = 2**26  # after decompression
 MAX_FIELDS = 2**20  # of all messages of a file, and integers in packed ones
 WIRES = {"int": 0, "double": 1, "bytes": 2, "text": 2, "message": 2, "float": 5}
-PACKED = {"int": "", "double": "d", "float": "f"}  # the struct codes of numbers that a list may hold in one field
+NUMBERS = ("int", "double", "float")
 
 
 def read_input_file(path: str) -> bytes:
@@ -67,41 +67,31 @@ class Message:
 
     def one(self, number: int, kind: str, default: Any = None) -> Any:
         """The value of a field that occurs at most once."""
-        found = self.fields.get(number, [])
-        if len(found) > 1 or any(wire != WIRES[kind] for wire, _ in found):
-            raise _damaged(f"field {number} is given twice, or as another type than ONNX gives it")
-        return self._value(found[0][1], kind) if found else default
+        found = self.all(number, kind, packed=False)
+        if len(found) > 1:
+            raise _damaged(f"field {number} is given twice, where ONNX has it once")
+        return found[0] if found else default
 
-    def all(self, number: int, kind: str) -> list[Any]:
+    def all(self, number: int, kind: str, packed: bool = True) -> list[Any]:
         """The values of a field that may be repeated; numbers also come packed, several in one field."""
         result: list[Any] = []
         for wire, value in self.fields.get(number, []):
-            if wire == WIRES[kind]:
-                result.append(self._value(value, kind))
-            elif wire == 2 and kind in PACKED:
-                result += self._unpacked(value, kind)
-            else:
+            if wire == 2 and packed and kind in NUMBERS:
+                result += self._integers(value) if kind == "int" else _floats(value, kind)
+            elif wire != WIRES[kind]:
                 raise _damaged(f"field {number} has another type than ONNX gives it")
-        return result
+            elif kind == "message":
+                result.append(Message(value, self.budget))
+            else:
+                result += _floats(value, kind) if wire in (1, 5) else [_text(value) if kind == "text" else value]
+        return [_signed(v) for v in result] if kind == "int" else result
 
-    def _value(self, value: Any, kind: str) -> Any:
-        if kind == "message":
-            return Message(value, self.budget)
-        if kind in ("float", "double"):
-            return struct.unpack("<" + PACKED[kind], value)[0]
-        return _text(value) if kind == "text" else _signed(value) if kind == "int" else value
-
-    def _unpacked(self, data: memoryview, kind: str) -> list[Any]:
-        if kind != "int":
-            size = struct.calcsize(PACKED[kind])
-            if len(data) % size:
-                raise _damaged("a list of numbers has no end")
-            return list(struct.unpack(f"<{len(data) // size}{PACKED[kind]}", data))
+    def _integers(self, data: memoryview) -> list[int]:
         result, at = [], 0
         while at < len(data):
             self._spend()
             item, at = _varint(data, at)
-            result.append(_signed(item))
+            result.append(item)
         return result
 
     def _spend(self) -> None:
@@ -123,6 +113,13 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         if byte < 128 and result < 1 << 64:
             return result, at + shift + 1
     raise _damaged("an integer has no end")
+
+
+def _floats(data: memoryview, kind: str) -> list[float]:
+    code, size = ("d", 8) if kind == "double" else ("f", 4)
+    if len(data) % size:
+        raise _damaged("a list of numbers has no end")
+    return list(struct.unpack(f"<{len(data) // size}{code}", data))
 
 
 def _signed(value: int) -> int:

@@ -15,7 +15,6 @@ from pydual.errors import UnsupportedError
 PADDING, BEYOND = -1, -2  # places of a window in the padding, and beyond it (only with ceil_mode)
 
 Places = list[list[int]]
-WINDOW: dict[str, Any] = {"kernel_shape": (), "strides": (), "dilations": (), "pads": (), "auto_pad": "NOTSET"}
 
 
 def _windows(
@@ -72,7 +71,7 @@ def _in_channels(graph: Graph, x: Operand, rows: Places, depth: int) -> Iterator
         yield [[c + p if p >= 0 else p for c in channels for p in row] for row in rows]
 
 
-def convolution(
+def _convolution(
     graph: Graph, x: Operand, w: Operand, bias: Operand | None = None, *, group: int, kernel_shape: Shape, **window: Any
 ) -> Operand:
     fits = len(x.shape) == len(w.shape) >= 3 and group > 0 and x.shape[1] == w.shape[1] * group
@@ -95,19 +94,19 @@ def _pool(graph: Graph, x: Operand, window: dict[str, Any]) -> tuple[Places, Sha
     return [row for places in _in_channels(graph, x, rows, 1) for row in places], (*x.shape[:2], *shape)
 
 
-def average_pool(graph: Graph, x: Operand, *, count_include_pad: bool, **window: Any) -> Operand:
+def _average_pool(graph: Graph, x: Operand, *, count_include_pad: bool, **window: Any) -> Operand:
     rows, shape = _pool(graph, x, window)
     least = PADDING if count_include_pad else 0
     averaged = ((row, [1.0 / sum(p >= least for p in row)] * len(row)) for row in rows)
     return graph.affine([(x, averaged)], [0.0] * len(rows), shape)
 
 
-def max_pool(graph: Graph, x: Operand, *, storage_order: int, **window: Any) -> Operand:
+def _max_pool(graph: Graph, x: Operand, *, storage_order: int, **window: Any) -> Operand:
     rows, shape = _pool(graph, x, window)
-    return row_maxima(graph, x, [[p for p in row if p >= 0] for row in rows], shape)
+    return _row_maxima(graph, x, [[p for p in row if p >= 0] for row in rows], shape)
 
 
-def row_maxima(graph: Graph, x: Operand, rows: Places, shape: Shape) -> Operand:
+def _row_maxima(graph: Graph, x: Operand, rows: Places, shape: Shape) -> Operand:
     """The maximum of the entries of each row, as a tournament: neighbors play in pairs, an odd last one passes on."""
     require(all(rows), "a maximum over no entries at all: a window lies entirely in the padding")
     while max(map(len, rows)) > 1:
@@ -122,17 +121,62 @@ def row_maxima(graph: Graph, x: Operand, rows: Places, shape: Shape) -> Operand:
     return graph.move(x, [row[0] for row in rows], shape)
 
 
-def row_sums(graph: Graph, x: Operand, rows: Places, shape: Shape) -> Operand:
+def _row_sums(graph: Graph, x: Operand, rows: Places, shape: Shape) -> Operand:
     return graph.affine([(x, ((row, [1.0] * len(row)) for row in rows))], [0.0] * len(rows), shape)
 
 
-def row_means(graph: Graph, x: Operand, rows: Places, shape: Shape) -> Operand:
+def _row_means(graph: Graph, x: Operand, rows: Places, shape: Shape) -> Operand:
     return graph.affine([(x, ((row, [1.0 / len(row)] * len(row)) for row in rows))], [0.0] * len(rows), shape)
 
 
-def over_axes(graph: Graph, combine: Callable[..., Operand], x: Operand, gone: set[int], keep: bool) -> Operand:
+def integers(given: Any) -> list[int]:
+    """What newer versions of an operator take as a constant input, older ones as an attribute."""
+    numbers = list(given.numbers if isinstance(given, Operand) else given)
+    require(all(type(v) is int for v in numbers), "an argument is no list of integers")
+    return numbers
+
+
+def distinct_axes(given: Any, rank: int) -> list[int]:
+    """Different axes of a tensor, counted from 0."""
+    axes = [range(rank)[axis] for axis in integers(given)]
+    require(len(set(axes)) == len(axes), "an axis is given twice")
+    return axes
+
+
+def _over_axes(graph: Graph, combine: Callable[..., Operand], x: Operand, gone: set[int], keep: bool) -> Operand:
     """``combine`` applied to the entries along the axes ``gone``."""
     axes, stay = offsets(x.shape), [i for i in range(len(x.shape)) if i not in gone]
     places = graph.outer([axes[i] for i in (*stay, *sorted(gone))])
     shape = tuple(1 if i in gone else n for i, n in enumerate(x.shape) if keep or i not in gone)
     return combine(graph, x, split_up(places, prod(x.shape[i] for i in gone)), shape)
+
+
+def _reduced(combine: Callable[..., Operand]) -> Callable[..., Operand]:
+    def handle(graph: Graph, x: Operand, axes: Any = (), *, keepdims: bool, noop_with_empty_axes: bool) -> Operand:
+        gone = distinct_axes(axes or (), len(x.shape))
+        if noop_with_empty_axes and not gone:
+            return x
+        return _over_axes(graph, combine, x, set(gone or range(len(x.shape))), keepdims)
+
+    return handle
+
+
+def _over_space(combine: Callable[..., Operand]) -> Callable[..., Operand]:
+    return lambda graph, x: _over_axes(graph, combine, x, set(range(2, len(x.shape))), True)
+
+
+WINDOW: dict[str, Any] = {"kernel_shape": (), "strides": (), "dilations": (), "pads": (), "auto_pad": "NOTSET"}
+POOL = {**WINDOW, "ceil_mode": False}
+REDUCED = {"axes": None, "keepdims": True, "noop_with_empty_axes": False}
+
+# of each operator the handler, and its attributes with their defaults (None: no default, and of any type)
+OVER_WINDOWS: dict[str, tuple[Callable[..., Operand], dict[str, Any]]] = {
+    "AveragePool": (_average_pool, {**POOL, "count_include_pad": False}),
+    "Conv": (_convolution, {**WINDOW, "group": 1}),
+    "GlobalAveragePool": (_over_space(_row_means), {}),
+    "GlobalMaxPool": (_over_space(_row_maxima), {}),
+    "MaxPool": (_max_pool, {**POOL, "storage_order": 0}),
+    "ReduceMax": (_reduced(_row_maxima), REDUCED),
+    "ReduceMean": (_reduced(_row_means), REDUCED),
+    "ReduceSum": (_reduced(_row_sums), REDUCED),
+}
