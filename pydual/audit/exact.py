@@ -192,7 +192,8 @@ class _TreeAudit:
         margin: Fraction | float = math.inf
         lower, upper = self.problem.lower, self.problem.upper
         empty = any(low > high for low, high in zip(lower, upper, strict=True))
-        stack = [_Cell(Region(lower, upper, self.problem.ball, empty), empty=empty)]
+        region = Region(lower, upper, self.problem.ball, empty)
+        stack = [_Cell(region, empty=region.empty)]
         for node, kind in enumerate(hints.kinds):
             self.poll()
             try:

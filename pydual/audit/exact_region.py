@@ -20,6 +20,17 @@ class Region:
     ball: Ball | None
     empty: bool
 
+    def __post_init__(self) -> None:
+        self.empty = self.empty or self._misses_ball()
+
+    def _misses_ball(self) -> bool:
+        """Whether box and ball have no point in common (section 4: the bound then grows with the multiplier of the ball)."""
+        if self.ball is None:
+            return False
+        lows, highs, center, (radius,), _ = self.integers
+        steps = [max(low - c, c - high, 0) for low, high, c in zip(lows, highs, center, strict=True)]
+        return sum(steps) > radius if self.ball.norm == "l1" else sum(s * s for s in steps) > radius**2
+
     @cached_property
     def integers(self) -> tuple[list[int], list[int], list[int], list[int], int]:
         extra = [] if self.ball is None else [*self.ball.center, self.ball.radius]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import random_instances as instances
-from forging import file_of, joined, parts
+from forging import file_of, joined, parts, tree
 from random_proofs import judged
 
 from pydual.audit.exact import audit_exact
@@ -27,9 +27,10 @@ from pydual.audit.exact_file import open_proof
 from pydual.audit.query import query_digest
 from pydual.audit.rounded import audit_rounded
 from pydual.certificate import Proof, ProofTree
-from pydual.checker import Atom, Checker, Condition
+from pydual.checker import Atom, Checker, Condition, Y
 from pydual.errors import CertificateError
 from pydual.network import Network
+from pydual.region import Ball, Region
 
 SEED = int(os.environ.get("PYDUAL_SEED", "0"))
 PARTS = 200 if os.environ.get("PYDUAL_NIGHTLY") else 4
@@ -300,3 +301,14 @@ def test_certificates_moved_to_a_question_with_a_catastrophe_are_rejected() -> N
             proof = replace(instances.random_proof(rng, network, checker), arithmetic=arithmetic)
             assert [judged(audit, proof, network, checker) for audit in (audit_exact, audit_rounded)] == [None, None]
     assert tried > 50
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_a_cell_outside_of_the_ball_is_empty_for_both_audits(norm: str) -> None:
+    """Found by mutation: the interval lines leave no coefficient of the input, so no multiplier of the ball helps."""
+    network = Network.from_layers([([[1.0]], [0.0]), ([[1.0]], [0.0])])
+    checker = Checker(Region([0.0], [1.0], Ball(np.ones(1), 0.25, norm)), Y[0] - "0.5" <= 0)
+    hints = tree(kind=[1, 0, 0], index=[0], threshold=[0.5], anchor=[0, 1, 3], lines=[-1, -3], multipliers=[[1.0]] * 2)
+    proof = Proof(network.digest, query_digest(checker), (hints,))
+    assert judged(audit_exact, proof, network, checker) == Fraction(1, 4)
+    assert judged(audit_rounded, proof, network, checker) is not None
