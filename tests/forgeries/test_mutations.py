@@ -305,10 +305,12 @@ def test_certificates_moved_to_a_question_with_a_catastrophe_are_rejected() -> N
 
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 def test_a_cell_outside_of_the_ball_is_empty_for_both_audits(norm: str) -> None:
-    """Found by mutation: the interval lines leave no coefficient of the input, so no multiplier of the ball helps."""
-    network = Network.from_layers([([[1.0]], [0.0]), ([[1.0]], [0.0])])
-    checker = Checker(Region([0.0], [1.0], Ball(np.ones(1), 0.25, norm)), Y[0] - "0.5" <= 0)
-    hints = tree(kind=[1, 0, 0], index=[0], threshold=[0.5], anchor=[0, 1, 3], lines=[-1, -3], multipliers=[[1.0]] * 2)
+    """Where all neurons are inactive, no coefficient of the input is left for the ball's multiplier."""
+    tenth = (np.full((1, 1), 0.1), np.zeros(1))
+    network = Network.from_layers([(np.ones((1, 1)), np.array([-0.6])), *[tenth] * 8])
+    checker = Checker(Region([0.0], [1.0], Ball(np.ones(1), 0.25, norm)), Y[0] - "1e-9" <= 0)
+    hints = tree(kind=[1, 0, 0], index=[0], threshold=[0.5], anchor=[0, 3, 3], lines=[-3, -3], multipliers=[[1.0]] * 2)
     proof = Proof(network.digest, query_digest(checker), (hints,))
-    assert judged(audit_exact, proof, network, checker) == Fraction(1, 4)
-    assert judged(audit_rounded, proof, network, checker) is not None
+    for audit in (audit_exact, audit_rounded):
+        margin = judged(audit, proof, network, checker)
+        assert margin is not None and abs(margin - Fraction(5, 10**10)) < 1e-12
