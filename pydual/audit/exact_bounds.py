@@ -5,7 +5,7 @@ Rounding happens where it is sound: intervals and errors outward, chords upward,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from operator import gt, mul
@@ -38,15 +38,19 @@ class Lines:
     def least(self, w: list[int], exponent: int) -> Number:
         """The minimum of ``w . f(p)`` over the interval."""
         low, high, places = self.ends
-        return sum(c * (a if c >= 0 else b) for c, a, b in zip(w, low, high, strict=True)), exponent + places
+        return sum([c * (a if c >= 0 else b) for c, a, b in zip(w, low, high, strict=True)]), exponent + places
 
     def lower_bound(self, w: list[int], exponent: int) -> tuple[Vector, Number]:
         """Coefficients ``n`` and a constant with ``w . f(p) >= n . p + constant``."""
-        shift = bits(w) - BITS
-        lines = [a if c >= 0 else b for c, a, b in zip(w, self.below, self.above, strict=True)]
-        n = [c * slope >> (BITS + shift) for c, (slope, _, _) in zip(w, lines, strict=True)]
-        feet = sum(c * foot for c, (_, foot, _) in zip(n, lines, strict=True) if foot)
-        values = sum(c * value for c, (_, _, value) in zip(w, lines, strict=True) if value)
+        shift, feet, values = bits(w) - BITS, 0, 0
+        n = []
+        for c, below, above in zip(w, self.below, self.above, strict=True):
+            slope, foot, value = below if c >= 0 else above
+            n.append(c * slope >> (BITS + shift))
+            if foot:
+                feet += n[-1] * foot
+            if value:
+                values += c * value
         return (n, exponent + shift), plus((-feet, exponent + shift + self.places), (values, exponent - PLACES))
 
 
@@ -163,7 +167,8 @@ class Bounds:
 
 def derive(net: Network, region: Region, path: Path, anchor: int, float32: bool, poll: Callable[[], object]) -> Bounds | None:
     """Section 5: the bounds of an anchor, or None if an interval is empty."""
-    values: list[Interval] = []
+    values: list[Interval] = []  # by interval arithmetic
+    read: dict[int, Interval] = {}  # what activations read, bounded by lines and cut by the phases too
     relaxation, magnitudes = Relaxation(region, anchor == INTERVAL, {}, {}), Magnitudes()
     sums: dict[int, Vector] = {}  # errors of affine values written out (float32)
     for value in range(len(net.sizes)):
@@ -171,15 +176,18 @@ def derive(net: Network, region: Region, path: Path, anchor: int, float32: bool,
         if isinstance(primitive, Affine):
             if float32:
                 relaxation.errors[value] = error = magnitudes.add_affine(primitive)
-                sums[value] = total([error, *_effects(primitive, sums)])
+                sums[value] = total([error, *(matrix.magnitudes(sums[s]) for s, matrix in primitive.terms if s in sums)])
             written = net.written.get(value)
             errors = sums if written else relaxation.errors
             interval = _image(written or primitive, values, errors.get(value))
         elif primitive is None:
             interval = region.interval
         else:
-            relaxation.lines[value] = lines_of(primitive, -anchor, values[primitive.source], {}, float32)
+            relaxation.lines[value] = lines_of(primitive, -anchor, read[primitive.source], {}, float32)
             interval = outward(*relaxation.lines[value].ends)
+        values.append(interval)
+        if float32 and not isinstance(primitive, Affine):
+            magnitudes.add_interval(interval)
         if value in net.sources:
             if anchor != INTERVAL and not _is_exact(primitive, region):
                 interval = _refine(net, value, interval, relaxation, poll)
@@ -189,19 +197,8 @@ def derive(net: Network, region: Region, path: Path, anchor: int, float32: bool,
                     interval = cut_interval(interval, component, active)
             if any(map(gt, interval[0], interval[1])):
                 return None
-        values.append(interval)
-        if float32 and not isinstance(primitive, Affine):
-            magnitudes.add_interval(interval)
-    return Bounds({value: values[value] for value in net.sources}, relaxation.errors)
-
-
-def _effects(affine: Affine, errors: dict[int, Vector]) -> Iterator[Vector]:
-    """What the errors of its affine sources do to an affine value."""
-    for source, matrix in affine.terms:
-        if source in errors:
-            error, places = errors[source]
-            rows = (sum(abs(v) * error[c] for c, v in zip(columns, row, strict=True)) for columns, row in matrix.rows)
-            yield list(rows), places + matrix.exponent
+            read[value] = interval
+    return Bounds(read, relaxation.errors)
 
 
 def _image(affine: Affine, values: list[Interval], error: Vector | None) -> Interval:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from operator import mul
-
 from pydual.audit.exact_network import Affine
 from pydual.audit.exact_numbers import Interval, Vector, bits, rounded_up, total
 from pydual.errors import CertificateError
@@ -26,13 +24,12 @@ class Magnitudes:
         tiny = ([1] * len(bias), -124)
         sizes, underflows, roundings = [([abs(b) for b in bias], places)], [tiny], 0
         for source, matrix in affine.terms:
-            (a, a_places), n, (b, b_places) = self.values[source]
+            size, n, underflow = self.values[source]
             roundings = max(roundings, n)
-            rows = [(list(map(abs, values)), columns) for columns, values in matrix.rows]
-            sizes.append(([sum(map(mul, v, map(a.__getitem__, c))) for v, c in rows], a_places + matrix.exponent))
-            underflows.append(([sum(map(mul, v, map(b.__getitem__, c))) for v, c in rows], b_places + matrix.exponent))
-            underflows.append(([len(c) for _, c in rows], -124))
-            underflows.append(([sum(map(a.__getitem__, c)) for _, c in rows], a_places - 124))
+            counts = [len(columns) for columns, _ in matrix.rows], -124
+            read = [sum(map(size[0].__getitem__, columns)) for columns, _ in matrix.rows], size[1] - 124
+            sizes.append(matrix.magnitudes(size))
+            underflows += [matrix.magnitudes(underflow), counts, read]
             if matrix.bits and matrix.bits + matrix.exponent > 127:
                 raise CertificateError("a weight is too large for float32.")
         size, underflow, own = rounded_up(total(sizes)), rounded_up(total(underflows)), roundings + affine.longest + 4

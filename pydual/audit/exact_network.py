@@ -50,8 +50,14 @@ class Matrix:
         """Interval arithmetic: the bounds of ``M @ v``, twice, from midpoint and radius (both doubled)."""
         middle, radius = list(map(add, lower, upper)), list(map(sub, upper, lower))
         middles = [sum(map(mul, values, map(middle.__getitem__, columns))) for columns, values in self.rows]
-        radii = [sum(map(mul, map(abs, values), map(radius.__getitem__, columns))) for columns, values in self.rows]
+        radii, _ = self.magnitudes((radius, 0))
         return list(map(sub, middles, radii)), list(map(add, middles, radii))
+
+    def magnitudes(self, v: Vector) -> Vector:
+        """``|M| @ v``."""
+        entries, places = v
+        sums = [sum(map(mul, map(abs, values), map(entries.__getitem__, columns))) for columns, values in self.rows]
+        return sums, places + self.exponent
 
     def _pack(self, size: int) -> tuple[list[int], int]:
         """Each row as one integer, its entries in fields of ``size`` bytes, and the same for a row of ``half``s."""
@@ -120,7 +126,7 @@ class Activation:
 Entries = dict[tuple[int, int], Fraction]
 
 
-def _split(row: Entries, source: int) -> Row:
+def _part_of(row: Entries, source: int) -> Row:
     """The part of a row that belongs to one value."""
     part = sorted((c, v) for (s, c), v in row.items() if s == source)
     return [c for c, _ in part], [v for _, v in part]
@@ -177,25 +183,19 @@ class Network:
         """Affine values as maps over the input and outputs of activations, where a component meets itself in a row."""
         written: dict[int, Affine] = {}
         reach: list[set[int]] = [{0}]  # of each value, the values that are not affine and that it reads through affine ones
-        for value, primitive in enumerate(self.primitives, 1):
-            affine = primitive if isinstance(primitive, Affine) else None
-            reach.append(set().union(*(reach[s] for s, _ in affine.terms)) if affine else {value})
-            if affine and self._may_meet(affine, reach):
+        for value, affine in enumerate(self.primitives, 1):
+            if not isinstance(affine, Affine):
+                reach.append({value})
+                continue
+            reached = [s for source, _ in affine.terms for s in reach[source]]
+            reach.append(set(reached))
+            mixed = any(reach[s] != {s} and any(len(c) > 1 for c, _ in matrix.rows) for s, matrix in affine.terms)
+            if mixed or len(set(reached)) < len(reached):
                 rows = [self._written_row(affine, i, written) for i in range(self.sizes[value])]
                 if any(met for _, _, met in rows):
-                    sources = sorted(reach[value])
-                    terms = [(s, Matrix([_split(row, s) for row, _, _ in rows], self.sizes[s])) for s in sources]
-                    written[value] = Affine(terms, dyadic([bias for _, bias, _ in rows]), 0)
+                    parts = {s: Matrix([_part_of(row, s) for row, _, _ in rows], self.sizes[s]) for s in set(reached)}
+                    written[value] = Affine(list(parts.items()), dyadic([bias for _, bias, _ in rows]), 0)
         return written
-
-    def _may_meet(self, affine: Affine, reach: list[set[int]]) -> bool:
-        for t, (source, matrix) in enumerate(affine.terms):
-            mapped = reach[source] != {source}
-            if mapped and any(len(columns) > 1 for columns, _ in matrix.rows):
-                return True
-            if any((mapped or reach[other] != {other}) and reach[other] & reach[source] for other, _ in affine.terms[:t]):
-                return True
-        return False
 
     def _written_row(self, affine: Affine, i: int, written: dict[int, Affine]) -> tuple[Entries, Fraction, bool]:
         """Entries by value and component, the bias, and whether a component met itself."""

@@ -124,12 +124,10 @@ def _concat(graph: Graph, *parts: Operand, axis: int) -> Operand:
     shape = (*before, sum(part.shape[axis] for part in parts), *after)
     graph.spend(prod(shape))
     widths = [part.shape[axis] * prod(after) for part in parts]
-    pieces = [
-        (n, part.entries[i * w : (i + 1) * w])
-        for i in range(prod(before))
-        for n, (part, w) in enumerate(zip(parts, widths, strict=True))
-    ]
-    order = [(number, v) for number, piece in pieces for v in piece]
+    order: list[tuple[int, Any]] = []  # of each entry of the result: the number of its part, and what stands there
+    for i in range(prod(before)):
+        for number, (part, width) in enumerate(zip(parts, widths, strict=True)):
+            order += [(number, v) for v in part.entries[i * width : (i + 1) * width]]
     bias = [v if parts[number].value is None else 0.0 for number, v in order]
     terms = []
     for number, part in enumerate(parts):

@@ -53,7 +53,7 @@ class Region:
     def least_in_box(self, w: list[int], exponent: int) -> Number:
         """The minimum of ``w . x`` over the box."""
         low, high, _, _, places = self.integers
-        return sum(c * (a if c >= 0 else b) for c, a, b in zip(w, low, high, strict=True)), exponent + places
+        return sum([c * (a if c >= 0 else b) for c, a, b in zip(w, low, high, strict=True)]), exponent + places
 
     def minimum(self, w: list[int], exponent: int) -> Number:
         """A lower bound of ``w . x``."""

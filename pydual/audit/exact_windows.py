@@ -17,29 +17,20 @@ PADDING, BEYOND = -1, -2  # places of a window in the padding, and beyond it (on
 Places = list[list[int]]
 
 
-def _windows(
-    graph: Graph,
-    x: Operand,
-    kernel_shape: Shape,
-    strides: Shape,
-    dilations: Shape,
-    pads: Shape,
-    auto_pad: str,
-    ceil_mode: bool,
-) -> tuple[Shape, Places]:
+def _windows(graph: Graph, x: Operand, kernel: Shape, ceil_mode: bool, window: dict[str, Any]) -> tuple[Shape, Places]:
     """The shape of the windows on the spatial axes, and for each of them the places of its entries in one channel."""
-    n = len(kernel_shape)
-    strides, dilations, pads = strides or (1,) * n, dilations or (1,) * n, pads or (0,) * 2 * n
+    n, auto_pad = len(kernel), window["auto_pad"]
+    strides, dilations = window["strides"] or (1,) * n, window["dilations"] or (1,) * n
+    pads = window["pads"] or (0,) * 2 * n
     fits = n > 0 and n == len(x.shape) - 2 == len(strides) == len(dilations) == len(pads) / 2
     require(fits, f"kernel, strides, dilations and pads do not fit an input of shape {x.shape}")
-    require(min(*kernel_shape, *strides, *dilations) > 0 <= min(pads), "a size of the window is below 1, or a pad below 0")
+    require(min(*kernel, *strides, *dilations) > 0 <= min(pads), "a size of the window is below 1, or a pad below 0")
     known = auto_pad in ("NOTSET", "SAME_UPPER", "SAME_LOWER") or (auto_pad == "VALID" and not any(pads))
     require(known, f"the padding mode {auto_pad} is not supported with the pads {pads}", UnsupportedError)
     shape: Shape = ()
     rows = [[0]]
-    for size, k, stride, dilation, before, after in zip(
-        x.shape[2:], kernel_shape, strides, dilations, pads[:n], pads[n:], strict=True
-    ):
+    sizes = zip(x.shape[2:], kernel, strides, dilations, pads[:n], pads[n:], strict=True)
+    for size, k, stride, dilation, before, after in sizes:
         reach = (k - 1) * dilation + 1
         if auto_pad.startswith("SAME"):
             total = max((-(-size // stride) - 1) * stride + reach - size, 0)
@@ -80,7 +71,7 @@ def _convolution(
     filters, depth, *kernel = w.shape
     bias = graph.constant((filters,), [0.0] * filters) if bias is None else bias
     require(bias.shape == (filters,), "the bias does not fit the weights")
-    shape, rows = _windows(graph, x, w.shape[2:], ceil_mode=False, **window)
+    shape, rows = _windows(graph, x, w.shape[2:], False, window)
     groups = split_up(split_up(w.numbers, depth * prod(kernel)), filters // group) * x.shape[0]
     parts = zip(_in_channels(graph, x, rows, depth), groups, strict=True)
     matrix = ((row, entries) for places, part in parts for entries in part for row in places)
@@ -88,21 +79,22 @@ def _convolution(
     return graph.affine([(x, matrix)], offset, (x.shape[0], filters, *shape))
 
 
-def _pool(graph: Graph, x: Operand, window: dict[str, Any]) -> tuple[Places, Shape]:
+def _pool(graph: Graph, x: Operand, kernel: Shape, ceil_mode: bool, window: dict[str, Any]) -> tuple[Places, Shape]:
     """For each entry of a pooling's result the places of its window, and the result's shape."""
-    shape, rows = _windows(graph, x, **window)
+    shape, rows = _windows(graph, x, kernel, ceil_mode, window)
     return [row for places in _in_channels(graph, x, rows, 1) for row in places], (*x.shape[:2], *shape)
 
 
-def _average_pool(graph: Graph, x: Operand, *, count_include_pad: bool, **window: Any) -> Operand:
-    rows, shape = _pool(graph, x, window)
+def _average_pool(
+    graph: Graph, x: Operand, *, kernel_shape: Shape, ceil_mode: bool, count_include_pad: bool, **window: Any
+) -> Operand:
+    rows, shape = _pool(graph, x, kernel_shape, ceil_mode, window)
     least = PADDING if count_include_pad else 0
-    averaged = ((row, [1.0 / sum(p >= least for p in row)] * len(row)) for row in rows)
-    return graph.affine([(x, averaged)], [0.0] * len(rows), shape)
+    return _row_sums(graph, x, rows, shape, lambda row: 1.0 / sum(p >= least for p in row))
 
 
-def _max_pool(graph: Graph, x: Operand, *, storage_order: int, **window: Any) -> Operand:
-    rows, shape = _pool(graph, x, window)
+def _max_pool(graph: Graph, x: Operand, *, kernel_shape: Shape, ceil_mode: bool, storage_order: int, **window: Any) -> Operand:
+    rows, shape = _pool(graph, x, kernel_shape, ceil_mode, window)
     return _row_maxima(graph, x, [[p for p in row if p >= 0] for row in rows], shape)
 
 
@@ -121,12 +113,14 @@ def _row_maxima(graph: Graph, x: Operand, rows: Places, shape: Shape) -> Operand
     return graph.move(x, [row[0] for row in rows], shape)
 
 
-def _row_sums(graph: Graph, x: Operand, rows: Places, shape: Shape) -> Operand:
-    return graph.affine([(x, ((row, [1.0] * len(row)) for row in rows))], [0.0] * len(rows), shape)
+def _row_sums(
+    graph: Graph, x: Operand, rows: Places, shape: Shape, weight: Callable[[list[int]], float] = lambda row: 1.0
+) -> Operand:
+    return graph.affine([(x, ((row, [weight(row)] * len(row)) for row in rows))], [0.0] * len(rows), shape)
 
 
 def _row_means(graph: Graph, x: Operand, rows: Places, shape: Shape) -> Operand:
-    return graph.affine([(x, ((row, [1.0 / len(row)] * len(row)) for row in rows))], [0.0] * len(rows), shape)
+    return _row_sums(graph, x, rows, shape, lambda row: 1.0 / len(row))
 
 
 def integers(given: Any) -> list[int]:

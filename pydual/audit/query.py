@@ -131,17 +131,16 @@ def _margin(atom: Any) -> Margin:
 
 
 class _Conjunction:
-    """A conjunction under construction: a box, where constraints on single inputs go, and margins."""
+    """A conjunction under construction: margins, and bounds ``side * x_i <= bounds[i, side]`` for the sides 1 and -1."""
 
     def __init__(self, lower: list[float], upper: list[float]) -> None:
         self.lower, self.upper = lower, upper
-        self.low: dict[int, Fraction] = {}
-        self.high: dict[int, Fraction] = {}
+        self.bounds: dict[tuple[int, int], Fraction] = {}  # those that atoms tighten
         self.margins: list[Margin] = []
 
     def copy(self) -> _Conjunction:
         twin = _Conjunction(self.lower, self.upper)
-        twin.low, twin.high, twin.margins = dict(self.low), dict(self.high), list(self.margins)
+        twin.bounds, twin.margins = dict(self.bounds), list(self.margins)
         return twin
 
     def add(self, margin: Margin) -> bool:
@@ -154,20 +153,18 @@ class _Conjunction:
         ((i, a),) = margin.x.items()
         if not 0 <= i < len(self.lower):
             raise InputError(f"The condition uses X[{i}], but the region has {len(self.lower)} inputs (from 0).")
-        low, high = self.low.get(i, Fraction(self.lower[i])), self.high.get(i, Fraction(self.upper[i]))
-        if a > 0:
-            self.high[i] = high = min(high, -margin.constant / a)
-        else:
-            self.low[i] = low = max(low, -margin.constant / a)
-        return low <= high
+        side = 1 if a > 0 else -1
+        self.bounds[i, side] = min(self._bound(i, side), -margin.constant / abs(a))
+        return self._bound(i, 1) + self._bound(i, -1) >= 0
+
+    def _bound(self, i: int, side: int) -> Fraction:
+        return self.bounds.get((i, side), Fraction(self.upper[i] if side > 0 else -self.lower[i]))
 
     def problem(self, ball: Ball | None) -> Problem:
-        lower, upper = list(self.lower), list(self.upper)
-        for i, low in self.low.items():
-            lower[i] = float_below(low)
-        for i, high in self.high.items():
-            upper[i] = -float_below(-high)
-        return Problem(lower, upper, ball, self.margins)
+        ends = {-1: list(self.lower), 1: list(self.upper)}
+        for (i, side), bound in self.bounds.items():
+            ends[side][i] = -side * float_below(-bound)
+        return Problem(ends[-1], ends[1], ball, self.margins)
 
 
 def float_below(value: Fraction) -> float:
