@@ -186,7 +186,9 @@ class Reference:
                 interval = [self._written_out(k, c, values, bounds[1]) for c in range(primitive.size)]
             else:
                 interval = self._image(k, box, bounds[0])
+            values.append(interval)
             if k in self.read:
+                interval = list(interval)
                 for c, (low, high) in enumerate(interval if code > 1 else []):
                     if (k in self.curved and low < high) or low < 0 < high:
                         down, up = (self._component(k, c, sign, box, bounds, -code) for sign in (1, -1))
@@ -195,7 +197,6 @@ class Reference:
                 if any(low > high for low, high in interval):
                     bounds[0].update({v: [(ONE, ZERO)] * self.network.sizes[v] for v in self.read})
                     return bounds
-            values.append(interval)
         return bounds
 
     def _written_out(self, k: int, c: int, values: list[Box], errors: dict[int, dict[int, Fraction]]) -> Interval:

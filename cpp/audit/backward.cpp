@@ -206,8 +206,8 @@ const Backward::Gathered& Backward::intervals(int source) {
     g.low.resize(static_cast<std::size_t>(n) * kLanes);
     g.neg.resize(static_cast<std::size_t>(n) * kLanes);
     for (int lane = 0; lane < kLanes; ++lane) {
-        const double* low = rows_[lane].block->low[source].data() + rows_[lane].lane;
-        const double* neg = rows_[lane].block->neg[source].data() + rows_[lane].lane;
+        const double* low = rows_[lane].block->source_low[source].data() + rows_[lane].lane;
+        const double* neg = rows_[lane].block->source_neg[source].data() + rows_[lane].lane;
         for (int i = 0; i < n; ++i) {
             g.low[i * kLanes + lane] = low[i * kLanes];
             g.neg[i * kLanes + lane] = neg[i * kLanes];
@@ -318,9 +318,21 @@ void Backward::stage(double* best) {
 void Backward::stage_value(int k, double* total) {
     if (k == 0) return add_box(total);  // of the cell: that of the anchor above may be larger
     const Value& value = net_.values[k];
-    const bool relu = value.kind == Kind::relu;
-    const Gathered& g = intervals(relu ? value.source : k);
-    add_interval(pending_[k].data(), value.size, g.low.data(), g.neg.data(), setting_.shift->shift[k].data(), relu, total);
+    const double* w = pending_[k].data();
+    const double* shift = setting_.shift->shift[k].data();
+    if (value.kind == Kind::relu) {
+        const Gathered& g = intervals(value.source);
+        return add_interval(w, value.size, g.low.data(), g.neg.data(), shift, true, total);
+    }
+    const std::size_t entries = static_cast<std::size_t>(value.size) * kLanes;
+    below_.resize(entries);
+    above_.resize(entries);
+    for (std::size_t e = 0; e < entries; ++e) {
+        const Row& row = rows_[e % kLanes];
+        below_[e] = row.block->low[k][e - e % kLanes + row.lane];
+        above_[e] = row.block->neg[k][e - e % kLanes + row.lane];
+    }
+    add_interval(w, value.size, below_.data(), above_.data(), shift, false, total);
 }
 
 void Backward::add_box(double* total) {

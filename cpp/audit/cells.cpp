@@ -31,6 +31,8 @@ public:
         const std::size_t count = net_.values.size();
         block_->low.resize(count);
         block_->neg.resize(count);
+        block_->source_low.resize(count);
+        block_->source_neg.resize(count);
         block_->neg_error.resize(count);
         block_->curves.resize(count);
         block_->cells = static_cast<int>(cells.size());
@@ -47,9 +49,9 @@ public:
             if (value.kind == Kind::relu) relu(k);
             if (value.is_curve()) curve_values(k);
             if (setting_.float32 && value.kind != Kind::affine) magnitudes(k);
+            check_finite(k, block_->low[k], block_->neg[k]);
+            if (fill_) fill_shift(k, block_->low[k]);
             if (net_.read_by_relu[k] || net_.read_by_curve[k]) source(k);
-            check_finite(k);
-            if (fill_) fill_shift(k);
         }
         return std::move(block_);
     }
@@ -59,6 +61,8 @@ private:
     const Cell& cell(int lane) const { return cells_[lane < block_->cells ? lane : 0]; }
     double* low(int k) { return block_->low[k].data(); }
     double* neg(int k) { return block_->neg[k].data(); }
+    double* source_low(int k) { return block_->source_low[k].data(); }
+    double* source_neg(int k) { return block_->source_neg[k].data(); }
 
     void input() {
         for (int lane = 0; lane < kLanes; ++lane)
@@ -138,8 +142,8 @@ private:
     void relu(int k) {
         const int s = net_.values[k].source;
         for (std::size_t e = 0; e < entries(k); ++e) {
-            low(k)[e] = std::max(low(s)[e], 0.0);
-            neg(k)[e] = std::min(neg(s)[e], 0.0);
+            low(k)[e] = std::max(source_low(s)[e], 0.0);
+            neg(k)[e] = std::min(source_neg(s)[e], 0.0);
         }
     }
 
@@ -151,19 +155,21 @@ private:
         for (std::size_t e = 0; e < entries(k); ++e) {
             const int lane = static_cast<int>(e % kLanes);
             if (lane >= block_->cells || block_->empty[lane]) continue;
-            low(k)[e] = curve(value.kind, low(s)[e]).low - error;
-            neg(k)[e] = curve(value.kind, -neg(s)[e]).neg - error;
+            low(k)[e] = curve(value.kind, source_low(s)[e]).low - error;
+            neg(k)[e] = curve(value.kind, -source_neg(s)[e]).neg - error;
             for (const bool parallel : {false, true})
-                block_->curves[k][parallel][e] = curve_lines(value.kind, low(s)[e], neg(s)[e], parallel);
+                block_->curves[k][parallel][e] = curve_lines(value.kind, source_low(s)[e], source_neg(s)[e], parallel);
         }
     }
 
     // What a relu or curve reads: bounds by lines where they matter, and the phases.
     void source(int k) {
-        check_finite(k);
-        if (fill_) fill_shift(k);
+        block_->source_low[k] = block_->low[k];
+        block_->source_neg[k] = block_->neg[k];
         if (!is_exact(k)) refine(k);
         for (int lane = 0; lane < block_->cells; ++lane) cut(k, lane);
+        check_finite(k, block_->source_low[k], block_->source_neg[k]);
+        if (fill_) fill_shift(k, block_->source_low[k]);
     }
 
     // Over a box, interval arithmetic is already best for one matrix times the input.
@@ -194,7 +200,7 @@ private:
             bound_sides(k, sides.data() + first, count, workspaces_[worker], bounds.data() + first);
         });
         for (std::size_t t = 0; t < sides.size(); ++t) {
-            double& bound = (sides[t].below ? low(k) : neg(k))[sides[t].component * kLanes + sides[t].lane];
+            double& bound = (sides[t].below ? source_low(k) : source_neg(k))[sides[t].component * kLanes + sides[t].lane];
             if (bounds[t] > bound) bound = bounds[t];
         }
     }
@@ -237,25 +243,25 @@ private:
         for (const Phase& phase : cell(lane).phases) {
             const Neuron& neuron = net_.neurons[phase.neuron];
             if (neuron.source != k) continue;
-            double& bound = (phase.active ? low(k) : neg(k))[neuron.component * kLanes + lane];
+            double& bound = (phase.active ? source_low(k) : source_neg(k))[neuron.component * kLanes + lane];
             bound = std::max(bound, 0.0);
         }
         for (int i = 0; i < net_.size(k); ++i)
-            if (low(k)[i * kLanes + lane] + neg(k)[i * kLanes + lane] > 0.0) block_->empty[lane] = true;
+            if (source_low(k)[i * kLanes + lane] + source_neg(k)[i * kLanes + lane] > 0.0) block_->empty[lane] = true;
     }
 
-    void check_finite(int k) const {
+    void check_finite(int k, const std::vector<double>& low, const std::vector<double>& neg) const {
         for (std::size_t e = 0; e < entries(k); ++e) {
-            const bool finite = std::isfinite(block_->low[k][e]) && std::isfinite(block_->neg[k][e]);
+            const bool finite = std::isfinite(low[e]) && std::isfinite(neg[e]);
             if (!finite && !block_->empty[e % kLanes]) throw Rejected("an interval overflows double precision.");
         }
     }
 
-    void fill_shift(int k) {
+    void fill_shift(int k, const std::vector<double>& low) {
         const Value& value = net_.values[k];
         std::vector<double>& shift = fill_->shift[k];
         shift.resize(value.size);
-        for (int i = 0; i < value.size; ++i) shift[i] = std::isfinite(low(k)[i * kLanes]) ? low(k)[i * kLanes] : 0.0;
+        for (int i = 0; i < value.size; ++i) shift[i] = std::isfinite(low[i * kLanes]) ? low[i * kLanes] : 0.0;
         if (value.kind == Kind::relu) std::fill(shift.begin(), shift.end(), 0.0);
         if (value.kind == Kind::affine && fill_->bias_low[k].empty()) shifted_bias(value, fill_->bias_low[k], fill_->bias_neg[k]);
     }

@@ -35,10 +35,13 @@ struct Cell {
     int rule = kIntervalRule;
 };
 
-// The intervals [low, -neg] of every value in up to eight cells; `empty` where an interval is empty or a box is.
+// Up to eight cells. [low, -neg] of every value is by interval arithmetic; [source_low, -source_neg] is what relus and curves
+// read, bounded by lines and cut by the phases too. `empty` where an interval is empty or a box is.
 struct CellBlock {
     std::vector<std::vector<double>> low;
     std::vector<std::vector<double>> neg;
+    std::vector<std::vector<double>> source_low;
+    std::vector<std::vector<double>> source_neg;
     std::vector<std::vector<double>> neg_error;                  // of affine values in float32: at most -eps
     std::vector<std::array<std::vector<CurveLines>, 2>> curves;  // of curves: [parallel or not]
     std::array<bool, kLanes> empty{};

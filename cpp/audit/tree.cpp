@@ -186,7 +186,7 @@ bool TreeAudit::contradicted(const Anchor& anchor, const Phases& phases) const {
         const Neuron& neuron = net_.neurons[phase.neuron];
         const std::size_t e = static_cast<std::size_t>(neuron.component) * kLanes + anchor.lane;
         const CellBlock& block = *anchor.block;
-        if ((phase.active ? block.neg : block.low)[neuron.source][e] > 0.0) return true;  // u < 0, or l > 0
+        if ((phase.active ? block.source_neg : block.source_low)[neuron.source][e] > 0.0) return true;  // u < 0, or l > 0
     }
     return false;
 }

@@ -37,14 +37,14 @@ private:
         reach_[k].erase(std::unique(reach_[k].begin(), reach_[k].end()), reach_[k].end());
     }
 
-    // Whether a variable may meet itself in a row of the map: two entries with a common reach, one of them affine.
+    // Whether a variable may meet itself in a row of the map: two terms with a common reach, or two entries of an affine one.
     bool may_meet(int k) const {
         if (!is_affine(k)) return false;
         const std::vector<Term>& terms = net_.values[k].terms;
         for (std::size_t t = 0; t < terms.size(); ++t) {
             if (is_affine(terms[t].source) && has_wide_row(terms[t].forward)) return true;
             for (std::size_t s = 0; s < t; ++s)
-                if ((is_affine(terms[s].source) || is_affine(terms[t].source)) && meet(terms[s].source, terms[t].source)) return true;
+                if (meet(terms[s].source, terms[t].source)) return true;
         }
         return false;
     }

@@ -93,7 +93,7 @@ def read_network(data: bytes) -> Any:
     versions = [opset.one(2, "int", 0) for opset in model.all(8, "message") if opset.one(1, "text", "") in ("", "ai.onnx")]
     if max(versions, default=1) < 7 or model.has(25):
         raise UnsupportedError("The model has an opset below 7, or functions of its own; export it again.")
-    message = model.one(7, "message") or Message(memoryview(b""))
+    message = model.one(7, "message")
     tensors: dict[str, Any] = {}
     for initializer in message.all(5, "message"):
         _define(tensors, initializer.one(8, "text", ""), initializer)
@@ -125,12 +125,11 @@ def _define(tensors: dict[str, Any], name: str, tensor: Any) -> None:
 
 def _shape_of(value: Message) -> Shape:
     """The shape of the model's input; a batch of unknown size is 1."""
-    nothing = Message(memoryview(b""))
-    kind = value.one(2, "message", nothing)
-    tensor = kind.one(1, "message", nothing)
+    kind = value.one(2, "message")
+    tensor = kind.one(1, "message")
     if tensor.one(1, "int") not in (1, 11) or any(kind.has(other) for other in (4, 5, 7, 8, 9)):
         raise UnsupportedError("The model's input is not a float32 or float64 tensor; export it as one.")
-    dimensions = tensor.one(2, "message", nothing).all(1, "message")
+    dimensions = tensor.one(2, "message").all(1, "message")
     if any(size.has(1) and size.has(2) for size in dimensions):
         raise InputError("A dimension of the model's input has both a size and a name; export the model again.")
     sizes = [size.one(1, "int", -1) for size in dimensions]

@@ -66,10 +66,12 @@ class Message:
         return number in self.fields
 
     def one(self, number: int, kind: str, default: Any = None) -> Any:
-        """The value of a field that occurs at most once."""
+        """The value of a field that occurs at most once; a message that does not occur is an empty one."""
         found = self.all(number, kind, packed=False)
         if len(found) > 1:
             raise _damaged(f"field {number} is given twice, where ONNX has it once")
+        if not found and kind == "message":
+            return Message(memoryview(b""))
         return found[0] if found else default
 
     def all(self, number: int, kind: str, packed: bool = True) -> list[Any]:
