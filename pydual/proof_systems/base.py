@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from pydual.certificate import ProofTree
 from pydual.problem import Problem
+from pydual.proof_systems.partial_tree import PartialTree
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ class State:
     ``plays``: the relaxed adversary's best play where a problem is open. ``candidates`` (points, inputs): inputs from
     the last step that may attack the real model. ``finished``: nothing is left to do. ``claim``: what an engine says that
     has no proof, for people to read. ``obstacle``: what could not be proved, if the proof system can name it.
+    ``open_shares``: how much of each problem's region is open, from 0 to 1; 1 where nothing is said.
     """
 
     problems: tuple[Problem, ...]
@@ -45,6 +47,7 @@ class State:
     statistics: dict[str, Any] = field(default_factory=dict)
     claim: str = ""
     obstacle: str = ""
+    open_shares: dict[int, float] = field(default_factory=dict)
 
     @property
     def proved(self) -> bool:
@@ -57,6 +60,12 @@ class State:
         return min(self.lower.values(), default=float("inf"))
 
     @property
+    def open_fraction(self) -> float:
+        """The mean over the problems of the share that is open, 0 for proved ones."""
+        shares = [0.0 if p.index in self.trees else self.open_shares.get(p.index, 1.0) for p in self.problems]
+        return min(1.0, sum(shares) / max(len(shares), 1))
+
+    @property
     def relaxed_attack(self) -> Play | None:
         """The relaxed adversary's best play over the open problems."""
         return min(self.plays.values(), key=lambda play: play.value, default=None)
@@ -67,6 +76,19 @@ class State:
 
 
 S = TypeVar("S", bound=State)
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What a search has found, by index of the problem: finished proofs, unfinished ones, and bounds. All are hints.
+
+    ``place`` says, from the outside in, which of its parts a proof system was at.
+    """
+
+    trees: dict[int, ProofTree] = field(default_factory=dict)
+    partial: dict[int, PartialTree] = field(default_factory=dict)
+    lower: dict[int, float] = field(default_factory=dict)
+    place: tuple[int, ...] = ()
 
 
 class ProofSystem(Protocol):
@@ -87,18 +109,46 @@ class ProofSystem(Protocol):
         ...
 
 
+@runtime_checkable
+class Resumable(Protocol):
+    """What a proof system offers beside ``ProofSystem`` if its search can go on from a snapshot."""
+
+    def snapshot(self, state: Any) -> Snapshot:
+        """What ``state``, which stays as it is, holds; to be taken between two steps."""
+        ...
+
+    def resume(self, problems: tuple[Problem, ...], snapshot: Snapshot) -> State:
+        """Like ``init``, but knowing ``snapshot``. A tree in it that does not fit is left out, and its problem starts anew."""
+        ...
+
+
+def take_snapshot(system: ProofSystem, state: State) -> Snapshot:
+    """What can be resumed from ``state``: finished proofs at least."""
+    return system.snapshot(state) if isinstance(system, Resumable) else Snapshot(state.trees, lower=state.lower)
+
+
+def resume(system: ProofSystem, problems: tuple[Problem, ...], snapshot: Snapshot) -> State:
+    """The search for ``problems`` from ``snapshot`` on; from the start where the proof system cannot resume."""
+    return system.resume(problems, snapshot) if isinstance(system, Resumable) else system.init(problems)
+
+
 def no_candidates(problems: Sequence[Problem]) -> np.ndarray:
     return np.zeros((0, problems[0].network.input_size if problems else 0))
 
 
-def start(problems: tuple[Problem, ...]) -> State:
-    """Nothing known yet."""
+def start(problems: tuple[Problem, ...], snapshot: Snapshot | None = None) -> State:
+    """Nothing known yet, or what ``snapshot`` holds of proofs and bounds."""
+    known = snapshot or Snapshot()
+    trees = {p.index: known.trees[p.index] for p in problems if p.index in known.trees}
     return State(
         problems=problems,
-        lower={problem.index: -np.inf for problem in problems},
+        lower={problem.index: known.lower.get(problem.index, -np.inf) for problem in problems},
+        trees=trees,
         candidates=no_candidates(problems),
-        finished=not problems,
+        finished=len(trees) == len(problems),
     )
 
 
-__all__ = ["Play", "ProofSystem", "State", "no_candidates", "replace", "start"]
+__all__ = [
+    "Play", "ProofSystem", "Resumable", "Snapshot", "State", "no_candidates", "replace", "resume", "start", "take_snapshot",
+]  # fmt: skip

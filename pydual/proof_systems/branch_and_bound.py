@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pydual.problem import Problem
-from pydual.proof_systems.base import ProofSystem, State
+from pydual.proof_systems.base import ProofSystem, Snapshot, State, resume, take_snapshot
 from pydual.proof_systems.crown import Crown
 from pydual.proof_systems.duals import LinearBound
 from pydual.proof_systems.input_splitting import InputSplitting
@@ -39,6 +39,12 @@ class BranchAndBound:
 
     def step(self, state: State, seconds: float) -> State:
         return self._splitting(state.problems).step(state, seconds)
+
+    def snapshot(self, state: State) -> Snapshot:
+        return take_snapshot(self._splitting(state.problems), state)
+
+    def resume(self, problems: tuple[Problem, ...], snapshot: Snapshot) -> State:
+        return resume(self._splitting(problems), problems, snapshot)
 
     def _splitting(self, problems: tuple[Problem, ...]) -> ProofSystem:
         ball = any(problem.region.ball is not None for problem in problems)

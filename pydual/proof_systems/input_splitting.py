@@ -5,15 +5,17 @@ Cells are bounded natively by zonotopes and one back-substitution each, many cel
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pydual import certificate
 from pydual.problem import Problem
-from pydual.proof_systems.base import Play, State, start
+from pydual.proof_systems.base import Play, Snapshot, State, start
 from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, LinearBound, leaf, root_nodes
+from pydual.proof_systems.partial_tree import partial_tree
 from pydual.proof_systems.recorder import EXPLICIT, Leaf, TreeRecorder
 from pydual.region import Region
 from pydual.relax.engine import threads
@@ -27,16 +29,18 @@ FRAMED_STEP, LEAST_FRAMED_BATCH = 1e10, 8  # likewise for bounds that see one ce
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Open cells: boxes (cells, inputs), their nodes in the tree, the bound and the input to split."""
+    """Open cells: boxes (cells, inputs), their nodes in the tree, the bound, the input to split and the share of the
+    region's volume. A cell that is still to be bounded has the bound and the split -inf."""
 
     low: np.ndarray
     high: np.ndarray
     node: np.ndarray
     bound: np.ndarray
     split: np.ndarray
+    share: np.ndarray
 
     def take(self, rows: np.ndarray) -> Cells:
-        return Cells(self.low[rows], self.high[rows], self.node[rows], self.bound[rows], self.split[rows])
+        return Cells(*(column[rows] for column in vars(self).values()))
 
     def joined(self, other: Cells) -> Cells:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
@@ -59,19 +63,31 @@ class Bounded:
 
 @dataclass(eq=False)
 class Search:
-    """The search for one problem; a step consumes it."""
+    """The search for one problem; a step consumes it. ``stuck`` are the cells too small to be split further."""
 
     group: Group
     cells: Cells
     recorder: TreeRecorder
     best_x: np.ndarray
+    stuck: Cells
     finish_limit: float = 64.0
-    stuck: int = 0
+
+    @property
+    def bound(self) -> float:
+        return float(min(self.cells.bound.min(initial=np.inf), self.stuck.bound.min(initial=np.inf)))
+
+    @property
+    def open_share(self) -> float:
+        """The share of the volume of the region's box that is not proved yet."""
+        return float(self.cells.share.sum() + self.stuck.share.sum())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class InputState(State):
+    """``ended``: the searches that ended without a proof."""
+
     searches: tuple[Search, ...] = field(default=())
+    ended: tuple[Search, ...] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -94,7 +110,21 @@ class InputSplitting:
     complete = True
 
     def init(self, problems: tuple[Problem, ...]) -> InputState:
-        return InputState(**vars(start(problems)), searches=tuple(self._root(one) for one in _single_problems(problems)))
+        return self.resume(problems, Snapshot())
+
+    def snapshot(self, state: InputState) -> Snapshot:
+        partial = {}
+        for search in (*state.searches, *state.ended):
+            (problem,) = search.group.problems
+            partial[problem.index] = partial_tree(search.recorder, len(problem.margins))
+        return Snapshot(state.trees, partial, state.lower)
+
+    def resume(self, problems: tuple[Problem, ...], snapshot: Snapshot) -> InputState:
+        known = start(problems, snapshot)
+        single = _single_problems([problem for problem in problems if problem.index not in known.trees])
+        searches = tuple(self._restored(one, snapshot) for one in single)
+        shares = {search.group.problems[0].index: search.open_share for search in searches}
+        return InputState(**{**vars(known), "open_shares": shares}, searches=searches)
 
     def step(self, state: InputState, seconds: float) -> InputState:
         search = state.searches[0]
@@ -102,17 +132,18 @@ class InputSplitting:
         candidates, bounded = self._expand(search, seconds)
         open_cells = len(search.cells.node)
         lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
-        lower[problem.index] = float(search.cells.bound.min()) if open_cells else (np.inf if not search.stuck else -np.inf)
-        searches = state.searches
-        if open_cells == 0:
+        lower[problem.index] = max(lower[problem.index], search.bound)
+        searches, ended = state.searches, state.ended
+        if open_cells:
+            worst = float(search.cells.bound.min())
+            plays[problem.index] = Play(problem, search.best_x, worst, np.zeros(0), np.zeros(0))
+        else:
             searches = searches[1:]
             plays.pop(problem.index, None)
-            if search.stuck == 0:
+            if len(search.stuck.node):
+                ended = (*ended, search)
+            else:
                 trees[problem.index] = search.recorder.finish()
-        else:
-            worst = int(search.cells.bound.argmin())
-            nothing = np.zeros(0)
-            plays[problem.index] = Play(problem, search.best_x, float(search.cells.bound[worst]), nothing, nothing)
         return replace(
             state,
             lower=lower,
@@ -120,7 +151,9 @@ class InputSplitting:
             plays=plays,
             candidates=candidates,
             searches=searches,
+            ended=ended,
             finished=not searches,
+            open_shares={**state.open_shares, problem.index: search.open_share},
             statistics={**state.counting(cells=bounded), "open_cells": sum(len(s.cells.node) for s in searches)},
         )
 
@@ -131,12 +164,11 @@ class InputSplitting:
         chosen = np.argpartition(cells.bound, count - 1)[:count] if count < len(cells.node) else np.arange(count)
         rest = np.setdiff1d(np.arange(len(cells.node)), chosen, assume_unique=True)
         parents, search.cells = cells.take(chosen), cells.take(rest)
-        if np.isneginf(parents.split).any():  # the root has not been bounded yet
-            low, high, node = parents.low, parents.high, parents.node
-        else:
-            low, high, node = _bisect(search, parents)
+        unseen = np.isneginf(parents.split)
+        young = parents.take(unseen).joined(_bisect(search, parents.take(~unseen)))
+        low, high = young.low, young.high
         bounded = self._native(search, low, high) if self.bound is None else self._framed(search.group, low, high, seconds)
-        return _settle(search, low, high, node, bounded), len(node)
+        return _settle(search, young, bounded), len(young.node)
 
     def _batch(self, g: Group) -> int:
         """Cells a step: fewer where a cell is so large that a step would outlast the clock."""
@@ -144,14 +176,20 @@ class InputSplitting:
         step, least = (STEP, LEAST_BATCH) if self.bound is None else (FRAMED_STEP, LEAST_FRAMED_BATCH)
         return min(self.batch, max(least, int(step / max(cell, 1))))
 
-    def _root(self, single: Group) -> Search:
+    def _restored(self, single: Group, snapshot: Snapshot) -> Search:
+        """The search from the partial tree of its problem on, or from the root if there is none that fits."""
         region = single.region
-        cells = Cells(
-            region.lower[None, :], region.upper[None, :], np.zeros(1, dtype=np.int64), np.full(1, -np.inf), np.full(1, -np.inf)
-        )
         anchor = certificate.PARALLEL if self.bound is None else self.bound.anchor
         recorder = TreeRecorder(anchor, anchor_cells=True)
-        return Search(single, cells, recorder, region.lower)
+        low, high, node = region.lower[None, :], region.upper[None, :], np.zeros(1, dtype=np.int64)
+        tree = snapshot.partial.get(single.problems[0].index)
+        if tree is not None and tree.anchor[0] == anchor:
+            with suppress(ValueError):  # the tree is of another kind: cells are no boxes there
+                low, high = tree.boxes(region.lower, region.upper)
+                recorder, node = tree.recorder(anchor_cells=True), tree.open
+        unknown = np.full(len(node), -np.inf)
+        cells = Cells(low, high, node, unknown, unknown, _share(low, high, region))
+        return Search(single, cells, recorder, region.lower, stuck=cells.take(np.zeros(0, dtype=np.int64)))
 
     def _framed(self, g: Group, low: np.ndarray, high: np.ndarray, seconds: float) -> Bounded:
         """Every cell with intervals of its own, by the given bound."""
@@ -206,38 +244,46 @@ def _influence(frame: Frame, duals: Duals, row: int) -> np.ndarray:
     return total
 
 
-def _single_problems(problems: tuple[Problem, ...]) -> list[Group]:
+def _single_problems(problems: Sequence[Problem]) -> list[Group]:
     return [g.only(p) for g in group(problems) for p in range(len(g.problems))]
 
 
-def _bisect(search: Search, parents: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _share(low: np.ndarray, high: np.ndarray, region: Region) -> np.ndarray:
+    """The volume of the cells by that of the region, in the dimensions that the region has."""
+    width = region.upper - region.lower
+    return np.prod((high - low)[:, width > 0] / width[width > 0], axis=1)
+
+
+def _bisect(search: Search, parents: Cells) -> Cells:
     rows = np.arange(len(parents.node))
     split = parents.split.astype(np.int64)
     middle = 0.5 * (parents.low[rows, split] + parents.high[rows, split])
-    low, high = np.repeat(parents.low, 2, axis=0), np.repeat(parents.high, 2, axis=0)
-    high[2 * rows, split] = middle
-    low[2 * rows + 1, split] = middle
     record = search.recorder.split
     first = [
         record(n, certificate.INPUT_SPLIT, i, t)
         for n, i, t in zip(parents.node.tolist(), split.tolist(), middle.tolist(), strict=True)
     ]
-    return low, high, np.add.outer(np.array(first), (0, 1)).ravel()
+    children = parents.take(np.repeat(rows, 2))
+    children.high[2 * rows, split] = middle
+    children.low[2 * rows + 1, split] = middle
+    node = np.add.outer(np.array(first, dtype=np.int64), (0, 1)).ravel()
+    return replace(children, node=node, share=children.share / 2)
 
 
-def _settle(search: Search, low: np.ndarray, high: np.ndarray, node: np.ndarray, bounded: Bounded) -> np.ndarray:
+def _settle(search: Search, cells: Cells, bounded: Bounded) -> np.ndarray:
     """Close the proved cells, keep the others; the most promising inputs among their plays."""
     for row in np.flatnonzero(bounded.proved).tolist():
-        bounded.close(search.recorder, int(node[row]), row)
+        bounded.close(search.recorder, int(cells.node[row]), row)
     left = np.flatnonzero(~bounded.proved)
-    weight, width = bounded.weight[left], high[left] - low[left]
+    open_cells = cells.take(left)
+    weight, width = bounded.weight[left], open_cells.high - open_cells.low
     score = weight * (width > 0)
     split = np.where(score.max(axis=1) > 0, score.argmax(axis=1), width.argmax(axis=1)).astype(float)
     region = search.group.region
     small = (width <= SMALLEST * (region.upper - region.lower)).all(axis=1)
-    search.stuck += int(small.sum())
-    fresh = Cells(low[left], high[left], node[left], bounded.bound[left], split)
-    search.cells = search.cells.joined(fresh.take(np.flatnonzero(~small)))
+    open_cells = replace(open_cells, bound=bounded.bound[left], split=split)
+    search.stuck = search.stuck.joined(open_cells.take(small))
+    search.cells = search.cells.joined(open_cells.take(~small))
     return _candidates(search, bounded.x[left])
 
 

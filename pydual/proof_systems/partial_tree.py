@@ -1,0 +1,191 @@
+"""An unfinished proof of one problem as columns: what a recorder holds, without loss, so that a search can go on from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, INPUT_SPLIT, LEAF, NEURON_SPLIT
+from pydual.proof_systems.recorder import EXPLICIT, Leaf, TreeRecorder
+
+KINDS = (LEAF, INPUT_SPLIT, NEURON_SPLIT)
+
+
+@dataclass(frozen=True, eq=False)
+class PartialTree:
+    """A tree in which leaves are open. Every number in it is a hint: only an audit of the whole proof decides.
+
+    With N nodes in order of creation (``TreeRecorder``): ``kind``, ``index``, ``threshold``, ``first`` (N,), ``anchor``
+    (1,). With C closed leaves: ``closed`` (C,) their nodes, ``lines`` (C,), ``multipliers`` (C, margins), ``betas`` of
+    all, ``beta_count`` (C,). Sets of neurons, which many leaves share, are written once: ``members`` of all sets,
+    ``set_size`` (sets,), and of each leaf the numbers of the sets ``sloped_set`` that ``slopes`` belong to and ``active_set``.
+    """
+
+    anchor: np.ndarray
+    kind: np.ndarray
+    index: np.ndarray
+    threshold: np.ndarray
+    first: np.ndarray
+    closed: np.ndarray
+    lines: np.ndarray
+    multipliers: np.ndarray
+    betas: np.ndarray
+    beta_count: np.ndarray
+    members: np.ndarray
+    set_size: np.ndarray
+    sloped_set: np.ndarray
+    active_set: np.ndarray
+    slopes: np.ndarray
+
+    @property
+    def open(self) -> np.ndarray:
+        """The nodes that are still to be proved."""
+        leaves = self.kind == LEAF
+        leaves[self.closed] = False
+        return np.flatnonzero(leaves)
+
+    def recorder(self, anchor_cells: bool) -> TreeRecorder:
+        """A recorder that goes on where this tree ends."""
+        recorder = TreeRecorder(int(self.anchor[0]), anchor_cells)
+        recorder.kind, recorder.index = self.kind.tolist(), self.index.tolist()
+        recorder.threshold, recorder.first = self.threshold.tolist(), self.first.tolist()
+        sets = _parts(self.members.astype(np.int64), self.set_size)
+        betas = _parts(self.betas, self.beta_count)
+        slopes = _parts(self.slopes, self.set_size[self.sloped_set])
+        columns = zip(
+            self.closed.tolist(), self.lines.tolist(), self.multipliers, betas, self.sloped_set.tolist(), slopes,
+            self.active_set.tolist(), strict=True,
+        )  # fmt: skip
+        for node, lines, multipliers, beta, sloped, slope, active in columns:
+            recorder.close(node, Leaf(lines, multipliers, beta, sets[sloped], slope, sets[active]))
+        return recorder
+
+    def boxes(self, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The cells of the open leaves, rows of (open, inputs). Raises ValueError where one lies below another split."""
+        node = self.open
+        low, high = np.tile(lower, (len(node), 1)), np.tile(upper, (len(node), 1))
+        for row, parent, is_second in self._ancestors(node):
+            index, threshold = self.index[parent], self.threshold[parent]
+            if not ((self.kind[parent] == INPUT_SPLIT) & (index >= 0) & (index < len(lower))).all():
+                raise ValueError("the open leaves are no boxes")
+            low[row, index] = np.where(is_second, np.maximum(low[row, index], threshold), low[row, index])
+            high[row, index] = np.where(is_second, high[row, index], np.minimum(high[row, index], threshold))
+        if not (low <= high).all():
+            raise ValueError("a cell is empty")
+        return low, high
+
+    def phases(self, neurons: int) -> list[list[tuple[int, int]]]:
+        """Of every open leaf the neurons split above it from the root down, with their phases, -1 or 1.
+
+        Raises ValueError where it lies below another split.
+        """
+        paths: list[list[tuple[int, int]]] = [[] for _ in self.open]
+        for row, parent, is_second in self._ancestors(self.open):
+            index = self.index[parent]
+            if not ((self.kind[parent] == NEURON_SPLIT) & (index >= 0) & (index < neurons)).all():
+                raise ValueError("the open leaves are not told by phases")
+            for r, i, second in zip(row.tolist(), index.tolist(), is_second.tolist(), strict=True):
+                paths[r].append((i, 1 if second else -1))
+        for path in paths:
+            path.reverse()
+        if any(len({neuron for neuron, _ in path}) < len(path) for path in paths):
+            raise ValueError("a neuron is split twice")
+        return paths
+
+    def _ancestors(self, node: np.ndarray) -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Level by level upward: rows of ``node``, the parent of each, and whether the way comes from the second child."""
+        parent = np.full(len(self.kind), -1)
+        split = np.flatnonzero(self.kind != LEAF)
+        parent[self.first[split]] = parent[self.first[split] + 1] = split
+        row = np.flatnonzero(node != 0)
+        here = node[row]
+        while row.size:
+            above = parent[here]
+            yield row, above, here != self.first[above]
+            row, here = row[above != 0], above[above != 0]
+
+    def check(self) -> None:
+        """Raises ValueError where the columns do not fit together."""
+        n, c, sets = len(self.kind), len(self.closed), len(self.set_size)
+        for column in (self.kind, self.index, self.threshold, self.first):
+            _require(column.shape == (n,))
+        for column in (self.closed, self.lines, self.beta_count, self.sloped_set, self.active_set):
+            _require(column.shape == (c,))
+        _require(self.anchor.shape == (1,) and 1 <= self.anchor[0] <= ADAPTIVE and n > 0)
+        _require(self.multipliers.ndim == 2 and len(self.multipliers) == c)
+        split = np.flatnonzero(self.kind != LEAF)
+        _require(bool(np.isin(self.kind, KINDS).all()) and bool(np.isfinite(self.threshold).all()))
+        _require(bool((self.first[split] > split).all()) and n == 1 + 2 * len(split))
+        _require(
+            np.array_equal(np.sort(self.first[split]), np.arange(1, n, 2))
+            and bool((self.first[self.kind == LEAF] == -1).all())
+        )
+        _require(len(np.unique(self.closed)) == c and bool(np.isin(self.closed, np.flatnonzero(self.kind == LEAF)).all()))
+        _require(bool(((self.lines >= ADAPTIVE_LINES) & (self.lines <= EXPLICIT)).all()))
+        for chosen in (self.sloped_set, self.active_set):
+            _require(bool(((chosen >= 0) & (chosen < sets)).all()))
+        for parts, count in (
+            (self.members, self.set_size),
+            (self.betas, self.beta_count),
+            (self.slopes, self.set_size[self.sloped_set]),
+        ):
+            _require(parts.ndim == 1 and bool((count >= 0).all()) and len(parts) == count.sum())
+
+
+def partial_tree(recorder: TreeRecorder, margins: int) -> PartialTree:
+    """What ``recorder`` holds, for a problem with so many margins."""
+    leaves = list(recorder.leaves.values())
+    sets = _Sets()
+    sloped = [sets.number(leaf.neurons) for leaf in leaves]
+    active = [sets.number(leaf.active) for leaf in leaves]
+    return PartialTree(
+        anchor=np.array([recorder.anchor], dtype=np.uint8),
+        kind=np.array(recorder.kind, dtype=np.uint8),
+        index=np.array(recorder.index, dtype=np.int32),
+        threshold=np.array(recorder.threshold, dtype=float),
+        first=np.array(recorder.first, dtype=np.int32),
+        closed=np.array(list(recorder.leaves), dtype=np.int32),
+        lines=np.array([leaf.lines for leaf in leaves], dtype=np.int32),
+        multipliers=np.array([leaf.multipliers for leaf in leaves]).reshape(-1, margins),
+        betas=_joined([leaf.betas for leaf in leaves]),
+        beta_count=np.array([len(leaf.betas) for leaf in leaves], dtype=np.int32),
+        members=_joined(sets.arrays).astype(np.int32),
+        set_size=np.array([len(array) for array in sets.arrays], dtype=np.int32),
+        sloped_set=np.array(sloped, dtype=np.int32),
+        active_set=np.array(active, dtype=np.int32),
+        slopes=_joined([leaf.slopes for leaf in leaves if leaf.lines == EXPLICIT]),
+    )
+
+
+class _Sets:
+    """Numbers arrays, equal ones alike; those that are the same object without a look at them."""
+
+    def __init__(self) -> None:
+        self.arrays: list[np.ndarray] = []
+        self._by_identity: dict[int, int] = {}
+        self._by_content: dict[bytes, int] = {}
+
+    def number(self, array: np.ndarray) -> int:
+        known = self._by_identity.get(id(array))
+        if known is None:
+            known = self._by_content.setdefault(array.astype(np.int32).tobytes(), len(self.arrays))
+            self._by_identity[id(array)] = known
+            if known == len(self.arrays):
+                self.arrays.append(array)
+        return known
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(arrays) if arrays else np.zeros(0)
+
+
+def _parts(joined: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+    ends = np.cumsum(sizes, dtype=np.int64).tolist()
+    return [joined[begin:end] for begin, end in zip([0, *ends][:-1], ends, strict=True)]
+
+
+def _require(condition: bool) -> None:
+    if not condition:
+        raise ValueError("the columns of a partial tree do not fit together")
