@@ -54,6 +54,21 @@ PYDUAL_AUDIT_DISPATCH void take_shift(const double* w, int n, const double* shif
     store(total, constants);
 }
 
+// total += lower bound of w (x - shift) for x in one box.
+PYDUAL_AUDIT_DISPATCH void add_one_box(const double* w, int n, const double* lower, const double* upper, const double* shift,
+                                       double* constants) {
+    Lanes total = load(constants);
+    for (int i = 0; i < n; ++i) {
+        const double a = lower[i] - shift[i];
+        const double b = shift[i] - upper[i];
+        PYDUAL_AUDIT_LANES for (int lane = 0; lane < kLanes; ++lane) {
+            const double c = w[i * kLanes + lane];
+            total.at[lane] += std::max(c, 0.0) * a + std::max(-c, 0.0) * b;
+        }
+    }
+    store(total, constants);
+}
+
 // total += lower bound of w (f(v) - shift) for v in [low, -neg], lanes of their own; f is the identity or, clipped, a relu.
 PYDUAL_AUDIT_DISPATCH void add_interval(const double* w, int n, const double* low, const double* neg, const double* shift,
                                         bool clipped, double* constants) {
@@ -338,6 +353,9 @@ void Backward::stage_value(int k, double* total) {
 void Backward::add_box(double* total) {
     const double* w = pending_[0].data();
     const double* shift = setting_.shift->shift[0].data();
+    const Box& first = *rows_[0].box;
+    if (std::all_of(rows_.begin(), rows_.end(), [&](const Row& row) { return row.box == &first; }))
+        return add_one_box(w, net_.inputs(), first.lower.data(), first.upper.data(), shift, total);
     for (int lane = 0; lane < kLanes; ++lane) {
         const Box& box = *rows_[lane].box;
         for (int i = 0; i < net_.inputs(); ++i) {
