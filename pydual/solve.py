@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -24,6 +25,7 @@ from pydual.problem import Problem, normalize
 from pydual.progress import Progress
 from pydual.proof_systems import ProofSystem, by_name
 from pydual.proof_systems.base import Play, State
+from pydual.proof_systems.subtrees import handed_to
 from pydual.relax.engine import single_threaded_blas
 from pydual.relax.program import compile_network
 from pydual.relax.slack import with_reserve
@@ -58,6 +60,7 @@ def solve(
     timeout: float | None = None,
     seed: int = 0,
     progress: bool = False,
+    executor: Executor | None = None,
 ) -> Attack | RelaxedAttack | Certificate | Unknown:
     """Decide whether ``model`` has a catastrophe in the sense of ``checker``.
 
@@ -65,7 +68,8 @@ def solve(
     with its options. ``arithmetic`` "real" speaks of the model as a function of real numbers, "float32" of every execution
     of it in 32-bit floating point, sums taken in any order (PROOFS.md, section 6). ``timeout`` is in seconds, for search
     and audit together; ``progress`` shows the bracket on stderr. The result is the same for the same seed as long as no
-    timeout strikes.
+    timeout strikes. ``executor``, any of ``concurrent.futures``, gets parts of the search (proof_systems/subtrees.py): the
+    verdict is as certain, but which proof or attack is found may differ; parts that run at the end are not waited for.
 
     Returns an ``Attack`` (a replayed input), a ``Certificate`` (audited), a ``RelaxedAttack`` (an incomplete proof system
     cannot exclude a catastrophe and none was found) or ``Unknown`` (the budget ended first). Raises InputError for models,
@@ -74,7 +78,7 @@ def solve(
     _check(model, checker, timeout, seed)
     _check_arithmetic(model, arithmetic)
     system = _system(proof_system)
-    with single_threaded_blas(), Progress(progress, system.name) as display:
+    with single_threaded_blas(), handed_to(executor, system) as system, Progress(progress, system.name) as display:
         return _Game(model, checker, system, arithmetic, timeout, seed, display).play()
 
 

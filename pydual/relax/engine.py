@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import Lock
+from typing import Any
 
 import scipy.linalg.cython_blas as cython_blas
 
@@ -12,18 +15,58 @@ from pydual import _core
 
 _core.set_dgemm(cython_blas.__pyx_capi__["dgemm"])
 
-__all__ = ["_core", "single_threaded_blas", "threads"]
+__all__ = ["_core", "one_thread", "single_threaded_blas", "threads"]
+
+_alone: ContextVar[bool] = ContextVar("_alone", default=False)
 
 
 def threads() -> int:
-    """The processors that this process may use."""
+    """The threads that the core may use: one within ``one_thread``, else the processors of this process."""
+    if _alone.get():
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it, and in the present thread only, the core runs no threads: others work beside it."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
+class _Limit:
+    """BLAS has one limit for the whole process: the first to come sets it, the last to leave lifts it."""
+
+    def __init__(self) -> None:
+        self._lock, self._users = Lock(), 0
+        self._limiter: Any = None
+
+    def enter(self) -> None:
+        from threadpoolctl import threadpool_limits
+
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._limiter = threadpool_limits(limits=1, user_api="blas")
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._limiter.restore_original_limits()
+
+
+_limit = _Limit()
 
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """Within it, BLAS uses one thread: the core runs threads of its own."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1, user_api="blas"):
+    _limit.enter()
+    try:
         yield
+    finally:
+        _limit.leave()
