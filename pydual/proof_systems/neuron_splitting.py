@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import heapq
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from math import ldexp
 
 import numpy as np
 
 from pydual import certificate
 from pydual.problem import Problem
 from pydual.proof_systems.alpha_crown import AlphaCrown
-from pydual.proof_systems.base import Play, State, start
-from pydual.proof_systems.duals import ABOVE_ROUNDING, ADAPTIVE_START, Duals, LinearBound, Nodes, leaf, play, root_nodes
+from pydual.proof_systems.base import Play, Snapshot, State, start
+from pydual.proof_systems.duals import ABOVE_ROUNDING, ADAPTIVE_START, Duals, LinearBound, Nodes, leaf, play
 from pydual.proof_systems.lp import TriangleLP
+from pydual.proof_systems.partial_tree import partial_tree
 from pydual.proof_systems.recorder import Leaf, TreeRecorder
-from pydual.relax.frame import Frame, group, make_frame
+from pydual.relax.frame import Frame, Group, group, make_frame
 
 CANDIDATES = 16
 
@@ -36,6 +39,16 @@ class Node:
 
 
 @dataclass(frozen=True, eq=False)
+class Unseen:
+    """A node that is still to be bounded: a root, or an open leaf of a tree that is resumed."""
+
+    problem: int
+    place: int
+    path: tuple[int, ...] = ()
+    phases: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Nodes to be bounded, with their places in the trees, and the neurons split above them with their phases."""
 
@@ -47,15 +60,32 @@ class Batch:
 
 @dataclass(eq=False)
 class Search:
-    """The search over one frame; a step consumes it. ``queue`` is ordered by bound, the worst first."""
+    """The search over one frame; a step consumes it. ``queue`` is ordered by bound, the worst first.
+
+    ``open_share`` of each problem: the sum of ``2^-depth`` over its open leaves.
+    """
 
     frame: Frame
     recorders: list[TreeRecorder]
+    unseen: list[Unseen]
+    open_share: list[float] = field(init=False)
     queue: list[tuple[float, int, Node]] = field(default_factory=list)
     open_nodes: dict[int, int] = field(default_factory=dict)
     stuck: set[int] = field(default_factory=set)
     pushed: int = 0
-    bounded: bool = False
+
+    def __post_init__(self) -> None:
+        self.open_share = [0.0] * len(self.recorders)
+        for node in self.unseen:
+            self.open_share[node.problem] += ldexp(1.0, -len(node.path))
+
+    @property
+    def ended(self) -> bool:
+        return not self.queue and not self.unseen
+
+    def close(self, problem: int, place: int, leaf: Leaf) -> None:
+        self.recorders[problem].close(place, leaf)
+        self.open_share[problem] -= ldexp(1.0, -len(leaf.betas))
 
     def push(self, node: Node) -> None:
         self.pushed += 1
@@ -65,6 +95,7 @@ class Search:
     def drop(self, problems: set[int]) -> None:
         """Forget the open nodes of these problems."""
         self.queue = [entry for entry in self.queue if entry[2].problem not in problems]
+        self.unseen = [node for node in self.unseen if node.problem not in problems]
         heapq.heapify(self.queue)
         self.open_nodes |= dict.fromkeys(problems, 0)
 
@@ -77,7 +108,10 @@ class Search:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NeuronState(State):
+    """``ended``: the searches that ended without a proof of every problem."""
+
     searches: tuple[Search, ...] = field(default=())
+    ended: tuple[Search, ...] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -97,20 +131,54 @@ class NeuronSplitting:
     complete = True
 
     def init(self, problems: tuple[Problem, ...]) -> NeuronState:
-        searches = []
-        for g in group(problems):
-            frame = make_frame(g, self.root.anchor)
-            recorders = [TreeRecorder(self.root.anchor, anchor_cells=False) for _ in g.problems]
-            searches.append(Search(frame, recorders))
-        return NeuronState(**vars(start(problems)), searches=tuple(searches))
+        return self.resume(problems, Snapshot())
+
+    def snapshot(self, state: NeuronState) -> Snapshot:
+        partial = {}
+        for search in (*state.searches, *state.ended):
+            for problem, recorder in zip(search.frame.group.problems, search.recorders, strict=True):
+                if problem.index not in state.trees:
+                    partial[problem.index] = partial_tree(recorder, len(problem.margins))
+        return Snapshot(state.trees, partial, state.lower)
+
+    def resume(self, problems: tuple[Problem, ...], snapshot: Snapshot) -> NeuronState:
+        """Open leaves start with new duals, from the bound of the root."""
+        known = start(problems, snapshot)
+        groups = group([problem for problem in problems if problem.index not in known.trees])
+        searches = tuple(self._restored(g, snapshot) for g in groups)
+        return NeuronState(**{**vars(known), "open_shares": _shares(searches)}, searches=searches)
+
+    def _restored(self, g: Group, snapshot: Snapshot) -> Search:
+        """The search from the partial trees on, or from the root where there is none that fits."""
+        recorders, unseen = [], []
+        for p, problem in enumerate(g.problems):
+            recorder, nodes = TreeRecorder(self.root.anchor, anchor_cells=False), [Unseen(p, 0)]
+            tree = snapshot.partial.get(problem.index)
+            if tree is not None and tree.anchor[0] == self.root.anchor:
+                with suppress(ValueError):  # the tree is of another kind: phases do not tell its cells
+                    paths = [tuple(zip(*path, strict=True)) or ((), ()) for path in tree.phases(g.program.neurons)]
+                    units = [tuple(g.program.neuron_units[list(neurons)].tolist()) for neurons, _ in paths]
+                    places = zip(tree.open.tolist(), units, paths, strict=True)
+                    recorder = tree.recorder(anchor_cells=False)
+                    nodes = [Unseen(p, place, path, phases) for place, path, (_, phases) in places]
+            recorders.append(recorder)
+            unseen += nodes
+        return Search(make_frame(g, self.root.anchor), recorders, unseen)
 
     def step(self, state: NeuronState, seconds: float) -> NeuronState:
         search = state.searches[0]
-        batch = self._children(search) if search.bounded else _roots(search)
-        duals = (self.bound if search.bounded else self.root).evaluate(search.frame, batch.nodes, seconds)
-        search.bounded = True
+        bound, batch = (self.root, self._unseen(search)) if search.unseen else (self.bound, self._children(search))
+        duals = bound.evaluate(search.frame, batch.nodes, seconds)
         points = self._settle(search, batch, duals, seconds)
         return self._advance(state, search, points, batch.nodes, duals)
+
+    def _unseen(self, search: Search) -> Batch:
+        """All roots at once, or open leaves of a resumed tree, as many as are split in a step."""
+        count = max(2 * self.batch, len(search.recorders))
+        chosen, search.unseen = search.unseen[:count], search.unseen[count:]
+        problem = np.array([node.problem for node in chosen])
+        paths, phases = [node.path for node in chosen], [node.phases for node in chosen]
+        return Batch(_fresh_nodes(search.frame, problem, paths, phases), [node.place for node in chosen], paths, phases)
 
     def _children(self, search: Search) -> Batch:
         """Both phases of the chosen neuron of the worst nodes: inactive first, as in the proof."""
@@ -137,7 +205,7 @@ class NeuronSplitting:
         open_rows = []
         for row, problem in enumerate(nodes.problem.tolist()):
             if duals.bound[row] > ABOVE_ROUNDING:
-                search.recorders[problem].close(places[row], _leaf(search.frame, problem, duals, row, paths[row]))
+                search.close(problem, places[row], _leaf(search.frame, problem, duals, row, paths[row]))
                 continue
             open_rows.append(row)
             alpha = duals.alpha[row, unstable].astype(np.float32)
@@ -166,7 +234,7 @@ class NeuronSplitting:
             return
         duals = self.last.evaluate(search.frame, node, seconds)
         if duals.bound[0] > ABOVE_ROUNDING:
-            search.recorders[problem].close(place, _leaf(search.frame, problem, duals, 0, path))
+            search.close(problem, place, _leaf(search.frame, problem, duals, 0, path))
         else:
             search.stuck.add(problem)
 
@@ -175,8 +243,9 @@ class NeuronSplitting:
             search.drop(search.stuck)
         lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
         worst = {node.problem: bound for bound, _, node in sorted(search.queue, key=lambda q: -q[0])}
+        unseen = {node.problem for node in search.unseen}
         for p, problem in enumerate(search.frame.group.problems):
-            if problem.index in trees:
+            if problem.index in trees or p in unseen:
                 continue
             if search.open_nodes.get(p, 0):
                 lower[problem.index] = max(worst[p], lower[problem.index])
@@ -187,7 +256,9 @@ class NeuronSplitting:
                 lower[problem.index] = max(lower[problem.index], 0.0)
                 plays.pop(problem.index, None)
         plays |= _plays(search.frame, nodes, duals, trees)
-        searches = state.searches if search.queue else state.searches[1:]
+        searches, ended = state.searches, state.ended
+        if search.ended:
+            searches, ended = searches[1:], (*ended, search) if search.stuck else ended
         return replace(
             state,
             lower=lower,
@@ -195,7 +266,9 @@ class NeuronSplitting:
             plays=plays,
             candidates=_best_points(search.frame, points),
             searches=searches,
+            ended=ended,
             finished=not searches,
+            open_shares={**state.open_shares, **_shares((search,))},
             statistics={**state.counting(nodes=len(nodes.problem)), "open_nodes": sum(len(s.queue) for s in searches)},
         )
 
@@ -214,23 +287,32 @@ def branching_scores(frame: Frame, nodes: Nodes, duals: Duals) -> np.ndarray:
     return np.where(unstable, gap + 0.1 * intercept, -1.0)
 
 
-def _roots(search: Search) -> Batch:
-    nodes = root_nodes(search.frame)
-    count = len(nodes.problem)
-    return Batch(nodes, [0] * count, [()] * count, [()] * count)
+def _shares(searches: tuple[Search, ...]) -> dict[int, float]:
+    return {
+        problem.index: share
+        for search in searches
+        for problem, share in zip(search.frame.group.problems, search.open_share, strict=True)
+    }
 
 
 def _as_nodes(frame: Frame, origin: list[Node], paths: list, phases: list) -> Nodes:
-    count, units = len(origin), frame.group.program.units
-    phase = np.zeros((count, units), dtype=np.int8)
-    alpha = np.full((count, units), ADAPTIVE_START)
-    beta = np.zeros((count, units))
+    """Nodes that start with the duals of ``origin``."""
+    nodes = _fresh_nodes(frame, np.array([node.problem for node in origin]), paths, phases)
     for row, node in enumerate(origin):
-        phase[row, list(paths[row])] = phases[row]
-        beta[row, list(node.path)] = node.beta
-        alpha[row, frame.unstable] = node.alpha
-    weights = np.array([node.weights for node in origin])
-    return Nodes(np.array([node.problem for node in origin]), phase, alpha, beta, weights)
+        nodes.beta[row, list(node.path)] = node.beta
+        nodes.alpha[row, frame.unstable] = node.alpha
+        nodes.weights[row] = node.weights
+    return nodes
+
+
+def _fresh_nodes(frame: Frame, problem: np.ndarray, paths: list, phases: list) -> Nodes:
+    """Nodes without duals yet."""
+    count, units = len(problem), frame.group.program.units
+    phase = np.zeros((count, units), dtype=np.int8)
+    for row, path in enumerate(paths):
+        phase[row, list(path)] = phases[row]
+    alpha = np.full((count, units), ADAPTIVE_START)
+    return Nodes(problem, phase, alpha, np.zeros((count, units)), np.zeros((count, frame.group.allowed.shape[1])))
 
 
 def _leaf(frame: Frame, problem: int, duals: Duals, row: int, path: tuple[int, ...]) -> Leaf:
