@@ -141,8 +141,15 @@ class Certificate(Outcome):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Unknown(Outcome):
-    """The budget ended first. ``x`` is the input with the least margin found, or None; ``advice`` says what to try."""
+    """The budget ended first: ``reason`` is "timeout", "interrupted", "memory limit: ..." or a sentence.
+
+    ``x`` is the input with the least margin found, or None; ``advice`` says what to try. ``open_fraction``, in [0, 1], is
+    how much of the region is not proved, on average over the problems of the query, 0 for those that are: of a search that
+    splits inputs the share of the volume of the region's box, of one that splits neurons the sum of 2^-depth over the
+    open leaves, 1 before anything is split; None if no search began. Nothing of it is audited.
+    """
 
     reason: str
     advice: str
     x: np.ndarray | None = None
+    open_fraction: float | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,17 @@ from pydual.attack.lift import Hit, Lifter
 from pydual.attack.search import NORMAL, QUICK, THOROUGH, Adversary, Effort, Find
 from pydual.audit import EXACT, FOLDED, ROUNDED, Accepted, audit
 from pydual.audit.query import query_digest
+from pydual.budget import Budget
 from pydual.certificate import FLOAT32, REAL, Proof
 from pydual.checker import Checker
+from pydual.checkpoint import Binding, Checkpoint, Keeper
 from pydual.errors import CertificateError, InputError, UnsupportedError
 from pydual.network import Network
 from pydual.outcome import Attack, Bracket, Certificate, Cheat, RelaxedAttack, TracePoint, Unknown
 from pydual.problem import Problem, normalize
 from pydual.progress import Progress
 from pydual.proof_systems import ProofSystem, by_name
-from pydual.proof_systems.base import Play, State
+from pydual.proof_systems.base import Play, Snapshot, State, resume, take_snapshot
 from pydual.proof_systems.subtrees import handed_to
 from pydual.relax.engine import single_threaded_blas
 from pydual.relax.program import compile_network
@@ -58,9 +61,11 @@ def solve(
     *,
     arithmetic: str = REAL,
     timeout: float | None = None,
+    memory_limit: int | None = None,
     seed: int = 0,
     progress: bool = False,
     executor: Executor | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Attack | RelaxedAttack | Certificate | Unknown:
     """Decide whether ``model`` has a catastrophe in the sense of ``checker``.
 
@@ -71,15 +76,31 @@ def solve(
     timeout strikes. ``executor``, any of ``concurrent.futures``, gets parts of the search (proof_systems/subtrees.py): the
     verdict is as certain, but which proof or attack is found may differ; parts that run at the end are not waited for.
 
+    ``memory_limit`` (bytes of this process, looked at between steps), the timeout and Ctrl-C end in ``Unknown`` with the
+    bracket. A search that lasts is saved every few seconds in the file ``checkpoint``, and goes on from there if that file
+    exists; the file stays, also after a verdict, which the same call then finds again at once.
+
     Returns an ``Attack`` (a replayed input), a ``Certificate`` (audited), a ``RelaxedAttack`` (an incomplete proof system
     cannot exclude a catastrophe and none was found) or ``Unknown`` (the budget ended first). Raises InputError for models,
-    checkers and options that do not fit.
+    checkers, checkpoints and options that do not fit.
     """
-    _check(model, checker, timeout, seed)
+    _check(model, checker, seed)
     _check_arithmetic(model, arithmetic)
     system = _system(proof_system)
-    with single_threaded_blas(), handed_to(executor, system) as system, Progress(progress, system.name) as display:
-        return _Game(model, checker, system, arithmetic, timeout, seed, display).play()
+    keeper = Keeper(checkpoint, Binding(model.digest, query_digest(checker), arithmetic, system.name))
+    with (
+        Budget(timeout, memory_limit) as budget,
+        single_threaded_blas(),
+        handed_to(executor, system) as system,
+        Progress(progress, system.name) as display,
+    ):
+        game = _Game(model, checker, system, arithmetic, seed, display, budget, keeper)
+        try:
+            return game.play()
+        except KeyboardInterrupt:
+            if not budget.interrupted:
+                raise
+            return game.ended_early()  # in the middle of a step: what was saved before it stands
 
 
 def _system(proof_system: str | ProofSystem) -> ProofSystem:
@@ -91,13 +112,11 @@ def _system(proof_system: str | ProofSystem) -> ProofSystem:
     return proof_system
 
 
-def _check(model: Network, checker: Checker, timeout: float | None, seed: int) -> None:
+def _check(model: Network, checker: Checker, seed: int) -> None:
     if not isinstance(model, Network):
         raise InputError(f"The model is a {type(model).__name__}; load it with pydual.load, from_torch or from_sklearn.")
     if not isinstance(checker, Checker):
         raise InputError(f"The checker is a {type(checker).__name__}; make one with pydual.load_checker or robustness.")
-    if timeout is not None and not (isinstance(timeout, Real) and timeout > 0):
-        raise InputError(f"The timeout is {timeout}; give a positive number of seconds, or None.")
     if not isinstance(seed, Integral) or seed < 0:
         raise InputError(f"The seed is {seed!r}; give an integer that is at least 0.")
 
@@ -117,61 +136,82 @@ class _Game:
     checker: Checker
     system: ProofSystem
     arithmetic: str
-    timeout: float | None
     seed: int
     display: Progress
+    budget: Budget
+    keeper: Keeper
     trace: list[TracePoint] = field(default_factory=list)
     lower: float = -np.inf
     upper: float = np.inf
     best: Find | None = None
     claim: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    state: State | None = None
+    attempt: int = 0
 
     def __post_init__(self) -> None:
-        self._start = time.monotonic()
+        self._left, self._elapsed = self.budget.left, self.budget.elapsed
         self.problems = normalize(self.model, self.checker)
         self.adversary = Adversary(self.problems, self.seed, self._left)
         self.lifter = Lifter(self.model, self.checker, self.arithmetic)
         self.statistics: dict[str, Any] = {"problems": len(self.problems), "neurons": compile_network(self.model).neurons}
+        if (saved := self.keeper.load()) is not None:
+            self.statistics["resumed"] = saved.summary
+        self.saved = saved
 
     def play(self) -> Attack | RelaxedAttack | Certificate | Unknown:
-        if hit := self._attack(lambda: self.adversary.search(QUICK)) or self._attack_by_rounding():
+        if hit := self._known_attack() or self._attack(lambda: self.adversary.search(QUICK)) or self._attack_by_rounding():
             return self._attacked(hit)
         if any(not problem.margins for problem in self.problems):
             reason = "The property calls every input of a region a catastrophe, but no input could be replayed."
             return self._unknown(reason, "Look at the bounds of the inputs: perhaps no number of the model's type fits.")
-        for problems in self._questions():
+        saved = self.saved
+        for attempt, problems in self._questions():
+            self.attempt = attempt
             try:
-                return self._decide(problems)
+                return self._decide(problems, saved.snapshot if saved else Snapshot())
             except _Rejected as error:
-                rejection = error
+                rejection, saved = error, None
         return self._unknown(str(rejection), REJECTED[self.arithmetic])
 
-    def _questions(self) -> Iterator[tuple[Problem, ...]]:
-        """The problems as they are; for float32 with more and more in reserve, until an audit accepts what was proved."""
+    def _questions(self) -> Iterator[tuple[int, tuple[Problem, ...]]]:
+        """The problems as they are, twice after a checkpoint: the audit may reject what was in that. For float32 with more
+        and more in reserve, from where the checkpoint was, until an audit accepts what was proved."""
         if self.arithmetic == REAL:
-            yield self.problems
+            yield from [(0, self.problems)] * (2 if self.saved else 1)
             return
-        for factor in RESERVES:
-            yield with_reserve(self.problems, factor)
+        first = min(max(self.saved.attempt, 0), len(RESERVES) - 1) if self.saved else 0
+        for attempt in range(first, len(RESERVES)):
+            yield attempt, with_reserve(self.problems, RESERVES[attempt])
 
-    def _decide(self, problems: tuple[Problem, ...]) -> Attack | RelaxedAttack | Certificate | Unknown:
-        state = self.system.init(problems)
-        while not state.finished and self._left() > 0:
+    def _decide(self, problems: tuple[Problem, ...], known: Snapshot) -> Attack | RelaxedAttack | Certificate | Unknown:
+        state = self.state = resume(self.system, problems, known)
+        self._note(state)
+        while not state.finished and self.budget.lasts():
             with self._timed("search"):
                 state = self.system.step(state, self._left())
+            self.state = state
             self._note(state)
             if hit := self._answer(state):
                 return self._attacked(hit)
+            self.keeper.save(self._checkpoint)
+        self.keeper.save(self._checkpoint, now=not state.finished or self.keeper.exists)
         return self._end(state)
 
+    # what is saved
+
+    def _checkpoint(self) -> Checkpoint:
+        assert self.state is not None
+        best = np.zeros((0, self.model.input_size)) if self.best is None else self.best.x[None, :]
+        before = self.saved.seconds if self.saved else 0.0
+        return Checkpoint(take_snapshot(self.system, self.state), self.attempt, best, before + self._elapsed())
+
+    def _known_attack(self) -> Hit | None:
+        """The best input of the search that was saved."""
+        best = self.saved.best if self.saved else np.zeros((0, 0))
+        return self._attack(lambda: self.adversary.evaluate(best)) if best.shape == (1, self.model.input_size) else None
+
     # the clock
-
-    def _elapsed(self) -> float:
-        return time.monotonic() - self._start
-
-    def _left(self) -> float:
-        return np.inf if self.timeout is None else self.timeout - self._elapsed()
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:
@@ -185,6 +225,7 @@ class _Game:
 
     def _note(self, state: State) -> None:
         self.statistics[self.system.name] = state.statistics
+        self.statistics["open_fraction"] = state.open_fraction
         self.claim = state.claim
         self._bracket(max(self.lower, min(state.bound, self.upper)), self.upper)
 
@@ -234,7 +275,7 @@ class _Game:
         if state.proved:
             return self._certify(state)
         if not state.finished:
-            return self._timed_out()
+            return self.ended_early()
         play = state.relaxed_attack
         if hit := self._last_attempt(play, state):
             return self._attacked(hit)
@@ -258,7 +299,7 @@ class _Game:
             with self._timed("audit"):
                 accepted = self._audited(proof)
         except _OutOfTime:
-            return self._timed_out()
+            return self.ended_early()
         except CertificateError as error:
             raise _Rejected(f"The search believes in a proof, but the audit rejects it: {error}") from None
         self.statistics["leaves"] = proof.leaves
@@ -312,14 +353,19 @@ class _Game:
         cheats = _cheats(self.model, play)
         return RelaxedAttack(**self._common(), x=play.x, value=play.value, lifted=lifted, cheats=cheats)
 
-    def _timed_out(self) -> Unknown:
-        return self._unknown("timeout", "Give more time, or a smaller region; the trace shows how fast the bracket closes.")
+    def ended_early(self) -> Unknown:
+        """The budget was used up."""
+        return self._unknown(self.budget.reason, self.budget.advice)
 
     def _unknown(self, reason: str, advice: str) -> Unknown:
         advice = f"{self.claim} {advice}".strip()
-        return Unknown(**self._common(), reason=reason, advice=advice, x=None if self.best is None else self.best.x)
+        x = None if self.best is None else self.best.x
+        share = None if self.state is None else self.state.open_fraction
+        return Unknown(**self._common(), reason=reason, advice=advice, x=x, open_fraction=share)
 
     def _common(self, bracket: Bracket | None = None) -> dict[str, Any]:
+        if self.keeper.error:
+            self.statistics["checkpoint"] = self.keeper.error
         self.statistics["seconds"] = {**self.seconds, "total": self._elapsed()}
         return {
             "bracket": bracket or Bracket(self.lower, self.upper),
@@ -334,8 +380,4 @@ def _cheats(network: Network, play: Play) -> tuple[Cheat, ...]:
     program = compile_network(network)
     errors = np.abs(play.z - np.maximum(play.y, 0.0))
     order = np.argsort(-errors, kind="stable")
-    return tuple(
-        Cheat(program.neuron_name(int(n)), float(play.y[n]), float(play.z[n])) for n in order if errors[n] > CHEAT
-    )
-
-
+    return tuple(Cheat(program.neuron_name(int(n)), float(play.y[n]), float(play.z[n])) for n in order if errors[n] > CHEAT)

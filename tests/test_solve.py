@@ -278,12 +278,9 @@ class Announced:
         print("searching", flush=True)
         return self.inner.step(state, seconds)
 
-try:
-    pydual.solve(test_solve.layers(1, 20, 60, 60, 60, 2), test_solve.hard(20), Announced(by_name(sys.argv[1])), timeout=120)
-except KeyboardInterrupt:
-    print("interrupted", flush=True)
-else:
-    print("ended", flush=True)
+system = Announced(by_name(sys.argv[1]))
+outcome = pydual.solve(test_solve.layers(1, 20, 60, 60, 60, 2), test_solve.hard(20), system, timeout=120)
+print(outcome.reason, flush=True)
 """
 
 

@@ -183,7 +183,7 @@ class InputSplitting:
         recorder = TreeRecorder(anchor, anchor_cells=True)
         low, high, node = region.lower[None, :], region.upper[None, :], np.zeros(1, dtype=np.int64)
         tree = snapshot.partial.get(single.problems[0].index)
-        if tree is not None and tree.anchor[0] == anchor:
+        if tree is not None and tree.fits(anchor, len(single.problems[0].margins)):
             with suppress(ValueError):  # the tree is of another kind: cells are no boxes there
                 low, high = tree.boxes(region.lower, region.upper)
                 recorder, node = tree.recorder(anchor_cells=True), tree.open

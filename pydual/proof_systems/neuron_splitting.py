@@ -154,7 +154,7 @@ class NeuronSplitting:
         for p, problem in enumerate(g.problems):
             recorder, nodes = TreeRecorder(self.root.anchor, anchor_cells=False), [Unseen(p, 0)]
             tree = snapshot.partial.get(problem.index)
-            if tree is not None and tree.anchor[0] == self.root.anchor:
+            if tree is not None and tree.fits(self.root.anchor, len(problem.margins)):
                 with suppress(ValueError):  # the tree is of another kind: phases do not tell its cells
                     paths = [tuple(zip(*path, strict=True)) or ((), ()) for path in tree.phases(g.program.neurons)]
                     units = [tuple(g.program.neuron_units[list(neurons)].tolist()) for neurons, _ in paths]

@@ -11,6 +11,8 @@ from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, INPUT_SPLIT, LEAF, NEUR
 from pydual.proof_systems.recorder import EXPLICIT, Leaf, TreeRecorder
 
 KINDS = (LEAF, INPUT_SPLIT, NEURON_SPLIT)
+PER_NODE = ("kind", "index", "threshold", "first")
+PER_LEAF = ("closed", "lines", "multipliers", "beta_count", "sloped_set", "active_set")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,10 @@ class PartialTree:
         leaves = self.kind == LEAF
         leaves[self.closed] = False
         return np.flatnonzero(leaves)
+
+    def fits(self, anchor: int, margins: int) -> bool:
+        """Whether it may be about a problem with so many margins, by a proof system with this anchor."""
+        return int(self.anchor[0]) == anchor and self.multipliers.shape[1] == margins
 
     def recorder(self, anchor_cells: bool) -> TreeRecorder:
         """A recorder that goes on where this tree ends."""
@@ -109,12 +115,13 @@ class PartialTree:
     def check(self) -> None:
         """Raises ValueError where the columns do not fit together."""
         n, c, sets = len(self.kind), len(self.closed), len(self.set_size)
-        for column in (self.kind, self.index, self.threshold, self.first):
-            _require(column.shape == (n,))
-        for column in (self.closed, self.lines, self.beta_count, self.sloped_set, self.active_set):
-            _require(column.shape == (c,))
+        real = ("threshold", "multipliers", "betas", "slopes")
+        for name, column in vars(self).items():
+            kinds = "fu" if name in real else "iu"
+            _require(column.dtype.kind in kinds and column.ndim == (2 if name == "multipliers" else 1))
+            length = n if name in PER_NODE else c if name in PER_LEAF else len(column)
+            _require(len(column) == length)
         _require(self.anchor.shape == (1,) and 1 <= self.anchor[0] <= ADAPTIVE and n > 0)
-        _require(self.multipliers.ndim == 2 and len(self.multipliers) == c)
         split = np.flatnonzero(self.kind != LEAF)
         _require(bool(np.isin(self.kind, KINDS).all()) and bool(np.isfinite(self.threshold).all()))
         _require(bool((self.first[split] > split).all()) and n == 1 + 2 * len(split))
@@ -131,7 +138,7 @@ class PartialTree:
             (self.betas, self.beta_count),
             (self.slopes, self.set_size[self.sloped_set]),
         ):
-            _require(parts.ndim == 1 and bool((count >= 0).all()) and len(parts) == count.sum())
+            _require(bool((count >= 0).all()) and len(parts) == count.sum())
 
 
 def partial_tree(recorder: TreeRecorder, margins: int) -> PartialTree:
