@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -413,3 +414,26 @@ def test_the_deadline_may_stop_the_audit(ramp: Network) -> None:
 
     with pytest.raises(TimeoutError):
         audit_exact(Proof(ramp.digest, query.query_digest(checker), (tree(),)), ramp, checker, stop)
+
+
+def test_long_integers_of_flint_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    flint = pytest.importorskip("flint", reason="python-flint is not installed")
+    found = []
+    for kind in (flint.fmpz, int):
+        monkeypatch.setattr(import_module("pydual.audit.exact_network"), "long", kind)
+        found.append([verdict(*random_question(np.random.default_rng(seed))) for seed in range(60)])
+    assert found[0] == found[1]
+    assert any(isinstance(v, Fraction) for v in found[0])
+
+
+def random_question(rng: np.random.Generator) -> tuple[Proof, Network, Checker]:
+    network = instances.random_network(rng, 3)
+    checker = instances.random_checker(rng, network, instances.random_region(rng, 3))
+    return instances.random_proof(rng, network, checker), network, checker
+
+
+def verdict(proof: Proof, network: Network, checker: Checker) -> object:
+    try:
+        return audit_exact(proof, network, checker)
+    except CertificateError as error:
+        return str(error)

@@ -10,6 +10,11 @@ from math import isfinite
 from operator import add, lt, mul, sub
 from typing import Any
 
+try:  # optional: long integers of the same value, sooner
+    from flint import fmpz as long
+except ImportError:
+    long = int  # type: ignore[assignment, misc]
+
 from pydual.audit.exact_numbers import BITS, Vector, bits, dyadic, fraction
 from pydual.errors import InputError
 
@@ -28,7 +33,7 @@ class Matrix:
         diagonal = self.height == self.width and all(columns == [i] for i, (columns, _) in enumerate(self.rows))
         self.diagonal = flat if diagonal else None
         self.dense = 4 * len(flat) > self.height * self.width
-        self._packed: dict[int, tuple[list[int], int]] = {}
+        self._packed: dict[int, tuple[list[Any], int]] = {}
 
     def transposed_times(self, w: list[int]) -> list[int]:
         """``w @ M`` as integers (times 2 ** exponent)."""
@@ -38,7 +43,7 @@ class Matrix:
             # |(w @ M)_c| < 2 ** (bits of w + bits of M + bits of the height): it fits a signed field of one bit more
             size = (max(BITS, bits(w)) + self.bits + self.height.bit_length()) // 32 * 4 + 4
             packed, offset = self._pack(size)
-            return self._unpack(sum(map(mul, w, packed)) + offset, size)
+            return self._unpack(int(sum(map(mul, w, packed))) + offset, size)
         result = [0] * self.width
         for coefficient, (columns, values) in zip(w, self.rows, strict=True):
             if coefficient:
@@ -59,7 +64,7 @@ class Matrix:
         sums = [sum(map(mul, map(abs, values), map(entries.__getitem__, columns))) for columns, values in self.rows]
         return sums, places + self.exponent
 
-    def _pack(self, size: int) -> tuple[list[int], int]:
+    def _pack(self, size: int) -> tuple[list[Any], int]:
         """Each row as one integer, its entries in fields of ``size`` bytes, and the same for a row of ``half``s."""
         if size not in self._packed:
             half = 1 << (8 * size - 1)
@@ -69,7 +74,7 @@ class Matrix:
                 fields = [half] * self.width
                 for c, v in zip(columns, values, strict=True):
                     fields[c] += v
-                packed.append(int.from_bytes(b"".join(f.to_bytes(size, "little") for f in fields), "little") - offset)
+                packed.append(long(int.from_bytes(b"".join(f.to_bytes(size, "little") for f in fields), "little") - offset))
             self._packed[size] = packed, offset
         return self._packed[size]
 
