@@ -74,6 +74,10 @@ def _parser() -> argparse.ArgumentParser:
         help="interval, crown, alpha-crown, lp, bab, milp, auto (default)",
     )
     verify.add_argument("--timeout", type=_seconds, metavar="S", help="seconds after which to give up (default: none)")
+    verify.add_argument("--memory-limit", type=_bytes, metavar="BYTES", help="when to give up; also 500M, 4G (default: none)")
+    verify.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="save the search there every few seconds; go on from it if it exists"
+    )
     verify.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the attack search (default: 0)")
     _add_arithmetic(verify)
     verify.add_argument("--certificate", type=Path, metavar="FILE", help="where to save the certificate after unsat")
@@ -140,6 +144,14 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _bytes(text: str) -> int:
+    units = {"K": 10**3, "M": 10**6, "G": 10**9}
+    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
+    if not (number.isascii() and number.isdigit() and int(number) > 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number of bytes, such as 500M or 4G")
+    return int(number) * unit
+
+
 def _verify(args: argparse.Namespace) -> int:
     from pydual import load, load_checker, solve
 
@@ -153,14 +165,24 @@ def _verify(args: argparse.Namespace) -> int:
         args.proof_system,
         arithmetic=args.arithmetic,
         timeout=args.timeout,
+        memory_limit=args.memory_limit,
         seed=args.seed,
         progress=args.progress,
+        checkpoint=args.checkpoint,
     )
     seconds = perf_counter() - start
     print(_answer(outcome), flush=True)
+    if resumed := outcome.statistics.get("resumed"):
+        print(f"resumed {args.checkpoint}, a search of {resumed['seconds']:.1f} s", file=sys.stderr)
     print(f"{outcome.proof_system}: bracket {outcome.bracket}, {seconds:.2f} s", file=sys.stderr)
     _comment(outcome, args.certificate)
-    return 0
+    return _exit_code(outcome)
+
+
+def _exit_code(outcome: Outcome) -> int:
+    from pydual import Unknown
+
+    return INTERRUPTED if isinstance(outcome, Unknown) and outcome.reason == "interrupted" else 0
 
 
 def _import(args: argparse.Namespace) -> int:
@@ -174,7 +196,7 @@ def _import(args: argparse.Namespace) -> int:
     outcome = certify(tree, network, checker, arithmetic=args.arithmetic, timeout=args.timeout)
     print(_answer(outcome), flush=True)
     _comment(outcome, args.certificate)
-    return 0
+    return _exit_code(outcome)
 
 
 def _answer(outcome: Outcome) -> str:
@@ -207,8 +229,10 @@ def _comment(outcome: Outcome, path: Path | None) -> None:
                 text += f", {_save(outcome, path)} bytes in {path}"
         case RelaxedAttack():
             text = outcome.explain()
-        case Unknown(reason=reason, advice=advice):
+        case Unknown(reason=reason, advice=advice, open_fraction=None):
             text = f"{reason}: {advice}"
+        case Unknown(reason=reason, advice=advice, open_fraction=share):
+            text = f"{reason}, with {share:.3g} of the region open: {advice}"
         case _:
             raise AssertionError(f"unexpected outcome {type(outcome).__name__}")
     print(text, file=sys.stderr)

@@ -138,7 +138,8 @@ def test_what_is_not_decided_is_explained_on_stderr(
     out, err = capsys.readouterr()
     assert out == verdict + "\n"
     assert comment in err and "crown: bracket [-1, 2]" in err
-    assert asked == {"proof_system": "lp", "arithmetic": "real", "timeout": 2.5, "seed": 3, "progress": True}
+    given = {"proof_system": "lp", "arithmetic": "real", "timeout": 2.5, "seed": 3, "progress": True}
+    assert asked == {**given, "memory_limit": None, "checkpoint": None}
 
 
 BAD_INPUTS = {
