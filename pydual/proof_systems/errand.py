@@ -104,6 +104,7 @@ def _finds(adversary: Adversary, points: np.ndarray, polish: bool) -> list[Find]
 
 
 def _report(state: State, finds: list[Find], in_time: bool) -> Report:
+    finds = [find for find in finds if find.problem.index not in state.trees]
     return Report(
         finished=state.proved or (state.finished and in_time),
         hit=_hit(finds),

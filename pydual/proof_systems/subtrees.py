@@ -51,7 +51,7 @@ class Crew:
         self._executor = executor
         self._away: dict[Task, Future[Report]] = {}
         self._numbers = count()
-        self.lost = self.inline = 0
+        self.statistics = {"lost": 0, "inline": 0}
 
     def work(self, tasks: Sequence[Task], errand: Callable[[Task, int], Errand], seconds: float) -> list[tuple[Task, Report]]:
         """Send out the tasks that are not away; wait a moment for reports, or do here what no worker would do."""
@@ -59,11 +59,11 @@ class Crew:
             self._send(task, errand)
         hopeless = next((task for task in tasks if task not in self._away), None)
         patience = 0.0 if hopeless else min(seconds, PATIENCE)
-        done = wait(self._away.values(), timeout=patience, return_when=FIRST_COMPLETED).done
-        back = [task for task in tasks if self._away.get(task) in done]
+        wait(self._away.values(), timeout=patience, return_when=FIRST_COMPLETED)
+        back = [task for task in tasks if task in self._away and self._away[task].done()]
         reports = [(task, report) for task in back if (report := self._report(task)) is not None]
         if hopeless and not reports:
-            self.inline += 1
+            self.statistics["inline"] += 1
             work = errand(hopeless, 0)
             reports = [(hopeless, search(work.system, hopeless.problems, work.seconds, work.eager))]
         return reports
@@ -80,7 +80,7 @@ class Crew:
                 self._away[task] = self._executor.submit(run, errand(task, next(self._numbers)))
             except Exception:  # a broken pool, one that was shut down, or whatever an executor of another kind raises
                 task.tries += 1
-                self.lost += 1
+                self.statistics["lost"] += 1
 
     def _report(self, task: Task) -> Report | None:
         """What came back; None if the worker was lost."""
@@ -91,7 +91,7 @@ class Crew:
         if error is None and not future.cancelled():
             return future.result()
         task.tries += 1
-        self.lost += 1
+        self.statistics["lost"] += 1
         return None
 
 
@@ -184,7 +184,6 @@ class Subtrees:
                 lower[index] = max(lower[index], min(part.lower for part in leaves))
                 if index not in trees and all(part.tree is not None for part in leaves):
                     trees[index] = graft(state.roots[index])
-        done = self.crew
         return replace(
             state,
             lower=lower,
@@ -195,31 +194,24 @@ class Subtrees:
             finished=not tasks,
             claim=next((report.claim for report in reports if report.claim), state.claim),
             obstacle=next((report.obstacle for report in reports if report.obstacle), state.obstacle),
-            statistics={
-                **state.counting(tasks=len(reports)),
-                "open_tasks": len(tasks),
-                "lost": done.lost,
-                "inline": done.inline,
-            },
+            statistics={**state.counting(tasks=len(reports)), "open_tasks": len(tasks), **self.crew.statistics},
         )
 
 
 @contextmanager
 def handed_to(executor: Executor | None, system: ProofSystem) -> Iterator[ProofSystem]:
-    """The proof system at work in an executor's processes, if there is one; afterwards, open tasks are cancelled."""
-    if executor is None:
-        yield system
-        return
-    if not isinstance(executor, Executor):
+    """The proof system, at work in an executor's processes if one is given; afterwards, open tasks are cancelled."""
+    if executor is not None and not isinstance(executor, Executor):
         raise InputError(
             f"The executor is a {type(executor).__name__}; give a concurrent.futures.Executor: a ProcessPoolExecutor, or for "
             "Dask the get_executor() of a client."
         )
-    subtrees = Subtrees(system, executor)
+    handed = system if executor is None else Subtrees(system, executor)
     try:
-        yield subtrees
+        yield handed
     finally:
-        subtrees.crew.dismiss()
+        if isinstance(handed, Subtrees):
+            handed.crew.dismiss()
 
 
 def _deal(parts: Sequence[Part], pieces: int) -> list[tuple[Part, ...]]:
