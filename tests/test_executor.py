@@ -202,7 +202,7 @@ def test_many_inputs_get_more_time_instead_of_cuts(pool: Executor) -> None:
     network, checker = question(0.02)
     outcome = pydual.solve(network, checker, Subtrees(OnlyPatient(), pool, seconds=0.03, few_inputs=2))
     assert isinstance(outcome, Certificate)
-    assert outcome.statistics["bab"]["tasks"] >= 3  # 0.03 s and 0.06 s are not enough
+    assert outcome.statistics["bab"]["tasks"] >= 2  # 0.03 s are not enough
     confirm(outcome, network, checker)
 
 

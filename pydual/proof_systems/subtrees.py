@@ -23,6 +23,7 @@ from pydual.proof_systems.grafting import Part, graft
 from pydual.relax.frame import group
 
 PATIENCE = 0.25  # seconds that a step waits for a report
+GROWTH = 4  # of the time, where it was not enough: what is begun anew then costs little beside what ends
 TRIES = 3  # of a worker, before this process does an errand itself
 
 
@@ -109,14 +110,15 @@ class Subtrees:
     """``inner`` at work in the processes of ``executor``, with one thread each.
 
     The problems are dealt out to at most ``width`` tasks. A task gets ``seconds``; what it leaves open is cut or dealt out
-    anew, until ``width`` tasks are open again, and gets twice as many. Inputs are split where at most ``few_inputs`` vary
-    and ``inner`` is complete: what an incomplete proof system cannot prove is an answer. Which proof or attack is found
-    depends on who is faster; the outcome is replayed or audited as always.
+    anew, until ``width`` tasks are open again, and gets ``GROWTH`` times as many: let ``width`` be a few times the number of
+    workers. Inputs are split where at most ``few_inputs`` vary and ``inner`` is complete: what an incomplete proof system
+    cannot prove is an answer. Which proof or attack is found depends on who is faster; the outcome is replayed or audited
+    as always.
     """
 
     inner: ProofSystem
     executor: Executor
-    width: int = 32
+    width: int = 16
     seconds: float = 0.5
     few_inputs: int = 40
 
@@ -168,7 +170,7 @@ class Subtrees:
                 left.append(part)
         if report.hit:  # the driver tries it first; if it comes back here, it was none
             return [Task(tuple(left), task.seconds, eager=False)] if left else []
-        return [Task(parts, 2 * task.seconds, task.eager) for parts in self._divide(left, max(2, self.width - waiting))]
+        return [Task(parts, GROWTH * task.seconds, task.eager) for parts in self._divide(left, max(2, self.width - waiting))]
 
     def _divide(self, left: list[Part], pieces: int) -> list[tuple[Part, ...]]:
         if len(left) == 1 and self.complete and _varying(left[0].problem) <= self.few_inputs:
