@@ -50,8 +50,7 @@ class Budget:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._dismiss_alarm()
         if self._handles:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -59,9 +58,14 @@ class Budget:
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
-        self._alarm = threading.Timer(GRACE, interrupt_main)
+        self._alarm = threading.Timer(GRACE, _interrupt_main_thread)
         self._alarm.daemon = True
         self._alarm.start()
+
+    def _dismiss_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def elapsed(self) -> float:
         return time.monotonic() - self._begin
@@ -71,7 +75,8 @@ class Budget:
         return 0.0 if self.interrupted or self._too_large else self._timeout - self.elapsed()
 
     def lasts(self) -> bool:
-        """Whether the search may take another step. Looks at the memory."""
+        """Whether the search may take another step. Looks at the memory; a search that asks need not be broken off."""
+        self._dismiss_alarm()
         if self._memory_limit is not None:
             self.memory = max(self.memory, resident_memory())
         return self.left() > 0
@@ -96,6 +101,14 @@ class Budget:
         if self._too_large:
             return "Allow more memory, or take a smaller region; a search that is resumed from a checkpoint may need less."
         return "Give more time, or a smaller region; the trace shows how fast the bracket closes."
+
+
+def _interrupt_main_thread() -> None:
+    """A real signal where there are such: it also wakes a system call."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        interrupt_main()
 
 
 def resident_memory() -> int:

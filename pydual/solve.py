@@ -187,14 +187,15 @@ class _Game:
     def _decide(self, problems: tuple[Problem, ...], known: Snapshot) -> Attack | RelaxedAttack | Certificate | Unknown:
         state = self.state = resume(self.system, problems, known)
         self._note(state)
-        while not state.finished and self.budget.lasts():
+        while self.budget.lasts() and not state.finished:
             with self._timed("search"):
                 state = self.system.step(state, self._left())
             self.state = state
             self._note(state)
-            if hit := self._answer(state):
+            hit = self._answer(state)
+            self.keeper.save(self._checkpoint, now=hit is not None and self.keeper.exists)
+            if hit:
                 return self._attacked(hit)
-            self.keeper.save(self._checkpoint)
         self.keeper.save(self._checkpoint, now=not state.finished or self.keeper.exists)
         return self._end(state)
 

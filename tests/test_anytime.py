@@ -269,6 +269,26 @@ def test_a_second_ctrl_c_breaks_a_step_off() -> None:
     assert isinstance(outcome, Unknown) and outcome.reason == "interrupted"
 
 
+def test_a_step_that_does_not_end_is_broken_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Endless(Stopping):
+        def step(self, state: Any, seconds: float) -> Any:
+            if self._left == 0:
+                signal.raise_signal(signal.SIGINT)
+                time.sleep(30)
+                raise AssertionError("the step goes on")
+            self._left -= 1
+            return self._inner.step(state, seconds)
+
+    monkeypatch.setattr("pydual.budget.GRACE", 0.05)
+    monkeypatch.setattr("pydual.checkpoint.INTERVAL", 0.0)
+    monkeypatch.setattr("pydual.checkpoint.SHARE", np.inf)
+    network, checker = instance(*INSTANCES["neuron"])
+    outcome = pydual.solve(network, checker, Endless(SYSTEMS["neuron"], 4), checkpoint=tmp_path / "c")
+    assert isinstance(outcome, Unknown) and outcome.reason == "interrupted"
+    resumed = pydual.solve(network, checker, SYSTEMS["neuron"], checkpoint=tmp_path / "c")
+    assert resumed.statistics["resumed"]["open_leaves"] > 1  # what was saved before that step
+
+
 def test_another_handler_is_left_alone() -> None:
     class Stop(Exception):
         pass
@@ -429,6 +449,8 @@ def test_a_checkpoint_full_of_lies_hides_no_attack(splitting: str, tmp_path: Pat
     Keeper(tmp_path / "c", binding).save(lambda: Checkpoint(lies, 0, np.zeros((0, 4)), 1.0), now=True)
     outcome = pydual.solve(network, unsafe, system, checkpoint=tmp_path / "c")
     assert isinstance(outcome, pydual.Attack) and outcome.margin <= 0
+    again = pydual.solve(network, unsafe, system, checkpoint=tmp_path / "c")
+    assert isinstance(again, pydual.Attack) and "bab" not in again.statistics
 
 
 def test_a_checkpoint_is_no_certificate(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ class State:
     def open_fraction(self) -> float:
         """The mean over the problems of the share that is open, 0 for proved ones."""
         shares = [0.0 if p.index in self.trees else self.open_shares.get(p.index, 1.0) for p in self.problems]
-        return min(1.0, sum(shares) / max(len(shares), 1))
+        return min(1.0, max(0.0, sum(shares) / max(len(shares), 1)))
 
     @property
     def relaxed_attack(self) -> Play | None:
