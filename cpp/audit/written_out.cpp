@@ -12,7 +12,8 @@ using Row = std::vector<Entry>;
 
 class Writer {
 public:
-    explicit Writer(const Network& network) : net_(network), reach_(network.values.size()), written_(network.values.size()) {}
+    explicit Writer(const Network& network)
+        : net_(network), reach_(network.values.size()), written_(network.values.size()), overflows_(network.values.size(), 0) {}
 
     std::vector<WrittenOut> run() {
         for (int k = 0; k < static_cast<int>(net_.values.size()); ++k) {
@@ -31,8 +32,10 @@ private:
             reach_[k] = {k};
             return;
         }
-        for (const Term& term : net_.values[k].terms)
+        for (const Term& term : net_.values[k].terms) {
             reach_[k].insert(reach_[k].end(), reach_[term.source].begin(), reach_[term.source].end());
+            overflows_[k] = overflows_[k] || overflows_[term.source];
+        }
         std::sort(reach_[k].begin(), reach_[k].end());
         reach_[k].erase(std::unique(reach_[k].begin(), reach_[k].end()), reach_[k].end());
     }
@@ -41,6 +44,7 @@ private:
     bool may_meet(int k) const {
         if (!is_affine(k)) return false;
         const std::vector<Term>& terms = net_.values[k].terms;
+        if (overflows_[k]) return false;
         for (std::size_t t = 0; t < terms.size(); ++t) {
             if (is_affine(terms[t].source) && has_wide_row(terms[t].forward)) return true;
             for (std::size_t s = 0; s < t; ++s)
@@ -59,7 +63,7 @@ private:
         return std::any_of(counts.begin(), counts.end(), [](int n) { return n > 1; });
     }
 
-    // Writes value k out; false if no variable met itself, or a product overflows.
+    // Writes value k out; false if no variable met itself, or an entry overflows.
     bool write(int k) {
         const Value& value = net_.values[k];
         WrittenOut& out = written_[k];
@@ -71,7 +75,10 @@ private:
             for (const Term& term : value.terms)
                 for_entries(term.forward, i, [&](int j, double m) { add(term.source, j, m, -m, row, low, neg); });
             met = collect(row) || met;
-            if (!is_finite(row, low, neg)) return false;
+            if (!is_finite(row, low, neg)) {
+                overflows_[k] = 1;
+                return false;
+            }
             out.rows.push_back(std::move(row));
             out.bias_low.push_back(low);
             out.bias_neg.push_back(neg);
@@ -146,6 +153,7 @@ private:
     const Network& net_;
     std::vector<std::vector<int>> reach_;
     std::vector<WrittenOut> written_;
+    std::vector<char> overflows_;  // not written out, nor what reads it: entries that are not summed up double each time
 };
 
 }  // namespace
