@@ -26,6 +26,7 @@ from pydual.certificate import INPUT_SPLIT, Proof, ProofTree
 from pydual.operators.primitives import GraphBuilder
 from pydual.problem import normalize
 from pydual.proof_systems import BranchAndBound, Crown, ProofSystem, by_name
+from pydual.proof_systems.base import Snapshot
 from pydual.proof_systems.grafting import Part, graft
 from pydual.proof_systems.subtrees import Subtrees
 from pydual.relax.engine import one_thread, single_threaded_blas, threads
@@ -226,6 +227,23 @@ def test_the_timeout_counts(pool: Executor) -> None:
     network, checker = question(0.02)
     outcome = pydual.solve(network, checker, Subtrees(OnlyPatient(seconds=1e9), pool, seconds=0.02), timeout=0.5)
     assert isinstance(outcome, Unknown) and outcome.reason == "timeout"
+
+
+def test_a_checkpoint_keeps_proved_problems_and_open_shares_are_those_of_parts() -> None:
+    network, checker = question(0.02)
+    several = Checker(CUBE, checker.catastrophe | (Y[0] >= 50))
+    problems = normalize(network, several)
+    with ThreadPoolExecutor(1) as executor:
+        system = Subtrees(OnlySmall(), executor, seconds=0.02)
+        state, shares = system.init(problems), []
+        while not state.finished:
+            state = system.step(state, np.inf)
+            shares.append(state.open_fraction)
+        assert shares == sorted(shares, reverse=True) and shares[-1] == 0 and any(0 < share < 0.5 for share in shares)
+        resumed = system.resume(problems, system.snapshot(state))
+        assert resumed.finished and resumed.proved and not resumed.tasks
+        half = Snapshot({0: state.trees[0]})
+        assert [part.problem.index for task in system.resume(problems, half).tasks for part in task.parts] == [1]
 
 
 def test_threads() -> None:

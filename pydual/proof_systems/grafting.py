@@ -20,10 +20,14 @@ BATCH = 256  # points that are evaluated at once
 
 @dataclass(eq=False)
 class Part:
-    """A problem over a cell of its region: cut in two at ``threshold`` of an input, proved by a tree, given up, or open."""
+    """A problem over a cell of its region: cut in two at ``threshold`` of an input, proved by a tree, given up, or open.
+
+    ``share`` is that of the box of the whole problem.
+    """
 
     problem: Problem
     lower: float = -np.inf
+    share: float = 1.0
     tree: ProofTree | None = None
     given_up: bool = False
     index: int = 0
@@ -37,7 +41,11 @@ class Part:
         upper[index] = lower[index] = threshold
         cells = Region(region.lower, upper, region.ball), Region(lower, region.upper, region.ball)
         self.index, self.threshold = index, threshold
-        self.halves = tuple(Part(replace(self.problem, region=cell), self.lower) for cell in cells)
+        width = region.upper[index] - region.lower[index]
+        shares = [float(self.share * (cell.upper[index] - cell.lower[index]) / width) for cell in cells]
+        self.halves = tuple(
+            Part(replace(self.problem, region=cell), self.lower, share) for cell, share in zip(cells, shares, strict=True)
+        )
         return self.halves
 
     def preorder(self) -> Iterator[Part]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from pydual.errors import InputError
 from pydual.problem import Problem
-from pydual.proof_systems.base import Play, ProofSystem, State, no_candidates, start
+from pydual.proof_systems.base import Play, ProofSystem, Snapshot, State, no_candidates, start
 from pydual.proof_systems.errand import Errand, Report, packed, run, search
 from pydual.proof_systems.grafting import Part, graft
 from pydual.relax.frame import group
@@ -136,13 +136,19 @@ class Subtrees:
         return self.inner.complete
 
     def init(self, problems: tuple[Problem, ...]) -> SubtreesState:
-        parts = [Part(problem) for problem in problems]
-        return SubtreesState(
-            **vars(start(problems)),
-            roots={part.problem.index: part for part in parts},
-            tasks=tuple(Task(dealt, self.seconds) for dealt in _deal(parts, self.width)),
-            network=packed(problems[0].network) if problems else b"",
-        )
+        return self.resume(problems, Snapshot())
+
+    def snapshot(self, state: SubtreesState) -> Snapshot:
+        """The proofs of whole problems: what parts of others have been proved is not saved."""
+        return Snapshot(state.trees, lower=state.lower)
+
+    def resume(self, problems: tuple[Problem, ...], snapshot: Snapshot) -> SubtreesState:
+        known = start(problems, snapshot)
+        parts = [Part(problem, known.lower[problem.index]) for problem in problems if problem.index not in known.trees]
+        tasks = tuple(Task(dealt, self.seconds) for dealt in _deal(parts, self.width))
+        network = packed(problems[0].network) if problems else b""
+        state = SubtreesState(**vars(known), roots={part.problem.index: part for part in parts}, tasks=tasks, network=network)
+        return replace(state, finished=not tasks)
 
     def step(self, state: SubtreesState, seconds: float) -> SubtreesState:
         """Wait a moment for reports, and settle them."""
@@ -178,12 +184,13 @@ class Subtrees:
         return _deal(left, pieces)
 
     def _advance(self, state: SubtreesState, tasks: tuple[Task, ...], reports: list[Report]) -> SubtreesState:
-        lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
+        lower, trees, plays, shares = dict(state.lower), dict(state.trees), dict(state.plays), dict(state.open_shares)
         for report in reports:
             plays |= {index: Play(state.roots[index].problem, *play) for index, play in report.plays.items()}
             for index in report.lower:
                 leaves = [part for part in state.roots[index].preorder() if not part.halves]
                 lower[index] = max(lower[index], min(part.lower for part in leaves))
+                shares[index] = sum(part.share for part in leaves if part.tree is None)
                 if index not in trees and all(part.tree is not None for part in leaves):
                     trees[index] = graft(state.roots[index])
         return replace(
@@ -192,6 +199,7 @@ class Subtrees:
             trees=trees,
             plays={index: play for index, play in plays.items() if index not in trees},
             candidates=np.concatenate([no_candidates(state.problems), *(report.candidates for report in reports)]),
+            open_shares=shares,
             tasks=tasks,
             finished=not tasks,
             claim=next((report.claim for report in reports if report.claim), state.claim),
