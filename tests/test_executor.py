@@ -25,7 +25,7 @@ from pydual.audit.query import query_digest
 from pydual.certificate import INPUT_SPLIT, Proof, ProofTree
 from pydual.operators.primitives import GraphBuilder
 from pydual.problem import normalize
-from pydual.proof_systems import BranchAndBound, Crown, ProofSystem, by_name
+from pydual.proof_systems import BranchAndBound, Crown, ProofSystem
 from pydual.proof_systems.base import Snapshot
 from pydual.proof_systems.grafting import Part, graft
 from pydual.proof_systems.subtrees import Subtrees
@@ -400,8 +400,3 @@ def test_the_limit_of_blas_is_lifted_by_the_last_who_leaves() -> None:
         assert limits() == {1}
         second.__exit__(None, None, None)
         assert limits() == {2}
-
-
-def test_names(pool: Executor) -> None:
-    system = by_name("auto")
-    assert Subtrees(system, pool).name == system.name and Subtrees(Crown(), pool).complete is False
