@@ -27,6 +27,7 @@ class Network:
     ``element_type`` is the type that the model computes in ("float32" or "float64"); attacks are rounded to it.
     ``onnx`` holds the bytes of the ONNX file that the network came from, for replay, or None. ``folded`` names the nodes
     of the model whose constants were folded with rounding when it was loaded (a batch normalization, a sum of constants).
+    The arrays of weights become read-only: digest and certificates are about the network as it was built.
     """
 
     primitives: tuple[Primitive, ...]
@@ -43,6 +44,7 @@ class Network:
                 if not np.isfinite(array).all():
                     where = f" of node '{primitive.name}'" if primitive.name else ""
                     raise InputError(f"The weights{where} contain NaN or infinity; repair or re-export the model.")
+                array.setflags(write=False)
 
     @classmethod
     def from_layers(cls, layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> Network:

@@ -161,3 +161,15 @@ def test_a_chain_that_overflows_when_written_out() -> None:
     checker = Checker(Region(np.zeros(1), np.zeros(1)), Atom(Linear({}, {0: Fraction(1)}, Fraction(1))))
     proof = certify(network, checker, (single_leaf(1),))
     assert audit_exact(proof, network, checker) == audit_rounded(proof, network, checker) == 1
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_weights_of_a_network_cannot_change_below_its_digest(kind) -> None:
+    """The rounded audit reads a network once; it accepted a certificate of what the network had been."""
+    network = Network((Affine(((0, as_matrix(kind(ONE))),), np.ones(1)),), 1, (1,), (1,))
+    affine = network.primitives[0]
+    assert isinstance(affine, Affine)
+    matrix = affine.terms[0][1]
+    for array in (affine.bias, matrix.data if sparse.issparse(matrix) else matrix):
+        with pytest.raises(ValueError, match="read-only"):
+            array[:] = -5.0
