@@ -224,7 +224,7 @@ def _comment(outcome: Outcome, path: Path | None) -> None:
         case Attack(margin=margin, replay=replay):
             text = f"attack with margin {margin:.6g}, replayed with {replay}"
         case Certificate(margin=margin, level=level):
-            text = f"certificate audited at level '{level}', proven margin {margin:.6g}"
+            text = f"certificate audited at level '{level}', arithmetic {outcome.arithmetic}, proven margin {margin:.6g}"
             if path is not None:
                 text += f", {_save(outcome, path)} bytes in {path}"
         case RelaxedAttack():

@@ -128,8 +128,10 @@ void TreeAudit::read_leaf(const Open& node) {
     if (leaf_ >= columns_.leaves) reject(node_, "'lines' ends before this leaf.");
     if (!node.anchor) reject(node_, "the leaf has no anchor above it.");
     const std::int64_t depth = static_cast<std::int64_t>(path_.size());
+    const std::int32_t rule = columns_.lines[leaf_];
+    if (rule < -kAdaptiveRule || rule >= columns_.slope_rows) reject(node_, "'lines' names a row that does not exist.");
     if (beta_ + depth > columns_.betas) reject(node_, "'split_multipliers' is too short.");
-    leaves_.push_back({node_, leaf_, beta_, node.box, node.anchor, path_});
+    leaves_.push_back({node_, leaf_, beta_, rule, node.box, node.anchor, path_});
     batch_numbers_ += 8 + path_.size();
     ++leaf_;
     beta_ += depth;
@@ -197,7 +199,7 @@ void TreeAudit::check_rows(const Leaf* const* leaves, int count, Workspace& spac
     Row rows[kLanes];
     for (int lane = 0; lane < count; ++lane) {
         const Leaf& leaf = *leaves[lane];
-        const int rule = columns_.lines[leaf.number];
+        const int rule = leaf.rule;
         rows[lane] = {leaf.anchor->block.get(), leaf.anchor->lane, leaf.box.get(), &leaf.phases,
                       rule < 0 ? -rule : kAdaptiveRule, slopes_of(leaf, space.slopes[lane])};
     }
@@ -207,12 +209,15 @@ void TreeAudit::check_rows(const Leaf* const* leaves, int count, Workspace& spac
 }
 
 const double* TreeAudit::slopes_of(const Leaf& leaf, std::vector<double>& slopes) const {
-    const std::int64_t row = columns_.lines[leaf.number];
+    const std::int64_t row = leaf.rule;
     if (row < 0) return nullptr;
     slopes.resize(net_.neurons.size(), -1.0);
     const double unit = columns_.slopes.type == Numbers::Type::uint8 ? 0x1p-7 : 1.0;
-    for (std::int64_t c = 0; c < columns_.slope_columns; ++c)
-        slopes[columns_.slope_neurons[c]] = columns_.slopes[row * columns_.slope_columns + c] * unit;
+    for (std::int64_t c = 0; c < columns_.slope_columns; ++c) {
+        const double slope = columns_.slopes[row * columns_.slope_columns + c] * unit;
+        if (!(slope >= 0.0 && slope <= 1.0)) reject(leaf.node, "a slope is outside [0, 1].");
+        slopes[columns_.slope_neurons[c]] = slope;
+    }
     return slopes.data();
 }
 
@@ -221,6 +226,7 @@ void TreeAudit::seed(const Leaf& leaf, int lane, Backward& backward) const {
     for (int r = 0; r < margins_.count; ++r) {
         const double weight = columns_.multipliers[leaf.number * margins_.count + r];
         if (weight == 0.0) continue;
+        if (!(weight > 0.0)) reject(leaf.node, "a multiplier is negative or no number.");
         backward.constants()[lane] += weight * margins_.constants[r];
         for (const bool at_input : {true, false}) {
             const std::vector<double>& row = at_input ? margins_.x[r] : margins_.y[r];
@@ -233,6 +239,7 @@ void TreeAudit::seed(const Leaf& leaf, int lane, Backward& backward) const {
         const Neuron& neuron = net_.neurons[leaf.phases[t].neuron];
         const double beta = columns_.split_multipliers[leaf.first_beta + static_cast<std::int64_t>(t)];
         if (beta == 0.0) continue;
+        if (!(beta > 0.0)) reject(leaf.node, "a split multiplier is negative or no number.");
         const double signed_beta = leaf.phases[t].active ? -beta : beta;
         backward.coefficients(neuron.source)[neuron.component * kLanes + lane] += signed_beta;
         backward.constants()[lane] += signed_beta * root_.shift.shift[neuron.source][neuron.component];

@@ -84,6 +84,7 @@ private:
         std::int64_t node = 0;
         std::int64_t number = 0;
         std::int64_t first_beta = 0;
+        std::int32_t rule = 0;  // for lines, or a row of slopes
         BoxPointer box;
         std::shared_ptr<const Anchor> anchor;
         Phases phases;

@@ -48,9 +48,9 @@ def audit(
     """Check a certificate: an outcome ``Certificate``, a ``Proof``, or the path of a certificate file.
 
     ``level`` "exact" is rational arithmetic; "rounded" is faster, in float64 with directed rounding. A file is read
-    in pieces, so that its size does not matter. ``deadline`` is called between leaves and may raise to stop the audit.
-    Raises CertificateError, with the first step that fails, if the certificate does not prove that the network has no
-    catastrophe.
+    in pieces, so that its size does not matter; it must not change meanwhile. ``deadline`` is called between leaves and
+    may raise to stop the audit. Raises CertificateError, with the first step that fails, if the certificate does not
+    prove that the network has no catastrophe.
     """
     if not isinstance(network, Network) or not isinstance(checker, Checker):
         kinds = f"{type(network).__name__} and {type(checker).__name__}"
