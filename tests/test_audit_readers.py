@@ -26,7 +26,7 @@ from pydual.audit.exact_onnx import read_network
 from pydual.audit.exact_operators import OPERATORS
 from pydual.audit.exact_protobuf import read_input_file
 from pydual.audit.exact_vnnlib import read_checker
-from pydual.audit.query import query_digest
+from pydual.audit.query import problems, query_digest
 from pydual.errors import InputError, UnsupportedError
 from pydual.io import onnx as installed
 
@@ -651,7 +651,7 @@ def test_mutated_properties(folder: Path, text: str, changes: list[tuple[int, in
 )
 def test_properties_that_grow_or_break_are_refused(assertion: str) -> None:
     with pytest.raises(InputError):
-        read_checker((properties.HEAD + properties.BOX + assertion).encode())
+        problems(read_checker((properties.HEAD + properties.BOX + assertion).encode()))
 
 
 def test_properties_of_very_many_words_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,3 +203,13 @@ def test_the_limit_itself_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_checker_for_another_network_is_refused(checker: Checker, message: str) -> None:
     with pytest.raises(InputError, match=message):
         normalize(NETWORK, checker)
+
+
+def test_the_audits_reading_of_a_query_is_bounded_too() -> None:
+    either = Or((Y[0] <= 0, Y[0] >= 1))
+    checker = Checker(Region(np.zeros(1), np.ones(1)), And((either,) * 100))
+    network = Network.from_layers([(np.eye(1), np.zeros(1))])
+    with pytest.raises(InputError, match="too many alternatives"):
+        query.query_digest(checker)
+    with pytest.raises(InputError, match="alternatives|disjuncts"):
+        pydual.solve(network, checker)

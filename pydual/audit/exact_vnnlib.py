@@ -12,7 +12,6 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +22,6 @@ from pydual.errors import InputError, UnsupportedError
 MAX_TOKENS = 2**23  # words, parentheses, comments and stretches of white space
 MAX_NESTING = 200  # parentheses open at a time
 MAX_COEFFICIENT_BITS = 5000  # of a numerator or denominator
-MAX_NORMAL_FORM = 5_000_000  # atoms and inputs, over all disjuncts
 
 _TOKEN = re.compile(r"\s+|;[^\n]*|([()])|(\"[^\"]*\"|\|[^|]*\||[^\s();\"|]+)|(.)")
 _VARIABLE = re.compile(r"[XY]_(?:0|[1-9][0-9]{0,8})")
@@ -79,9 +77,6 @@ def read_checker(data: bytes) -> Any:
     conjuncts = _parts(And, asserted)
     region = _region(conjuncts, inputs)
     condition = And([part for part in conjuncts if not _is_bound(part)] or [_atom({}, 1, False)])
-    disjuncts, longest = _size(condition)
-    if disjuncts * (inputs + longest) > MAX_NORMAL_FORM:
-        raise UnsupportedError("The property has too many disjuncts; split it into several properties.")
     return SimpleNamespace(region=region, catastrophe=condition, outputs=outputs)
 
 
@@ -173,19 +168,6 @@ def _atom(term: LinearTerm, sign: int, strict: bool) -> Any:
 def _parts(kind: type[And] | type[Or], conditions: list[Any]) -> list[Any]:
     """The conditions, where those of the kind are replaced by their parts."""
     return [part for c in conditions for part in (c.parts if isinstance(c, kind) else [c])]
-
-
-def _size(condition: Any) -> tuple[int, int]:
-    """At least the number of disjuncts (at most 10^9 is counted), and the atoms of the longest."""
-    if not isinstance(condition, (And, Or)):
-        return 1, 1
-    counts, lengths = zip(*map(_size, condition.parts), strict=True)
-    if isinstance(condition, Or):
-        return sum(counts), max(lengths)
-    return reduce(lambda a, b: min(a * b, 10**9), counts), sum(lengths)
-
-
-# ---- the box
 
 
 def _is_bound(condition: Any) -> bool:

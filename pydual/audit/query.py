@@ -17,6 +17,8 @@ from typing import Any
 
 from pydual.errors import InputError
 
+MAX_STEPS = 5_000_000
+
 
 @dataclass(frozen=True)
 class Margin:
@@ -102,14 +104,20 @@ def _ball(ball: Any) -> Ball | None:
 def _conjunctions(condition: Any, lower: list[float], upper: list[float]) -> Iterator[_Conjunction]:
     """The disjunctive normal form, the leftmost choice varying slowest, without the conjunctions that cannot hold.
 
-    Depth first with an explicit stack; an agenda is a linked list of the nodes that are still to be added.
+    Depth first with an explicit stack; an agenda is a linked list of the nodes that are still to be added. Raises
+    InputError where it would be longer than MAX_STEPS atoms and bounds: it can be exponentially longer than the condition.
     """
+    steps = 0
     stack: list[tuple[Any, _Conjunction]] = [((condition, None), _Conjunction(lower, upper))]
     while stack:
         agenda, branch = stack.pop()
         while agenda is not None:
             node, agenda = agenda
             kind = "Atom" if hasattr(node, "margin") else type(node).__name__
+            copied = len(branch.margins) + len(branch.bounds) if kind == "Or" else 0
+            steps += 1 + len(getattr(node, "parts", ())) * (1 + copied)
+            if steps > MAX_STEPS:
+                raise InputError("The condition has too many alternatives; split the property into several.")
             if kind == "Or":
                 stack.extend(((part, agenda), branch.copy()) for part in reversed(node.parts))
                 break
@@ -121,6 +129,7 @@ def _conjunctions(condition: Any, lower: list[float], upper: list[float]) -> Ite
             elif not branch.add(_margin(node)):
                 break
         else:
+            steps += len(lower)
             yield branch
 
 
