@@ -5,13 +5,13 @@ The truth is the least margin on a dense grid of the one or two inputs: an upper
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from itertools import product
 
 import numpy as np
 import pytest
+from cases import Case
 
 from pydual import Attack, Certificate, Checker, X, Y, robustness, solve
 from pydual.audit import EXACT, ROUNDED, audit
@@ -21,31 +21,12 @@ from pydual.checker import Atom, Condition
 from pydual.errors import UnsupportedError
 from pydual.network import Network
 from pydual.operators.primitives import GraphBuilder
-from pydual.problem import Problem, normalize
+from pydual.problem import Problem
 from pydual.proof_systems import AlphaCrown, BranchAndBound, Crown, Interval, ProofSystem, TriangleLP, by_name
 from pydual.proof_systems.base import State
 from pydual.region import Region
 
 NOISE = 1e-7
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    network: Network
-    checker: Checker
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        return normalize(self.network, self.checker)
-
-    def raised(self, by: float) -> Case:
-        return Case(self.network, Checker(self.checker.region, raised(self.checker.catastrophe, by)))
-
-
-def raised(condition: Condition, by: float) -> Condition:
-    if isinstance(condition, Atom):
-        return Atom(condition.margin + Fraction(by), condition.strict)
-    return type(condition)(tuple(raised(part, by) for part in condition.parts))
 
 
 def curved(seed: int, inputs: int, kinds: str, *, width: int = 5, skips: bool = False) -> Network:

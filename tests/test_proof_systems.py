@@ -6,7 +6,6 @@ The truth is enumerated (activation_patterns), or built here as a cvxpy model; n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 
@@ -16,12 +15,13 @@ import numpy as np
 import pytest
 import random_instances as instances
 import scipy.sparse as sparse
+from cases import Case
 
 from pydual import certificate
 from pydual.audit import EXACT, ROUNDED, audit
 from pydual.audit.query import query_digest
 from pydual.certificate import Proof
-from pydual.checker import Atom, Checker, Condition, X, Y, robustness
+from pydual.checker import Atom, Checker, X, Y, robustness
 from pydual.errors import InputError
 from pydual.network import Network
 from pydual.operators.primitives import GraphBuilder, Relu
@@ -45,27 +45,6 @@ NOISE = 1e-7
 
 
 # problems
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    network: Network
-    checker: Checker
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        return normalize(self.network, self.checker)
-
-    def raised(self, by: float) -> Case:
-        """Every margin larger by ``by``; not the bounds of single inputs, which are part of the region."""
-        return Case(self.network, Checker(self.checker.region, raised(self.checker.catastrophe, by)))
-
-
-def raised(condition: Condition, by: float) -> Condition:
-    if not isinstance(condition, Atom):
-        return type(condition)(tuple(raised(part, by) for part in condition.parts))
-    margin = condition.margin
-    return Atom(margin + Fraction(by), condition.strict) if margin.y or len(margin.x) > 1 else condition
 
 
 def layers(seed: int, *sizes: int) -> Network:
