@@ -63,7 +63,8 @@ class Attack(Outcome):
 
     ``x`` (inputs,) lies in the region, in the model's element type where the region has such numbers; ``y`` (outputs,)
     is what the replay gave;
-    ``margin`` is at most 0; ``replay`` says what evaluated the model ("onnxruntime" or "exact").
+    ``margin`` is at most 0; ``replay`` says what evaluated the model: "onnxruntime" if it came from ONNX; else "exact",
+    "float32" if that is the arithmetic, or "float64" where sigmoid and tanh have no exact values.
     """
 
     x: np.ndarray
