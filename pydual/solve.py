@@ -1,4 +1,4 @@
-"""The driver: the one loop, the one clock, and the only place that makes verdicts."""
+"""The driver: the one loop, and the only place that makes verdicts; the clock is the budget's."""
 
 from __future__ import annotations
 
@@ -41,8 +41,6 @@ REJECTED = {
     FLOAT32: "The proof may hold in real arithmetic only: rounding errors of float32 can use up its margin.",
 }
 CHEAT = 1e-6  # a relaxed output further from the real one than this is reported
-
-
 RESERVES = (2.0, 16.0, 256.0, 4096.0)  # times the estimated error of float32
 
 
