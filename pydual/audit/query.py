@@ -17,7 +17,9 @@ from typing import Any
 
 from pydual.errors import InputError
 
-MAX_STEPS = 5_000_000
+MAX_PROBLEMS = 100_000
+MAX_WORK = 100_000_000  # numbers copied, of which a step over the condition counts as STEP
+STEP = 20
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,9 @@ def _conjunctions(condition: Any, lower: list[float], upper: list[float]) -> Ite
     """The disjunctive normal form, the leftmost choice varying slowest, without the conjunctions that cannot hold.
 
     Depth first with an explicit stack; an agenda is a linked list of the nodes that are still to be added. Raises
-    InputError where it would be longer than MAX_STEPS atoms and bounds: it can be exponentially longer than the condition.
+    InputError where there are too many of them: they can be exponentially more than the condition has parts.
     """
-    steps = 0
+    found = work = 0
     stack: list[tuple[Any, _Conjunction]] = [((condition, None), _Conjunction(lower, upper))]
     while stack:
         agenda, branch = stack.pop()
@@ -115,8 +117,8 @@ def _conjunctions(condition: Any, lower: list[float], upper: list[float]) -> Ite
             node, agenda = agenda
             kind = "Atom" if hasattr(node, "margin") else type(node).__name__
             copied = len(branch.margins) + len(branch.bounds) if kind == "Or" else 0
-            steps += 1 + len(getattr(node, "parts", ())) * (1 + copied)
-            if steps > MAX_STEPS:
+            work += STEP + len(getattr(node, "parts", ())) * (STEP + copied)
+            if work > MAX_WORK or found > MAX_PROBLEMS:
                 raise InputError("The condition has too many alternatives; split the property into several.")
             if kind == "Or":
                 stack.extend(((part, agenda), branch.copy()) for part in reversed(node.parts))
@@ -129,7 +131,7 @@ def _conjunctions(condition: Any, lower: list[float], upper: list[float]) -> Ite
             elif not branch.add(_margin(node)):
                 break
         else:
-            steps += len(lower)
+            found, work = found + 1, work + len(lower)
             yield branch
 
 
