@@ -210,13 +210,14 @@ class Reference:
             if not isinstance(primitive, Affine):
                 row[value, i] = row.get((value, i), ZERO) + factor
                 continue
-            bias, error = factor * Fraction(float(primitive.bias[i])), abs(factor) * errors.get(value, {}).get(i, ZERO)
-            low, high = low + bias - error, high + bias + error
+            bias = factor * Fraction(float(primitive.bias[i]))
+            low, high = low + bias, high + bias
             pending += [(source, j, factor * m) for source, j, m in entries(primitive, i)]
         for (value, i), m in row.items():
             a, z = values[value][i]
             low, high = low + min(m * a, m * z), high + max(m * a, m * z)
-        return low, high
+        error = errors.get(k, {}).get(c, ZERO)
+        return low - error, high + error
 
     def _derive(self, box: Box, phases: dict[int, bool], anchor: int) -> list[Interval]:
         """The intervals of all neurons, in order."""

@@ -126,7 +126,7 @@ def float32_points(rng: Rng, lower: np.ndarray, upper: np.ndarray, number: int) 
 
 
 def derived(network: Network, lower: np.ndarray, upper: np.ndarray, anchor: int) -> Bounds:
-    region = ExactRegion(lower.tolist(), upper.tolist(), None, False)
+    region = ExactRegion(lower.tolist(), upper.tolist(), None)
     bounds = derive(ExactNetwork(network), region, (), anchor, True, lambda: None)
     assert bounds is not None
     return bounds

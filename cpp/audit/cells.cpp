@@ -26,7 +26,7 @@ class Derivation {
 public:
     Derivation(const Setting& setting, const std::vector<Cell>& cells, std::vector<Backward>& workspaces, Shift* fill)
         : setting_(setting), net_(*setting.network), cells_(cells), workspaces_(workspaces), fill_(fill),
-          block_(std::make_unique<CellBlock>()), neg_a_(net_.values.size()), neg_b_(net_.values.size()), neg_sum_(net_.values.size()),
+          block_(std::make_unique<CellBlock>()), neg_a_(net_.values.size()), neg_b_(net_.values.size()),
           roundings_(net_.values.size(), 0) {
         const std::size_t count = net_.values.size();
         block_->low.resize(count);
@@ -72,32 +72,29 @@ private:
             }
     }
 
+    // The error of float32 is that of the map written out too, whether the sources have been widened by theirs or not.
     void affine(int k) {
+        if (net_.written[k].rows.empty()) {
+            term_by_term(k);
+        } else {
+            written_out_image(net_.written[k], block_->low, block_->neg, low(k), neg(k));
+        }
+        if (!setting_.float32) return;
+        float_error(k);
+        for (std::size_t e = 0; e < entries(k); ++e) {
+            low(k)[e] += block_->neg_error[k][e];
+            neg(k)[e] += block_->neg_error[k][e];
+        }
+    }
+
+    void term_by_term(int k) {
         const Value& value = net_.values[k];
-        if (!net_.written[k].rows.empty()) return written_out(k);
         for (int i = 0; i < value.size; ++i)
             for (int lane = 0; lane < kLanes; ++lane) {
                 low(k)[i * kLanes + lane] = value.bias[i];
                 neg(k)[i * kLanes + lane] = -value.bias[i];
             }
         for (const Term& term : value.terms) add_image(term.forward, low(term.source), neg(term.source), low(k), neg(k));
-        if (!setting_.float32) return;
-        float_error(k);
-        widen(k, block_->neg_error[k]);
-    }
-
-    void written_out(int k) {
-        written_out_image(net_.written[k], block_->low, block_->neg, low(k), neg(k));
-        if (!setting_.float32) return;
-        float_error(k);
-        widen(k, neg_sum_[k]);
-    }
-
-    void widen(int k, const std::vector<double>& neg_error) {
-        for (std::size_t e = 0; e < entries(k); ++e) {
-            low(k)[e] += neg_error[e];
-            neg(k)[e] += neg_error[e];
-        }
     }
 
     // eps of section 6 from the intervals of the sources, as a lower bound of -eps.
@@ -126,11 +123,6 @@ private:
             if (!block_->empty[lane] && !(neg_a_[k][e] + error > -kFloatLimit)) throw Rejected("a value may overflow float32.");
             block_->neg_error[k][e] = error;
         }
-        // the error of the value written out: its own, and those of the affine values that it reads
-        neg_sum_[k] = block_->neg_error[k];
-        for (const Term& term : value.terms)
-            if (net_.values[term.source].kind == Kind::affine)
-                add_absolute(term.forward, neg_sum_[term.source].data(), neg_sum_[k].data());
     }
 
     void magnitudes(int k) {
@@ -293,7 +285,7 @@ private:
     std::vector<Backward>& workspaces_;
     Shift* fill_;
     std::unique_ptr<CellBlock> block_;
-    std::vector<std::vector<double>> neg_a_, neg_b_, neg_sum_;  // magnitudes, underflows, errors of float32, negated
+    std::vector<std::vector<double>> neg_a_, neg_b_;  // magnitudes and underflows of float32, negated
     std::vector<int> roundings_;
 };
 

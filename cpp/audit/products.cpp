@@ -113,15 +113,4 @@ void add_magnitudes(const Rows& m, const double* neg_a, const double* neg_b, dou
         });
 }
 
-void add_absolute(const Rows& m, const double* neg_e, double* out) {
-    for (int i = 0; i < m.rows; ++i)
-        for_row(m, i, [&](const double* values, const std::int32_t* indices, std::int64_t count) {
-            for (std::int64_t p = 0; p < count; ++p) {
-                const std::ptrdiff_t j = static_cast<std::ptrdiff_t>(indices ? indices[p] : p) * kLanes;
-                const double size = values[p] > 0.0 ? values[p] : -values[p];
-                for (int lane = 0; lane < kLanes; ++lane) out[i * kLanes + lane] += size * neg_e[j + lane];
-            }
-        });
-}
-
 }  // namespace pydual::audit

@@ -16,7 +16,4 @@ void add_image(const Rows& m, const double* low_v, const double* neg_v, double* 
 // out_b += lower bound of -sum (|M| B + 2^-124 (1 + A)) over the nonzero entries.
 void add_magnitudes(const Rows& m, const double* neg_a, const double* neg_b, double* out_a, double* out_b);
 
-// out += lower bound of -|M| E, with neg_e <= -E.
-void add_absolute(const Rows& m, const double* neg_e, double* out);
-
 }  // namespace pydual::audit

@@ -10,14 +10,15 @@ computed once, and curves are right to 2**-20.
 
 Everything in the proof is a hint: intervals, bounds and coverage are derived from network and checker alone, in
 integers. To be trusted besides Python: ``query`` (the question), ``exact_network`` (the network as integers),
-``exact_region``, ``exact_curves``, ``exact_float32`` and ``exact_bounds`` (bounds by lines), and this page (reading
-the certificate, cells, leaves). Columns are read once, in order and piece by piece: memory grows with the depth of a
+``exact_region``, ``exact_curves``, ``exact_float32`` and ``exact_bounds`` (bounds by lines), ``exact_numbers``, and this
+page (columns, cells, leaves). Columns are read once, in order and piece by piece: memory grows with the depth of a
 tree, not with its nodes.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -28,13 +29,14 @@ from typing import Any
 from pydual.audit.exact_bounds import ADAPTIVE, Bounds, Path, Relaxation, cut_interval, derive, lines_of
 from pydual.audit.exact_curves import ONE
 from pydual.audit.exact_network import Activation, Network
-from pydual.audit.exact_numbers import Number, Vector, dyadic, fraction, plus
+from pydual.audit.exact_numbers import Vector
 from pydual.audit.exact_region import Region
 from pydual.audit.query import Problem, digest, problems
 from pydual.errors import CertificateError, InputError
 
 LEAF, INPUT_SPLIT, NEURON_SPLIT = 0, 1, 2
 PIECE = 8192  # numbers of a column that are held at a time, or one row
+MOST = sys.float_info.max
 
 
 def audit_exact(proof: Any, network: Any, checker: Any, deadline: Callable[[], object] | None = None) -> Fraction | float:
@@ -44,9 +46,7 @@ def audit_exact(proof: Any, network: Any, checker: Any, deadline: Callable[[], o
     and may raise to stop. Raises CertificateError, which names the first step that fails, if the proof is not one of
     exactly this network and query; InputError if network and checker are no question.
     """
-    poll = deadline or (lambda: None)
-    net = Network(network)
-    questions = problems(checker)
+    net, questions = Network(network), problems(checker)
     for problem in questions:
         _check_question(problem, net)
     arithmetic = getattr(proof, "arithmetic", None)
@@ -61,8 +61,8 @@ def audit_exact(proof: Any, network: Any, checker: Any, deadline: Callable[[], o
     margin: Fraction | float = math.inf
     for number, (tree, problem) in enumerate(zip(trees, questions, strict=True)):
         try:
-            auditor = _TreeAudit(net, problem, arithmetic == "float32", poll)
-            margin = min(margin, auditor.margin(_Hints(tree, problem, net, poll)))
+            audit = _TreeAudit(net, problem, arithmetic == "float32", deadline or (lambda: None))
+            margin = min(margin, audit.margin(tree))
         except CertificateError as error:
             raise CertificateError(f"Problem {number}: {error}") from None
     return margin
@@ -75,49 +75,14 @@ def _check_question(problem: Problem, net: Network) -> None:
         raise InputError(f"The checker does not fit a network of {inputs} inputs and {outputs} outputs; correct it.")
 
 
-class _Hints:
-    """The columns of a tree as streams, each checked for type, length and range (PROOFS.md, section 7)."""
+class _Column:
+    """A column of a tree, checked for type, shape and range (PROOFS.md, section 7), and read once from its start."""
 
-    def __init__(self, tree: Any, problem: Problem, net: Network, poll: Callable[[], object]) -> None:
-        def column(name: str, types: tuple[str, ...], shape: tuple[int | None, ...], valid: Callable[[Any], bool]) -> _Stream:
-            return _Stream(tree, name, types, shape, valid)
-
-        real, neurons, limit = ("float32", "float64"), len(net.neurons), math.inf
-        self.kinds = column("kind", ("uint8",), (None,), lambda v: v <= NEURON_SPLIT)
-        self.anchors = column("anchor", ("uint8",), self.kinds.shape, lambda v: v <= ADAPTIVE)
-        self.indices = column("index", ("int32",), (None,), lambda v: v >= 0)
-        self.thresholds = column("threshold", ("float64",), (None,), math.isfinite)
-        self.betas = column("split_multipliers", real, (None,), lambda v: 0 <= v < limit)
-        self._slopes = column("slopes", ("uint8", *real), (None, None), lambda v: 0 <= v <= one)
-        one = 128 if self._slopes.kind == "uint8" else 1
-        rows, columns = self._slopes.shape
-        self.lines = column("lines", ("int32",), (None,), lambda v: -ADAPTIVE <= v < rows)
-        shape = (*self.lines.shape, len(problem.margins))
-        self.multipliers = column("multipliers", ("uint8", *real), shape, lambda v: 0 <= v < limit)
-        named = column("slope_neurons", ("int32",), (columns,), lambda v: 0 <= v < neurons)
-        self._named, self._unit = list(named) if columns <= neurons else [], ONE // one
-        if len(set(self._named)) < columns:
-            raise CertificateError("'slope_neurons' names a neuron twice.")
-        for _ in self._slopes if columns else ():
-            poll()  # each row is valid, whether a leaf names it or not
-        self.row = lru_cache(maxsize=8)(self._row)
-
-    def _row(self, number: int) -> dict[int, int]:
-        """The slopes of a row by neuron, as multiples of 1 / ONE."""
-        (row,) = self._slopes.piece(number, number + 1)
-        return {neuron: int(v * self._unit) for neuron, v in zip(self._named, row, strict=True)}
-
-
-class _Stream:
-    """A column, read once from its start. ``valid`` must reject NaN."""
-
-    def __init__(
-        self, tree: Any, name: str, types: tuple[str, ...], shape: tuple[int | None, ...], valid: Callable[[Any], bool]
-    ) -> None:
-        self._column, self._name, self._valid = getattr(tree, name, None), name, valid
-        self.kind = str(getattr(self._column, "dtype", None))
-        if self.kind not in types:
-            raise CertificateError(f"'{name}' must be an array of type {' or '.join(types)}.")
+    def __init__(self, tree: Any, name: str, types: str, shape: tuple[int | None, ...], low: float, high: float) -> None:
+        self._column, self._name, self._low, self._high = getattr(tree, name, None), name, low, high
+        self.type = str(getattr(self._column, "dtype", None))
+        if self.type not in types.split():
+            raise CertificateError(f"'{name}' must be an array of type {' or '.join(types.split())}.")
         self.shape = self._column.shape  # type: ignore[union-attr]
         if len(self.shape) != len(shape) or any(w not in (None, h) for w, h in zip(shape, self.shape, strict=True)):
             raise CertificateError(f"'{name}' has the shape {self.shape}; expected {shape} (None: any).")
@@ -127,9 +92,9 @@ class _Stream:
         """The entries or rows from ``start`` on, before ``stop``."""
         rows = self._column[start:stop]  # type: ignore[index]
         rows = rows if isinstance(rows, list) else rows.tolist()
-        number = int if "int" in self.kind else float
+        number = int if "int" in self.type else float
         for value in rows if len(self.shape) == 1 else chain.from_iterable(rows):
-            if type(value) is not number or not self._valid(value):
+            if type(value) is not number or not self._low <= value <= self._high:  # NaN is in no range
                 raise CertificateError(f"'{self._name}' contains {value}, which is not a valid entry.")
         return rows
 
@@ -149,6 +114,35 @@ class _Stream:
     def finish(self) -> None:
         for _ in self._entries:
             raise CertificateError(f"'{self._name}' is longer than the tree needs.")
+
+
+class _Hints:
+    """The columns of a tree."""
+
+    def __init__(self, tree: Any, margins: int, neurons: int, poll: Callable[[], object]) -> None:
+        real, real_or_byte = "float32 float64", "uint8 float32 float64"
+        self.kinds = _Column(tree, "kind", "uint8", (None,), LEAF, NEURON_SPLIT)
+        self.anchors = _Column(tree, "anchor", "uint8", self.kinds.shape, 0, ADAPTIVE)
+        self.indices = _Column(tree, "index", "int32", (None,), 0, MOST)
+        self.thresholds = _Column(tree, "threshold", "float64", (None,), -MOST, MOST)
+        self.betas = _Column(tree, "split_multipliers", real, (None,), 0, MOST)
+        one = 128 if str(getattr(getattr(tree, "slopes", None), "dtype", None)) == "uint8" else 1
+        self._slopes = _Column(tree, "slopes", real_or_byte, (None, None), 0, one)
+        rows, columns = self._slopes.shape
+        self.lines = _Column(tree, "lines", "int32", (None,), -ADAPTIVE, rows - 1)
+        self.multipliers = _Column(tree, "multipliers", real_or_byte, (*self.lines.shape, margins), 0, MOST)
+        named = _Column(tree, "slope_neurons", "int32", (columns,), 0, neurons - 1)
+        self._named, self._unit = list(named) if columns <= neurons else [], ONE // one
+        if len(set(self._named)) < columns:
+            raise CertificateError("'slope_neurons' names a neuron twice.")
+        for _ in self._slopes if columns else ():
+            poll()  # each row is valid, whether a leaf names it or not
+        self.row = lru_cache(maxsize=8)(self._row)
+
+    def _row(self, number: int) -> dict[int, int]:
+        """The slopes of a row by neuron, as multiples of 1 / ONE."""
+        (row,) = self._slopes.piece(number, number + 1)
+        return {neuron: int(v * self._unit) for neuron, v in zip(self._named, row, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -187,12 +181,11 @@ class _TreeAudit:
     float32: bool
     poll: Callable[[], object]
 
-    def margin(self, hints: _Hints) -> Fraction | float:
+    def margin(self, tree: Any) -> Fraction | float:
         """The least proven margin of the leaves, which must cover the problem's region."""
+        hints = _Hints(tree, len(self.problem.margins), len(self.net.neurons), self.poll)
         margin: Fraction | float = math.inf
-        lower, upper = self.problem.lower, self.problem.upper
-        empty = any(low > high for low, high in zip(lower, upper, strict=True))
-        region = Region(lower, upper, self.problem.ball, empty)
+        region = Region(self.problem.lower, self.problem.upper, self.problem.ball)
         stack = [_Cell(region, empty=region.empty)]
         for node, kind in enumerate(hints.kinds):
             self.poll()
@@ -208,14 +201,14 @@ class _TreeAudit:
                 raise CertificateError(f"node {node}: {error}") from None
         if stack:
             raise CertificateError("The tree ends before it covers the region.")
-        for stream in (hints.indices, hints.thresholds, hints.lines, hints.betas):
-            stream.finish()
+        for column in (hints.indices, hints.thresholds, hints.lines, hints.betas):
+            column.finish()
         return margin
 
     def _anchored(self, cell: _Cell, anchor: int) -> _Cell:
         """The cell with the bounds of an anchor, if there is one."""
         if not anchor or cell.empty:
-            return replace(cell, anchored=True) if anchor else cell
+            return replace(cell, anchored=cell.anchored or anchor > 0)
         bounds = derive(self.net, cell.region, cell.path, anchor, self.float32, self.poll)
         return replace(cell, anchored=True, bounds=bounds, empty=bounds is None)
 
@@ -237,36 +230,38 @@ class _TreeAudit:
             raise CertificateError("the leaf has no anchor above it.")
         if cell.empty or cell.bounds is None:
             return math.inf
+        weights = list(map(Fraction, multipliers))
+        bound = sum((w * m.constant for w, m in zip(weights, self.problem.margins, strict=True)), Fraction(0))
+        pending, scale = self._function(cell.path, weights, betas)
+        bound += self._relaxation(cell, rule, hints).lower_bound(pending) / scale
+        strict = any(w > 0 and m.strict for w, m in zip(weights, self.problem.margins, strict=True))
+        if bound < 0 or (bound == 0 and not strict):
+            raise CertificateError(f"the leaf's bound F = {float(max(bound, Fraction(-(10**300)))):.6g} is not positive.")
+        share = sum(weights)
+        return bound / share if share else math.inf
+
+    def _relaxation(self, cell: _Cell, rule: int, hints: _Hints) -> Relaxation:
+        assert cell.bounds is not None
         slopes = hints.row(rule) if rule >= 0 else {}
         lines = {
-            value: lines_of(p, rule, cell.bounds.intervals[p.source], slopes, self.float32)
-            for value, p in enumerate(self.net.primitives, 1)
-            if isinstance(p, Activation)
+            number: lines_of(value, rule, cell.bounds.intervals[value.source], slopes, self.float32)
+            for number, value in enumerate(self.net.values)
+            if isinstance(value, Activation)
         }
-        pending, constant, common = self._function(cell, multipliers, betas)
-        bound = plus(constant, Relaxation(cell.region, rule == -1, lines, cell.bounds.errors).lower_bound(self.net, pending))
-        strict = any(w > 0 and m.strict for w, m in zip(multipliers, self.problem.margins, strict=True))
-        if bound[0] < 0 or (bound[0] == 0 and not strict):
-            found = float(max(fraction(bound) / common, Fraction(-(10**300))))
-            raise CertificateError(f"the leaf's bound F = {found:.6g} is not positive.")
-        share = sum(map(Fraction, multipliers))
-        return fraction(bound) / common / share if share else math.inf
+        return Relaxation(self.net, cell.region, rule == -1, lines, cell.bounds.errors)
 
-    def _function(self, cell: _Cell, multipliers: list[float], betas: list[float]) -> tuple[dict[int, Vector], Number, int]:
-        """The leaf's function: coefficients of values and a constant, times a common denominator."""
-        margins, net = self.problem.margins, self.net
-        common = math.lcm(*(c.denominator for m in margins for c in (m.constant, *m.x.values(), *m.y.values())))
-        numbers, exponent = dyadic(multipliers + betas)
+    def _function(self, path: Path, weights: list[Fraction], betas: list[float]) -> tuple[dict[int, Vector], int]:
+        """The leaf's function without its constant: coefficients of values, times a common denominator."""
         terms = [
-            (value, i, weight * int(c * common))
-            for weight, margin in zip(numbers, margins, strict=False)
-            for value, coefficients in ((0, margin.x), (net.output, margin.y))
+            (value, i, weight * c)
+            for weight, margin in zip(weights, self.problem.margins, strict=True)
+            for value, coefficients in ((0, margin.x), (self.net.output, margin.y))
             for i, c in coefficients.items()
         ]
-        for beta, (neuron, active) in zip(numbers[len(margins) :], cell.path, strict=True):
-            terms.append((*net.neurons[neuron], (-beta if active else beta) * common))
+        for beta, (neuron, active) in zip(map(Fraction, betas), path, strict=True):
+            terms.append((*self.net.neurons[neuron], -beta if active else beta))
+        scale = math.lcm(*(amount.denominator for _, _, amount in terms))
         pending: dict[int, Vector] = {}
         for value, i, amount in terms:
-            pending.setdefault(value, ([0] * net.sizes[value], exponent))[0][i] += amount
-        constant = sum(w * int(m.constant * common) for w, m in zip(numbers, margins, strict=False))
-        return pending, (constant, exponent), common
+            pending.setdefault(value, ([0] * self.net.sizes[value], 0))[0][i] += int(amount * scale)
+        return pending, scale

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
-from operator import gt, mul
+from fractions import Fraction
+from operator import gt
 
-from pydual.audit.exact_curves import ONE, PLACES, UNIT, curve_lines, curve_range
+from pydual.audit.exact_curves import ONE, PLACES, UNIT, curve_lines, curve_value
 from pydual.audit.exact_float32 import Magnitudes
 from pydual.audit.exact_network import Activation, Affine, Network
-from pydual.audit.exact_numbers import BITS, Interval, Number, Vector, bits, outward, plus, round_down, total
+from pydual.audit.exact_numbers import BITS, Interval, Vector, bits, dyadic, least, outward, product, scaled, total
 from pydual.audit.exact_region import Region
 
 INTERVAL, PARALLEL, ADAPTIVE = 1, 2, 3  # anchors; the rules for lines are their negatives
 CURVE_ERROR = UNIT >> 20  # of a curve in float32
 Path = tuple[tuple[int, bool], ...]  # the neuron splits above a node, from the root: (neuron, active)
-Line = tuple[int, int, int]  # slope, foot and value at the foot: ``slope (p - foot) + value``
+Piece = tuple[int, int, int]  # slope, foot and value at the foot: the line ``slope (p - foot) + value``
 
 
 @dataclass
@@ -32,63 +32,53 @@ class Lines:
 
     ends: Interval  # of f(p)
     places: int
-    below: list[Line]
-    above: list[Line]
+    pairs: list[tuple[Piece, Piece]]
 
-    def least(self, w: list[int], exponent: int) -> Number:
-        """The minimum of ``w . f(p)`` over the interval."""
-        low, high, places = self.ends
-        return sum([c * (a if c >= 0 else b) for c, a, b in zip(w, low, high, strict=True)]), exponent + places
-
-    def lower_bound(self, w: list[int], exponent: int) -> tuple[Vector, Number]:
+    def lower_bound(self, w: Vector) -> tuple[Vector, Fraction]:
         """Coefficients ``n`` and a constant with ``w . f(p) >= n . p + constant``."""
-        shift, feet, values = bits(w) - BITS, 0, 0
-        n = []
-        for c, below, above in zip(w, self.below, self.above, strict=True):
+        shift, feet, values, n = bits(w[0]), 0, 0, []
+        for c, (below, above) in zip(w[0], self.pairs, strict=True):
             slope, foot, value = below if c >= 0 else above
-            n.append(c * slope >> (BITS + shift))
+            n.append(c * slope >> shift)
             if foot:
                 feet += n[-1] * foot
             if value:
                 values += c * value
-        return (n, exponent + shift), plus((-feet, exponent + shift + self.places), (values, exponent - PLACES))
+        exponent = w[1] + shift - BITS
+        return (n, exponent), scaled(values, w[1] - PLACES) - scaled(feet, exponent + self.places)
 
 
-def lines_of(activation: Activation, rule: int, interval: Interval, slopes: dict[int, int], float32: bool = False) -> Lines:
-    """The lines of a rule; ``slopes`` has the rises of neurons that are not adaptive. Rule -1 needs none."""
+def lines_of(activation: Activation, rule: int, interval: Interval, slopes: dict[int, int], float32: bool) -> Lines:
+    """The lines of a rule; ``slopes`` has the slopes of neurons that are not adaptive. Rule -1 needs none."""
     lower, upper, e = interval
     components = list(zip(lower, upper, strict=True))
-    ends: Interval = [max(v, 0) for v in lower], [max(v, 0) for v in upper], e
-    pairs: list[tuple[Line, Line]] = []
-    if activation.kind != "relu":
-        slack = CURVE_ERROR if float32 else 0
-        ranges = [curve_range(activation.kind, low, high, e) for low, high in components]
-        ends = [a - slack for a, _ in ranges], [b + slack for _, b in ranges], -PLACES
-        if rule != -INTERVAL:
-            pairs = [_lines_of_curve(activation.kind, low, high, e, rule, slack) for low, high in components]
-    elif rule != -INTERVAL:
-        rises = [slopes.get(neuron) for neuron in range(activation.first, activation.first + len(lower))]
-        pairs = [_lines_of_relu(low, high, rule, rise) for (low, high), rise in zip(components, rises, strict=True)]
-    return Lines(ends, e, [below for below, _ in pairs], [above for _, above in pairs])
+    if activation.kind == "relu":
+        ends: Interval = [max(v, 0) for v in lower], [max(v, 0) for v in upper], e
+        given = [slopes.get(activation.first + i) for i in range(len(lower))]
+        pairs = [_relu_lines(low, high, rule, slope) for (low, high), slope in zip(components, given, strict=True)]
+        return Lines(ends, e, pairs)
+    slack = CURVE_ERROR if float32 else 0
+    points = [(scaled(low, e), scaled(high, e)) for low, high in components]
+    lows = [curve_value(activation.kind, low)[0] - slack for low, _ in points]
+    highs = [curve_value(activation.kind, high)[1] + slack for _, high in points]
+    pairs = []
+    for low, (p, q) in zip(lower, points, strict=True) if rule != -INTERVAL else ():
+        (a, below), (b, above) = curve_lines(activation.kind, p, q, rule == -PARALLEL)
+        pairs.append(((a, low, below - slack), (b, low, above + slack)))
+    return Lines((lows, highs, -PLACES), e, pairs)
 
 
-def _lines_of_relu(low: int, high: int, rule: int, rise: int | None) -> tuple[Line, Line]:
+def _relu_lines(low: int, high: int, rule: int, slope: int | None) -> tuple[Piece, Piece]:
+    """The table of section 4."""
     if low >= 0 or high <= 0:
         line = (ONE if low >= 0 else 0), 0, 0
         return line, line
     chord = -(-high * ONE // (high - low))
     if rule == -PARALLEL:
-        rise = chord
-    elif rise is None:
-        rise = ONE if high > -low else 0
-    return (rise, 0, 0), (chord, low, 0)
-
-
-def _lines_of_curve(kind: str, low: int, high: int, e: int, rule: int, slack: int) -> tuple[Line, Line]:
-    a, c, b, d = curve_lines(kind, low, high, e, rule == -PARALLEL)
-    below = c - slack + round_down((a * low, e - BITS), -PLACES)
-    above = d + slack - round_down((-b * low, e - BITS), -PLACES)
-    return (a, low, below), (b, low, above)
+        slope = chord
+    elif slope is None:
+        slope = ONE if high > -low else 0
+    return (slope, 0, 0), (chord, low, 0)
 
 
 @dataclass
@@ -98,63 +88,52 @@ class Relaxation:
     ``flat``: activations are replaced by the ends of their intervals (rule -1).
     """
 
+    net: Network
     region: Region
     flat: bool
     lines: dict[int, Lines]
     errors: dict[int, Vector]
 
-    def lower_bound(self, net: Network, pending: dict[int, Vector]) -> Number:
+    def lower_bound(self, pending: dict[int, Vector]) -> Fraction:
         """Section 4: a lower bound of ``sum_k pending[k] . v_k``, the best over the stages. Uses up ``pending``."""
-        done: Number = (0, 0)
-        stages: list[Number] = []
-        while value := _next(net, pending):
-            primitive = net.primitives[value - 1]
-            if isinstance(primitive, Activation):
-                stages.append(plus(done, self._least(pending)))
-            w, exponent = pending.pop(value)
-            if isinstance(primitive, Affine):
-                rest = self._constant(value, primitive, w, exponent)
-                for source, matrix in primitive.terms:
-                    _accumulate(pending, source, (matrix.transposed_times(w), exponent + matrix.exponent))
-            elif self.flat:
-                rest = self.lines[value].least(w, exponent)
+        done, stages = self.write_out(pending, self.errors), []
+        while last := max(pending, default=0):
+            stages.append(done + self.least(pending))
+            w, activation = pending.pop(last), self.net.values[last]
+            assert isinstance(activation, Activation)
+            if self.flat:
+                done += least(w, self.lines[last].ends)
             else:
-                coefficients, rest = self.lines[value].lower_bound(w, exponent)
-                _accumulate(pending, primitive.source, coefficients)
-            done = plus(done, rest)
-        w, exponent = pending.get(0, ([0] * net.sizes[0], 0))
-        return reduce(_greatest, stages, plus(done, self.region.minimum(w, exponent)))
+                coefficients, constant = self.lines[last].lower_bound(w)
+                _accumulate(pending, activation.source, coefficients)
+                done += constant + self.write_out(pending, self.errors)
+        return max([done + self.region.minimum(pending.get(0, ([0] * self.net.sizes[0], 0))), *stages])
 
-    def _constant(self, value: int, affine: Affine, w: list[int], exponent: int) -> Number:
-        """The constant that an affine map leaves: ``w . bias``, less what its error may take."""
-        bias, places = affine.bias
-        result = sum(map(mul, w, bias)), exponent + places
-        if value not in self.errors:
-            return result
-        error, places = self.errors[value]
-        return plus(result, (-sum(map(mul, map(abs, w), error)), exponent + places))
+    def write_out(self, pending: dict[int, Vector], errors: dict[int, Vector]) -> Fraction:
+        """Replaces affine values, the last first, by what they read; the constant that they leave, less their errors."""
+        constant = Fraction(0)
+        while value := max(filter(self.net.is_affine, pending), default=0):
+            w, exponent = pending.pop(value)
+            affine = self.net.values[value]
+            assert isinstance(affine, Affine)
+            constant += product((w, exponent), affine.bias)
+            if value in errors:
+                constant -= product((list(map(abs, w)), exponent), errors[value])
+            for source, matrix in affine.terms:
+                _accumulate(pending, source, (matrix.transposed_times(w), exponent + matrix.exponent))
+        return constant
 
-    def _least(self, pending: dict[int, Vector]) -> Number:
+    def least(self, pending: dict[int, Vector]) -> Fraction:
         """The stage: the minimum over the box of the input and the intervals of activations."""
-        result: Number = (0, 0)
-        for value, (w, exponent) in pending.items():
-            least = self.lines[value].least if value else self.region.least_in_box
-            result = plus(result, least(w, exponent))
-        return result
-
-
-def _next(net: Network, pending: dict[int, Vector]) -> int:
-    """The value to replace next: the last affine one, else the last one; 0 if only the input is left."""
-    affine = [v for v in pending if v and isinstance(net.primitives[v - 1], Affine)]
-    return max(affine or pending, default=0)
-
-
-def _greatest(a: Number, b: Number) -> Number:
-    return b if plus(b, (-a[0], a[1]))[0] >= 0 else a
+        return sum((least(w, self.lines[v].ends if v else self.region.interval) for v, w in pending.items()), Fraction(0))
 
 
 def _accumulate(pending: dict[int, Vector], value: int, more: Vector) -> None:
     pending[value] = total([pending[value], more]) if value in pending else more
+
+
+def _unit(size: int, i: int, sign: int = 1) -> Vector:
+    return [sign * (j == i) for j in range(size)], 0
 
 
 @dataclass
@@ -167,75 +146,83 @@ class Bounds:
 
 def derive(net: Network, region: Region, path: Path, anchor: int, float32: bool, poll: Callable[[], object]) -> Bounds | None:
     """Section 5: the bounds of an anchor, or None if an interval is empty."""
-    values: list[Interval] = []  # by interval arithmetic
+    images: list[Interval] = []  # by interval arithmetic, of affine values written out
     read: dict[int, Interval] = {}  # what activations read, bounded by lines and cut by the phases too
-    relaxation, magnitudes = Relaxation(region, anchor == INTERVAL, {}, {}), Magnitudes()
-    sums: dict[int, Vector] = {}  # errors of affine values written out (float32)
-    for value in range(len(net.sizes)):
-        primitive = net.primitives[value - 1] if value else None
-        if isinstance(primitive, Affine):
-            if float32:
-                relaxation.errors[value] = error = magnitudes.add_affine(primitive)
-                sums[value] = total([error, *(matrix.magnitudes(sums[s]) for s, matrix in primitive.terms if s in sums)])
-            written = net.written.get(value)
-            errors = sums if written else relaxation.errors
-            interval = _image(written or primitive, values, errors.get(value))
-        elif primitive is None:
-            interval = region.interval
+    relaxation, magnitudes = Relaxation(net, region, anchor == INTERVAL, {}, {}), Magnitudes()
+    for number, value in enumerate(net.values):
+        if isinstance(value, Activation):
+            relaxation.lines[number] = lines_of(value, -anchor, read[value.source], {}, float32)
+            images.append(outward(*relaxation.lines[number].ends))
         else:
-            relaxation.lines[value] = lines_of(primitive, -anchor, read[primitive.source], {}, float32)
-            interval = outward(*relaxation.lines[value].ends)
-        values.append(interval)
-        if float32 and not isinstance(primitive, Affine):
+            images.append(_image(number, value, images, relaxation) if value else outward(*region.interval))
+        interval = images[number]
+        if float32 and isinstance(value, Affine):
+            relaxation.errors[number] = error = magnitudes.add_affine(value)
+            interval = _widened(interval, error)
+        elif float32:
             magnitudes.add_interval(interval)
-        if value in net.sources:
-            if anchor != INTERVAL and not _is_exact(primitive, region):
-                interval = _refine(net, value, interval, relaxation, poll)
-            for neuron, active in path:
-                source_value, component = net.neurons[neuron]
-                if source_value == value:
-                    interval = cut_interval(interval, component, active)
-            if any(map(gt, interval[0], interval[1])):
-                return None
-            read[value] = interval
+        if number not in net.sources:
+            continue
+        if anchor != INTERVAL and not _is_exact(value, region):
+            interval = _refined(number, interval, relaxation, poll)
+        for neuron, active in path:
+            source, component = net.neurons[neuron]
+            if source == number:
+                interval = cut_interval(interval, component, active)
+        if any(map(gt, interval[0], interval[1])):
+            return None
+        read[number] = interval
     return Bounds(read, relaxation.errors)
 
 
-def _image(affine: Affine, values: list[Interval], error: Vector | None) -> Interval:
-    """Interval arithmetic, without rounding before the end."""
-    lows, highs = [affine.bias], [affine.bias]
-    for source, matrix in affine.terms:
-        low, high, places = values[source]
-        doubled_low, doubled_high = matrix.image(low, high)
-        lows.append((doubled_low, matrix.exponent + places - 1))
-        highs.append((doubled_high, matrix.exponent + places - 1))
-    if error is not None:
-        lows.append(([-v for v in error[0]], error[1]))
-        highs.append(error)
-    (lower, e), (upper, _) = total(lows), total(highs)
-    return outward(lower, upper, e)
+def _image(number: int, affine: Affine, images: list[Interval], relaxation: Relaxation) -> Interval:
+    """Interval arithmetic with the map of an affine value written out; without rounding before the end."""
+    if not affine.mixes:
+        lows, highs = [affine.bias], [affine.bias]
+        for source, matrix in affine.terms:
+            low, high, places = images[source]
+            twice_low, twice_high = matrix.image(low, high)
+            lows.append((twice_low, matrix.exponent + places - 1))
+            highs.append((twice_high, matrix.exponent + places - 1))
+        (lower, e), (upper, _) = total(lows), total(highs)
+        return outward(lower, upper, e)
+    bounds = []
+    for i in range(relaxation.net.sizes[number]):
+        pending = {number: _unit(relaxation.net.sizes[number], i)}
+        constant = relaxation.write_out(pending, {})
+        bounds.append(constant + relaxation.least(pending))
+        mirrored = {v: ([-c for c in w], e) for v, (w, e) in pending.items()}
+        bounds.append(constant - relaxation.least(mirrored))
+    return _interval(bounds[::2], bounds[1::2])
 
 
-def _is_exact(primitive: Affine | Activation | None, region: Region) -> bool:
+def _interval(lows: list[Fraction], highs: list[Fraction]) -> Interval:
+    numbers, exponent = dyadic([*lows, *highs])
+    return outward(numbers[: len(lows)], numbers[len(lows) :], exponent)
+
+
+def _widened(interval: Interval, error: Vector) -> Interval:
+    lower, upper, exponent = interval
+    (low, e), (high, _) = total([(lower, exponent), ([-v for v in error[0]], error[1])]), total([(upper, exponent), error])
+    return outward(low, high, e)
+
+
+def _is_exact(value: Affine | Activation | None, region: Region) -> bool:
     """Whether interval arithmetic is already best: over a box, for one matrix times the input."""
-    one = primitive is None or (isinstance(primitive, Affine) and [s for s, _ in primitive.terms] == [0])
+    one = value is None or (isinstance(value, Affine) and [s for s, _ in value.terms] == [0])
     return region.ball is None and one
 
 
-def _refine(net: Network, value: int, interval: Interval, relaxation: Relaxation, poll: Callable[[], object]) -> Interval:
+def _refined(number: int, interval: Interval, relaxation: Relaxation, poll: Callable[[], object]) -> Interval:
     """The intersection with the bounds by lines, where a curve reads the value or the interval leaves the sign open."""
-    spare = max(0, BITS - bits(interval[0]), BITS - bits(interval[1]))
-    lower, upper, e = [v << spare for v in interval[0]], [v << spare for v in interval[1]], interval[2] - spare
-    for i in range(len(lower)):
-        if lower[i] == upper[i] or (value not in net.curved and not lower[i] < 0 < upper[i]):
-            continue
-        poll()
-        unit = [0] * len(lower)
-        unit[i] = 1
-        lower[i] = max(lower[i], round_down(relaxation.lower_bound(net, {value: (unit, 0)}), e))
-        unit = [-v for v in unit]
-        upper[i] = min(upper[i], -round_down(relaxation.lower_bound(net, {value: (unit, 0)}), e))
-    return lower, upper, e
+    net, (lower, upper, e) = relaxation.net, interval
+    lows, highs = [scaled(v, e) for v in lower], [scaled(v, e) for v in upper]
+    for i, (low, high) in enumerate(zip(lower, upper, strict=True)):
+        if low < 0 < high or (number in net.curved and low < high):
+            poll()
+            lows[i] = max(lows[i], relaxation.lower_bound({number: _unit(len(lower), i)}))
+            highs[i] = min(highs[i], -relaxation.lower_bound({number: _unit(len(lower), i, -1)}))
+    return _interval(lows, highs)
 
 
 def cut_interval(interval: Interval, component: int, active: bool) -> Interval:

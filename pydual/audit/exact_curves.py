@@ -1,121 +1,82 @@
 """Sigmoid and tanh for the exact audit: proven values, slopes and lines (PROOFS.md, section 4). Standard library only.
 
-A point is a dyadic rational ``n * 2**e``. Values, slopes of curves and intercepts are integers that count ``1 / UNIT``,
-slopes of lines count ``1 / ONE``. Floats only choose slopes and touching points: any choice gives a line that holds.
+Values and slopes of curves are integers that count ``1 / UNIT``, slopes of lines count ``1 / ONE``. Floats only choose
+slopes and touching points: any choice gives a line that holds.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import Context
+from fractions import Fraction
 from functools import lru_cache
 
-from pydual.audit.exact_numbers import BITS, Number
+from pydual.audit.exact_numbers import BITS
 
 ONE = 1 << BITS
 PLACES = 100
 UNIT = 1 << PLACES
-WORKING = 132  # binary places inside of ``_sigmoid``
-HALVINGS = 16
+CONTEXT = Context(prec=60)
+Line = tuple[int, int]  # slope, value at the lower end of the interval
 
 
 @lru_cache(maxsize=2**14)
-def curve_value(kind: str, point: Number) -> tuple[int, int]:
-    """Integers below and above ``UNIT`` times the curve's value, about 2**-98 apart."""
-    if kind == "sigmoid":
-        return _sigmoid(*point)
-    low, high = _sigmoid(point[0], point[1] + 1)  # tanh(p) = 2 sigmoid(2 p) - 1
-    return 2 * low - UNIT, 2 * high - UNIT
+def curve_value(kind: str, p: Fraction) -> tuple[int, int]:
+    """Integers below and above ``UNIT`` times the curve's value, at most 6 apart."""
+    if kind == "tanh":  # tanh(p) = 2 sigmoid(2 p) - 1
+        low, high = curve_value("sigmoid", 2 * p)
+        return 2 * low - UNIT, 2 * high - UNIT
+    if p == 0:
+        return UNIT // 2, UNIT // 2
+    if p < 0:  # sigmoid(-p) = 1 - sigmoid(p)
+        low, high = curve_value("sigmoid", -p)
+        return UNIT - high, UNIT - low
+    # 1 / (1 + exp(-p)), where exp(-128) < 1 / UNIT: 2**200 p is rounded by less than 1, and decimal rounds the exponential
+    # and the quotients correctly to 60 digits, so that the result n is off by less than 1
+    exponential = CONTEXT.exp(CONTEXT.divide(-int(min(p, 128) * 2**200), 2**200))
+    n = int(CONTEXT.divide(UNIT, CONTEXT.add(1, exponential)))
+    return n - 1, min(n + 2, UNIT)
 
 
-def curve_slope(kind: str, point: Number) -> tuple[int, int]:
+def curve_slope(kind: str, p: Fraction) -> tuple[int, int]:
     """The same for the derivative: ``s (1 - s)`` for the sigmoid's value s, ``(1 - t) (1 + t)`` for tanh's value t."""
-    low, high = curve_value(kind, point)
+    low, high = curve_value(kind, p)
     one, other = (low, high) if kind == "sigmoid" else (UNIT + low, UNIT + high)
     return one * (UNIT - high) >> PLACES, -(-other * (UNIT - low) >> PLACES)
 
 
-def _sigmoid(n: int, e: int) -> tuple[int, int]:
-    if n < 0:
-        low, high = _sigmoid(-n, e)
-        return UNIT - high, UNIT - low
-    if n == 0:
-        return UNIT // 2, UNIT // 2
-    if n.bit_length() + e > 7:  # p >= 128, and 1 - sigmoid(p) <= exp(-128) < 1 / UNIT
-        return UNIT - 1, UNIT
-    low, high = _exponential(_shifted(n, e - HALVINGS + WORKING))
-    one = 1 << WORKING
-    return UNIT * low // (one + low), -(-UNIT * high // (one + high))
-
-
-def _exponential(x: int) -> tuple[int, int]:
-    """Bounds of ``exp(p)``, for ``x <= p 2**-HALVINGS < x + 1 <= 2**-9``; all in units of ``2**-WORKING``."""
-    low = high = term = upper_term = 1 << WORKING
-    for i in range(1, 14):
-        term = term * x // (i << WORKING)
-        upper_term = -(-upper_term * (x + 1) // (i << WORKING))
-        low, high = low + term, high + upper_term
-    high += upper_term  # each further term is less than half of the one before
-    for _ in range(HALVINGS):  # exp(p) = exp(p / 2) ** 2
-        low, high = low * low >> WORKING, -(-high * high >> WORKING)
-    return low, high
-
-
-def _shifted(n: int, places: int) -> int:
-    """``n * 2**places``, rounded down."""
-    return n << places if places >= 0 else n >> -places
-
-
-def curve_range(kind: str, low: int, high: int, e: int) -> tuple[int, int]:
-    """Bounds of the curve on the interval: of its value at the lower and at the upper end."""
-    return curve_value(kind, (low, e))[0], curve_value(kind, (high, e))[1]
-
-
 @lru_cache(maxsize=2**14)
-def curve_lines(kind: str, low: int, high: int, e: int, parallel: bool) -> tuple[int, int, int, int]:
-    """(a, c, A, C) with ``a p + c <= curve(p) <= A p + C`` on the interval; ``a, A >= 0`` count 1 / ONE, c and C 1 / UNIT."""
-    above, intercept = _line_above(kind, low, high, e, parallel)
+def curve_lines(kind: str, low: Fraction, high: Fraction, parallel: bool) -> tuple[Line, Line]:
+    """Lines below and above the curve on ``[low, high]``, which do not fall."""
+    slope, intercept = _line_above(kind, low, high, parallel)
     # 1 - sigmoid(-p) = sigmoid(p), and -tanh(-p) = tanh(p)
-    below, mirrored = _line_above(kind, -high, -low, e, parallel)
-    return below, (UNIT if kind == "sigmoid" else 0) - mirrored, above, intercept
+    mirrored, constant = _line_above(kind, -high, -low, parallel)
+    below = (UNIT if kind == "sigmoid" else 0) - constant + Fraction(mirrored * UNIT, ONE) * low
+    above = intercept + Fraction(slope * UNIT, ONE) * low
+    return (mirrored, math.floor(below)), (slope, math.ceil(above))
 
 
-def _line_above(kind: str, low: int, high: int, e: int, parallel: bool) -> Number:
+def _line_above(kind: str, low: Fraction, high: Fraction, parallel: bool) -> tuple[int, Fraction]:
     """``A`` and ``C`` with ``curve(p) <= A p + C``: where it is convex by its ends, where it is concave by a tangent."""
+    top = curve_value(kind, high)[1]
     if low == high:
-        return 0, curve_value(kind, (high, e))[1]
-    slope, touch = _choice(kind, _hint(low, e), _hint(high, e), parallel)
+        return 0, Fraction(top)
+    slope, touch = _choice(kind, _near(low), _near(high), parallel)
     a = int(slope * ONE)
-
-    def rise(n: int, places: int) -> int:
-        """``a p`` at a point, rounded down."""
-        return _shifted(a * n, places - BITS + PLACES)
-
-    bounds = []
-    if low < 0:
-        bounds = [curve_value(kind, (n, e))[1] - rise(n, e) for n in (low, min(high, 0))]
+    rise = Fraction(a * UNIT, ONE)
+    gaps = [curve_value(kind, p)[1] - rise * p for p in (low, min(high, Fraction(0)))] if low < 0 else []
     if high > 0:
-        t, places = (high, e) if touch is None else _dyadic_point(touch)
-        value, slopes = curve_value(kind, (t, places))[1], curve_slope(kind, (t, places))
-        common = min(e, places)
-        for n in (max(low, 0), high):
-            step = (n << (e - common)) - (t << (places - common))
-            bounds.append(value - _shifted(-step * slopes[step >= 0], common) - rise(n, e))
+        t = high if touch is None else Fraction(touch)
+        value, (least, greatest) = curve_value(kind, t)[1], curve_slope(kind, t)
+        gaps += [value + (p - t) * (greatest if p > t else least) - rise * p for p in (max(low, Fraction(0)), high)]
     # curve(p) - a p <= curve(high) - a low, which is better on astronomic intervals
-    return a, min(max(bounds), curve_value(kind, (high, e))[1] - rise(low, e))
+    return a, min(max(gaps), top - rise * low)
 
 
-def _dyadic_point(x: float) -> Number:
-    n, d = x.as_integer_ratio()
-    return n, 1 - d.bit_length()
-
-
-def _hint(n: int, e: int) -> float:
-    """About ``n * 2**e``, within the range of floats."""
-    if n and n.bit_length() + e > 1000:
-        return 1e300 if n > 0 else -1e300
-    drop = max(0, n.bit_length() - 64)
-    return math.ldexp(float(n >> drop), e + drop)
+def _near(p: Fraction) -> float:
+    """About the same, within the range of floats."""
+    return float(min(max(p, -(10**300)), 10**300))
 
 
 def _choice(kind: str, low: float, high: float, parallel: bool) -> tuple[float, float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pydual.audit.exact_network import Affine
-from pydual.audit.exact_numbers import Interval, Vector, bits, rounded_up, total
+from pydual.audit.exact_numbers import BITS, Interval, Vector, bits, rounded_up, total
 from pydual.errors import CertificateError
 
 
@@ -21,20 +21,19 @@ class Magnitudes:
     def add_affine(self, affine: Affine) -> Vector:
         """The error ``gamma A + 2 B`` of an affine value."""
         bias, places = affine.bias
-        tiny = ([1] * len(bias), -124)
-        sizes, underflows, roundings = [([abs(b) for b in bias], places)], [tiny], 0
+        sizes, underflows, below = [([abs(b) for b in bias], places)], [([1] * len(bias), -124)], 0
         for source, matrix in affine.terms:
-            size, n, underflow = self.values[source]
-            roundings = max(roundings, n)
-            counts = [len(columns) for columns, _ in matrix.rows], -124
-            read = [sum(map(size[0].__getitem__, columns)) for columns, _ in matrix.rows], size[1] - 124
-            sizes.append(matrix.magnitudes(size))
-            underflows += [matrix.magnitudes(underflow), counts, read]
+            (a, e), roundings, (b, f) = self.values[source]
+            below = max(below, roundings)
+            sizes.append((matrix.magnitudes(a), e + matrix.exponent))
+            read = [sum(map(a.__getitem__, columns)) for columns, _ in matrix.rows]
+            counts = [len(columns) for columns, _ in matrix.rows]
+            underflows += [(matrix.magnitudes(b), f + matrix.exponent), (counts, -124), (read, e - 124)]
             if matrix.bits and matrix.bits + matrix.exponent > 127:
                 raise CertificateError("a weight is too large for float32.")
-        size, underflow, own = rounded_up(total(sizes)), rounded_up(total(underflows)), roundings + affine.longest + 4
+        size, underflow, own = rounded_up(total(sizes)), rounded_up(total(underflows)), below + affine.longest + 4
         self.values.append((size, own, underflow))
-        return _error(size, own + roundings, underflow)
+        return _error(size, own + below, underflow)
 
 
 def _error(size: Vector, roundings: int, underflow: Vector) -> Vector:
@@ -42,7 +41,7 @@ def _error(size: Vector, roundings: int, underflow: Vector) -> Vector:
     if 2 * roundings >= 2**24:
         raise CertificateError("the network is too long for float32: its error bound has no meaning.")
     a, places = size
-    share = [-(-(v << 40) * roundings // (2**24 - roundings)) for v in a], places - 40
+    share = [-(-(v << 2 * BITS) * roundings // (2**24 - roundings)) for v in a], places - 2 * BITS
     error = rounded_up(total([share, underflow, underflow]))
     sums, places = total([size, error])
     if any(sums) and bits(sums) + places > 127:
