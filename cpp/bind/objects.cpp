@@ -1,7 +1,31 @@
 #include "bind/objects.hpp"
 
+#include <algorithm>
+
 namespace pydual::bind {
 namespace {
+
+// The entries of a matrix by columns, in order of rows.
+void sort_by_columns(Term& term, std::vector<py::object>& keep) {
+    const int count = term.indptr[term.rows];
+    Ints starts(term.cols + 1), indices(count);
+    Doubles values = doubles(count);
+    std::int32_t* begin = starts.mutable_data();
+    std::int32_t* rows = indices.mutable_data();
+    double* entries = values.mutable_data();
+    std::vector<int> next(term.cols + 1, 0);
+    for (int p = 0; p < count; ++p) ++next[term.indices[p] + 1];
+    for (int j = 0; j < term.cols; ++j) next[j + 1] += next[j];
+    std::copy(next.begin(), next.end(), begin);
+    for (int i = 0; i < term.rows; ++i)
+        for (int p = term.indptr[i]; p < term.indptr[i + 1]; ++p) {
+            const int at = next[term.indices[p]]++;
+            rows[at] = i;
+            entries[at] = term.values[p];
+        }
+    term.columns = {begin, rows, entries};
+    keep.insert(keep.end(), {starts, indices, values});
+}
 
 Term sparse_term(const py::tuple& parts, int rows, std::vector<py::object>& keep) {
     const auto indptr = py::cast<Ints>(parts[0]);
@@ -21,6 +45,7 @@ Term sparse_term(const py::tuple& parts, int rows, std::vector<py::object>& keep
     for (py::ssize_t p = 0; p < indices.size(); ++p)
         if (term.indices[p] < 0 || term.indices[p] >= term.cols) throw std::invalid_argument("A column index is out of range.");
     keep.insert(keep.end(), {indptr, indices, data});
+    sort_by_columns(term, keep);
     return term;
 }
 

@@ -8,3 +8,10 @@
 #else
 #define PYDUAL_DISPATCH
 #endif
+
+// A part of a dispatched function that must become part of each of its versions.
+#if defined(__GNUC__)
+#define PYDUAL_INLINE inline __attribute__((always_inline))
+#else
+#define PYDUAL_INLINE inline
+#endif

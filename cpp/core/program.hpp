@@ -11,7 +11,15 @@
 
 namespace pydual {
 
-// A is dense (rows x cols, row-major) if `dense` is set, else CSR. The memory belongs to the caller and outlives the program.
+// The nonzero entries of a matrix line by line: those of line i are starts[i] to starts[i + 1].
+struct Sparse {
+    const std::int32_t* starts = nullptr;
+    const std::int32_t* indices = nullptr;
+    const double* values = nullptr;
+};
+
+// A is dense (rows x cols, row-major) if `dense` is set, else sparse, by rows (indptr, indices, values) and by columns. The
+// memory belongs to the caller and outlives the program.
 struct Term {
     int source = 0;
     int rows = 0;
@@ -20,6 +28,7 @@ struct Term {
     const std::int32_t* indptr = nullptr;
     const std::int32_t* indices = nullptr;
     const double* values = nullptr;
+    Sparse columns;
 };
 
 enum class Kind { relu, sigmoid, tanh };  // the last two are curves

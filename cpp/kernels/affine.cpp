@@ -1,25 +1,63 @@
 #include "kernels/affine.hpp"
 
+#include <cstring>
+
 #include "core/blas.hpp"
 #include "core/dispatch.hpp"
 
 namespace pydual {
 namespace {
 
-PYDUAL_DISPATCH void add_scaled(double* y, const double* x, double a, int n) {
-    for (int c = 0; c < n; ++c) y[c] += a * x[c];
+constexpr int kPack = 8;
+
+// Eight neighbors in a row of columns.
+#if defined(__GNUC__)
+using Pack = double __attribute__((vector_size(kPack * sizeof(double))));
+#else
+struct Pack {
+    double at[kPack];
+};
+Pack operator*(double a, const Pack& x) {
+    Pack y;
+    for (int c = 0; c < kPack; ++c) y.at[c] = a * x.at[c];
+    return y;
+}
+Pack& operator+=(Pack& y, const Pack& x) {
+    for (int c = 0; c < kPack; ++c) y.at[c] += x.at[c];
+    return y;
+}
+#endif
+
+// Y += M X for `Packs` packs of columns of X and Y, whose sums stay in registers for a line of M.
+template <int Packs>
+PYDUAL_INLINE void gather_packs(const Sparse& m, int lines, const double* x, int ldx, double* y, int ldy) {
+    for (int i = 0; i < lines; ++i) {
+        double* at = y + static_cast<long>(i) * ldy;
+        Pack sum[Packs];
+        std::memcpy(sum, at, sizeof(sum));
+        for (int p = m.starts[i]; p < m.starts[i + 1]; ++p) {
+            const double* from = x + static_cast<long>(m.indices[p]) * ldx;
+            for (int k = 0; k < Packs; ++k) {
+                Pack one;
+                std::memcpy(&one, from + k * kPack, sizeof(one));
+                sum[k] += m.values[p] * one;
+            }
+        }
+        std::memcpy(at, sum, sizeof(sum));
+    }
 }
 
-void sparse_apply(const Term& t, const double* x, int ldx, int r, double* y, int ldy) {
-    for (int i = 0; i < t.rows; ++i)
-        for (int p = t.indptr[i]; p < t.indptr[i + 1]; ++p)
-            add_scaled(y + static_cast<long>(i) * ldy, x + static_cast<long>(t.indices[p]) * ldx, t.values[p], r);
+PYDUAL_INLINE void gather_column(const Sparse& m, int lines, const double* x, int ldx, double* y, int ldy) {
+    for (int i = 0; i < lines; ++i)
+        for (int p = m.starts[i]; p < m.starts[i + 1]; ++p)
+            y[static_cast<long>(i) * ldy] += m.values[p] * x[static_cast<long>(m.indices[p]) * ldx];
 }
 
-void sparse_apply_transposed(const Term& t, const double* y, int ldy, int r, double* x, int ldx) {
-    for (int i = 0; i < t.rows; ++i)
-        for (int p = t.indptr[i]; p < t.indptr[i + 1]; ++p)
-            add_scaled(x + static_cast<long>(t.indices[p]) * ldx, y + static_cast<long>(i) * ldy, t.values[p], r);
+PYDUAL_DISPATCH void gather(const Sparse& m, int lines, const double* x, int ldx, int r, double* y, int ldy) {
+    int c = 0;
+    for (; c + 4 * kPack <= r; c += 4 * kPack) gather_packs<4>(m, lines, x + c, ldx, y + c, ldy);
+    for (; c + kPack <= r; c += kPack) gather_packs<1>(m, lines, x + c, ldx, y + c, ldy);
+    for (; c < r; ++c) gather_column(m, lines, x + c, ldx, y + c, ldy);
 }
 
 }  // namespace
@@ -28,14 +66,14 @@ void apply(const Term& term, const double* x, int ldx, int r, double* y, int ldy
     if (term.dense)
         multiply_add(term.dense, term.rows, term.cols, x, ldx, r, y, ldy);
     else
-        sparse_apply(term, x, ldx, r, y, ldy);
+        gather({term.indptr, term.indices, term.values}, term.rows, x, ldx, r, y, ldy);
 }
 
 void apply_transposed(const Term& term, const double* y, int ldy, int r, double* x, int ldx) {
     if (term.dense)
         multiply_transposed_add(term.dense, term.rows, term.cols, y, ldy, r, x, ldx);
     else
-        sparse_apply_transposed(term, y, ldy, r, x, ldx);
+        gather(term.columns, term.cols, y, ldy, r, x, ldx);
 }
 
 void evaluate(const Layer& layer, const double* const* z, int r, double* y) {
