@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,24 @@ REAL, FLOAT32 = "real", "float32"  # of which execution of the network a proof s
 
 # node kinds
 LEAF, INPUT_SPLIT, NEURON_SPLIT = 0, 1, 2
-# how the intervals of an anchor are derived; 0: the node is no anchor
-INTERVAL, PARALLEL, ADAPTIVE = 1, 2, 3
+# how the intervals of an anchor are derived; 0: the node is no anchor; REFINED + t: by the lines of refinement t
+INTERVAL, PARALLEL, ADAPTIVE, REFINED = 1, 2, 3, 4
+MOST_REFINEMENTS = 252
 # rules for the lines of a leaf, where it does not name a row of ``slopes``
 INTERVAL_LINES, PARALLEL_LINES, ADAPTIVE_LINES = -1, -2, -3
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """Lines of its own for each end of each neuron's interval (PROOFS.md, section 5).
+
+    ``lines`` (2, neurons; int32), for the lower and the upper ends: a rule, or a row of ``slopes`` (rows, columns; uint8 in
+    units of 1/128, or float), whose columns belong to the neurons ``neurons`` (int32).
+    """
+
+    lines: np.ndarray
+    slopes: np.ndarray
+    neurons: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +49,8 @@ class ProofTree:
     ``kind`` (N, uint8), ``index`` (splits, int32: input or neuron number), ``threshold`` (input splits, float64),
     ``anchor`` (N, uint8), ``lines`` (L, int32), ``slopes`` (rows, columns; uint8 in units of 1/128, or float),
     ``slope_neurons`` (columns, int32), ``multipliers`` (L, M), ``split_multipliers`` (S,).
+
+    Anchors from REFINED on count the ``refinements``; those of a tree that is part of a ``Proof``, the proof's.
     """
 
     kind: np.ndarray
@@ -45,10 +62,15 @@ class ProofTree:
     slope_neurons: np.ndarray
     multipliers: np.ndarray
     split_multipliers: np.ndarray
+    refinements: tuple[Refinement, ...] = ()
 
     @property
     def leaves(self) -> int:
         return len(self.lines)
+
+
+COLUMNS = ("kind", "index", "threshold", "anchor", "lines", "slopes", "slope_neurons", "multipliers", "split_multipliers")
+PARTS = ("lines", "slopes", "neurons")  # of a refinement
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +84,19 @@ class Proof:
     query: str
     trees: tuple[ProofTree, ...]
     arithmetic: str = REAL
+    refinements: tuple[Refinement, ...] = ()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the certificate in the safetensors format; the file appears whole or not at all."""
         from safetensors.numpy import save
 
         tensors = {
-            f"{i}/{column.name}": np.ascontiguousarray(getattr(tree, column.name))
-            for i, tree in enumerate(self.trees)
-            for column in fields(ProofTree)
+            f"{place}/{name}": np.ascontiguousarray(getattr(columns, name))
+            for place, columns, names in (
+                *((f"{i}", tree, COLUMNS) for i, tree in enumerate(self.trees)),
+                *((f"refinement/{t}", refinement, PARTS) for t, refinement in enumerate(self.refinements)),
+            )
+            for name in names
         }
         header = {
             "format": FORMAT,
@@ -94,6 +120,20 @@ class Proof:
         return sum(tree.leaves for tree in self.trees)
 
 
+def sharing_refinements(trees: Sequence[ProofTree]) -> tuple[tuple[ProofTree, ...], tuple[Refinement, ...]]:
+    """The trees with anchors that count the refinements of all, which come second, each once."""
+    shared: dict[int, Refinement] = {}
+    result = []
+    for tree in trees:
+        for refinement in tree.refinements:
+            shared.setdefault(id(refinement), refinement)
+        numbers = list(shared)
+        codes = np.arange(256)
+        codes[REFINED : REFINED + len(tree.refinements)] = [REFINED + numbers.index(id(r)) for r in tree.refinements]
+        result.append(replace(tree, anchor=codes[tree.anchor].astype(np.uint8), refinements=()))
+    return tuple(result), tuple(shared.values())
+
+
 def _ordered(file: bytes) -> bytes:
     """safetensors writes the metadata in random order; with it sorted, the same proof is the same file."""
     size = int.from_bytes(file[:8], "little")
@@ -111,10 +151,13 @@ def load_proof(path: str | os.PathLike[str]) -> Proof:
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
                 raise CertificateError(f"{path} is not a certificate of format {FORMAT}.")
-            names = [column.name for column in fields(ProofTree)]
             trees = tuple(
-                ProofTree(**{name: file.get_tensor(f"{i}/{name}") for name in names}) for i in range(int(header["problems"]))
+                ProofTree(**{name: file.get_tensor(f"{i}/{name}") for name in COLUMNS}) for i in range(int(header["problems"]))
             )
-            return Proof(header["network"], header["query"], trees, header["arithmetic"])
+            count = sum(name.startswith("refinement/") for name in file.keys()) // len(PARTS)  # noqa: SIM118
+            refinements = tuple(
+                Refinement(**{name: file.get_tensor(f"refinement/{t}/{name}") for name in PARTS}) for t in range(count)
+            )
+            return Proof(header["network"], header["query"], trees, header["arithmetic"], refinements)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise CertificateError(f"{path} is not a readable certificate: {error}") from None

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from pydual.certificate import ProofTree
+from pydual.certificate import PARTS, ProofTree, Refinement
 from pydual.errors import InputError
 from pydual.proof_systems.base import Snapshot
 from pydual.proof_systems.partial_tree import PartialTree
 
-FAMILY, VERSION = "pydual-checkpoint-", "1"
+FAMILY, VERSION = "pydual-checkpoint-", "2"
 INTERVAL = 2.0  # seconds between two writes, at least
 SHARE = 0.04  # of the time that writing may take
 
@@ -143,7 +143,13 @@ def _pack(checkpoint: Checkpoint, binding: Binding) -> bytes:
 
 
 def _columns(kind: str, trees: dict[int, Any]) -> dict[str, np.ndarray]:
-    return {f"{kind}/{i}/{c.name}": getattr(tree, c.name) for i, tree in trees.items() for c in fields(tree)}
+    """Arrays by name, those of refinements with a dot: ``tree/3/0.slopes``."""
+    columns: dict[str, np.ndarray] = {}
+    for i, tree in trees.items():
+        refinements = getattr(tree, "refinements", ())
+        columns |= {f"{kind}/{i}/{c.name}": getattr(tree, c.name) for c in fields(tree) if c.name != "refinements"}
+        columns |= {f"{kind}/{i}/{t}.{part}": getattr(r, part) for t, r in enumerate(refinements) for part in PARTS}
+    return columns
 
 
 def _digest(header: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
@@ -203,12 +209,19 @@ def _unpack(tensors: dict[str, np.ndarray]) -> Checkpoint:
     if np.isnan(tensors["lower"]).any():
         raise ValueError("a bound is no number")
     lower = dict(zip(tensors["lower_of"].tolist(), tensors["lower"].tolist(), strict=True))
-    trees = {i: ProofTree(**columns) for i, columns in _by_problem("tree", tensors).items()}
+    trees = {i: _tree(columns) for i, columns in _by_problem("tree", tensors).items()}
     partial = {i: PartialTree(**columns) for i, columns in _by_problem("partial", tensors).items()}
     for tree in partial.values():
         tree.check()
     snapshot = Snapshot(trees, partial, lower, tuple(tensors["place"].tolist()))
     return Checkpoint(snapshot, int(tensors["attempt"][0]), tensors["best"], float(tensors["seconds"][0]))
+
+
+def _tree(columns: dict[str, np.ndarray]) -> ProofTree:
+    parts = {name: columns.pop(name) for name in list(columns) if "." in name}
+    count = len(parts) // len(PARTS)
+    refinements = tuple(Refinement(**{part: parts[f"{t}.{part}"] for part in PARTS}) for t in range(count))
+    return ProofTree(**columns, refinements=refinements)
 
 
 def _by_problem(kind: str, tensors: dict[str, np.ndarray]) -> dict[int, dict[str, np.ndarray]]:

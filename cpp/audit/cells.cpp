@@ -51,7 +51,7 @@ public:
             if (setting_.float32 && value.kind != Kind::affine) magnitudes(k);
             check_finite(k, block_->low[k], block_->neg[k]);
             if (fill_) fill_shift(k, block_->low[k]);
-            if (net_.read_by_relu[k] || net_.read_by_curve[k]) source(k);
+            if (net_.first_relu[k] || net_.read_by_curve[k]) source(k);
         }
         return std::move(block_);
     }
@@ -199,13 +199,27 @@ private:
 
     void bound_sides(int k, const Side* sides, int count, Backward& backward, double* bounds) {
         Row rows[kLanes];
+        std::array<std::vector<double>, kLanes> slopes;
         for (int r = 0; r < count; ++r) {
             const Cell& at = cell(sides[r].lane);
             rows[r] = {block_.get(), sides[r].lane, at.box.get(), nullptr, at.rule, nullptr};
+            if (at.refinement && net_.first_relu[k]) choose_lines(*at.refinement, k, sides[r], rows[r], slopes[r]);
         }
         backward.start(rows, count);
         for (int r = 0; r < count; ++r) seed(k, sides[r], r, backward);
         backward.bound(bounds);
+    }
+
+    // The lines that the refinement names for this end; `slopes` is where a row of them may be written.
+    void choose_lines(const Refinement& refinement, int k, const Side& side, Row& row, std::vector<double>& slopes) const {
+        const int neuron = net_.values[net_.first_relu[k]].first_neuron + side.component;
+        const std::int32_t lines = (side.below ? refinement.below : refinement.above)[neuron];
+        row.rule = lines < 0 ? -lines : kAdaptiveRule;
+        if (lines < 0) return;
+        if (lines >= refinement.slopes.rows) throw Rejected("a refinement names a row of slopes that does not exist.");
+        slopes.assign(net_.neurons.size(), -1.0);
+        if (!refinement.slopes.write_row(lines, slopes.data())) throw Rejected("a slope of a refinement is outside [0, 1].");
+        row.slopes = slopes.data();
     }
 
     // The function p, or -p, where p is a component of value k: by the rows of its matrices, which are exact.

@@ -9,6 +9,7 @@
 #include "audit/curve.hpp"
 #include "audit/lanes.hpp"
 #include "audit/question.hpp"
+#include "audit/slopes.hpp"
 
 namespace pydual::audit {
 
@@ -33,6 +34,7 @@ struct Cell {
     BoxPointer box;
     Phases phases;
     int rule = kIntervalRule;
+    const Refinement* refinement = nullptr;  // lines of its own for each end, or null
 };
 
 // Up to eight cells. [low, -neg] of every value is by interval arithmetic; [source_low, -source_neg] is what relus and curves

@@ -67,9 +67,13 @@ Value activation_value(const std::string& kind, int source, Network& net) {
     value.size = net.size(source);
     value.source = source;
     value.first_neuron = static_cast<int>(net.neurons.size());
-    (value.kind == Kind::relu ? net.read_by_relu : net.read_by_curve)[source] = 1;
-    if (value.kind == Kind::relu)
-        for (int i = 0; i < value.size; ++i) net.neurons.push_back({static_cast<int>(net.values.size()), source, i});
+    const int number = static_cast<int>(net.values.size());
+    if (value.kind == Kind::relu) {
+        if (!net.first_relu[source]) net.first_relu[source] = number;
+        for (int i = 0; i < value.size; ++i) net.neurons.push_back({number, source, i});
+    } else {
+        net.read_by_curve[source] = 1;
+    }
     return value;
 }
 
@@ -78,7 +82,7 @@ std::shared_ptr<Network> make_network(int inputs, const py::list& primitives, in
     auto net = std::make_shared<Network>();
     net->values.emplace_back();
     net->values[0].size = inputs;
-    net->read_by_relu.assign(primitives.size() + 1, 0);
+    net->first_relu.assign(primitives.size() + 1, 0);
     net->read_by_curve.assign(primitives.size() + 1, 0);
     for (const py::handle item : primitives) {
         const auto given = py::cast<py::tuple>(item);
@@ -92,21 +96,52 @@ std::shared_ptr<Network> make_network(int inputs, const py::list& primitives, in
     return net;
 }
 
+Numbers numbers(const py::array& array) {
+    const char kind = array.dtype().kind();
+    const auto type = kind == 'u' ? Numbers::Type::uint8 : array.itemsize() == 4 ? Numbers::Type::float32 : Numbers::Type::float64;
+    return {array.data(), type};
+}
+
+Slopes slopes_of(const py::array& slopes, const py::array& neurons) {
+    if (slopes.ndim() != 2 || neurons.size() != slopes.shape(1)) throw std::invalid_argument("Slopes do not fit their neurons.");
+    return {numbers(slopes), slopes.shape(0), slopes.shape(1), static_cast<const std::int32_t*>(neurons.data())};
+}
+
+// Triples (lines, slopes, neurons) of arrays as below.
+struct HeldRefinements {
+    std::vector<py::array> keep;
+    std::vector<Refinement> views;
+
+    HeldRefinements(const std::vector<std::array<py::array, 3>>& given, const Network& network) {
+        const auto neurons = static_cast<py::ssize_t>(network.neurons.size());
+        for (const auto& [lines, slopes, named] : given) {
+            if (lines.size() != 2 * neurons) throw std::invalid_argument("A refinement does not fit the network.");
+            const auto* ends = static_cast<const std::int32_t*>(lines.data());
+            views.push_back({ends, ends + neurons, slopes_of(slopes, named)});
+            for (const py::array& array : {lines, slopes, named}) keep.push_back(array);
+        }
+    }
+};
+
 struct HeldRoot {
+    std::shared_ptr<HeldRefinements> refinements;
     std::shared_ptr<Network> network;
     std::unique_ptr<Ball> ball;
     std::unique_ptr<Root> root;
 
-    HeldRoot(std::shared_ptr<Network> net, const Doubles& lower, const Doubles& upper, const std::string& norm,
-             const Doubles& center, double radius, bool float32, int rule, int threads)
-        : network(std::move(net)) {
+    HeldRoot(std::shared_ptr<HeldRefinements> given, std::shared_ptr<Network> net, const Doubles& lower, const Doubles& upper,
+             const std::string& norm, const Doubles& center, double radius, bool float32, int anchor, int threads)
+        : refinements(std::move(given)), network(std::move(net)) {
         auto box = std::make_shared<Box>(Box{copied(lower), copied(upper), false});
         if (lower.size() != network->inputs() || upper.size() != lower.size()) throw std::invalid_argument("The box does not fit.");
         for (std::size_t i = 0; i < box->lower.size(); ++i) box->empty = box->empty || !(box->lower[i] <= box->upper[i]);
         if (!norm.empty()) ball = std::make_unique<Ball>(Ball{norm == "l2", radius, copied(center)});
         if (ball && ball->center.size() != box->lower.size()) throw std::invalid_argument("The ball's center does not fit.");
+        const int number = anchor - kAdaptiveRule - 1;
+        if (number >= static_cast<int>(refinements->views.size())) throw std::invalid_argument("There is no such refinement.");
+        const Refinement* refinement = number < 0 ? nullptr : &refinements->views[number];
         const py::gil_scoped_release release;
-        root = std::make_unique<Root>(*network, std::move(box), ball.get(), float32, rule, threads);
+        root = std::make_unique<Root>(*network, std::move(box), ball.get(), float32, anchor, refinement, threads);
     }
 
     Doubles shift(int k) const {
@@ -114,12 +149,6 @@ struct HeldRoot {
         return Doubles(static_cast<py::ssize_t>(values.size()), values.data());
     }
 };
-
-Numbers numbers(const py::array& array) {
-    const char kind = array.dtype().kind();
-    const auto type = kind == 'u' ? Numbers::Type::uint8 : array.itemsize() == 4 ? Numbers::Type::float32 : Numbers::Type::float64;
-    return {array.data(), type};
-}
 
 // Arrays are little-endian, C-contiguous and of the format's types: the caller has checked them.
 struct HeldTree {
@@ -149,20 +178,17 @@ struct HeldTree {
         c.splits = index.size();
         c.thresholds = threshold.size();
         c.leaves = lines.size();
-        c.slope_rows = slopes.shape(0);
-        c.slope_columns = slopes.shape(1);
         c.betas = betas.size();
         const auto margins = static_cast<py::ssize_t>(strict.size());
-        if (anchor.size() != kind.size() || slope_neurons.size() != slopes.shape(1) ||
-            multipliers.size() != lines.size() * margins || constants.size() != margins)
+        if (anchor.size() != kind.size() || multipliers.size() != lines.size() * margins || constants.size() != margins)
             throw std::invalid_argument("The columns do not fit together.");
         c.kind = static_cast<const std::uint8_t*>(kind.data());
         c.anchor = static_cast<const std::uint8_t*>(anchor.data());
         c.index = static_cast<const std::int32_t*>(index.data());
         c.threshold = static_cast<const double*>(threshold.data());
         c.lines = static_cast<const std::int32_t*>(lines.data());
-        c.slope_neurons = static_cast<const std::int32_t*>(slope_neurons.data());
-        c.slopes = numbers(slopes);
+        c.slopes = slopes_of(slopes, slope_neurons);
+        c.refinements = &root->refinements->views;
         c.multipliers = numbers(multipliers);
         c.split_multipliers = numbers(betas);
         Margins m{static_cast<int>(margins), copied(constants), {strict.begin(), strict.end()}, x, y};
@@ -183,11 +209,13 @@ PYBIND11_MODULE(_rounded, m, py::mod_gil_used()) {
     m.def("check_rounding", &check_rounding, "Raises RuntimeError unless arithmetic here rounds downward.");
     py::class_<Network, std::shared_ptr<Network>>(m, "Network")
         .def(py::init(&make_network), py::arg("inputs"), py::arg("primitives"), py::arg("output"));
+    py::class_<HeldRefinements, std::shared_ptr<HeldRefinements>>(m, "Refinements")
+        .def(py::init<const std::vector<std::array<py::array, 3>>&, const Network&>(), py::arg("refinements"), py::arg("network"));
     py::class_<HeldRoot, std::shared_ptr<HeldRoot>>(m, "Root")
-        .def(py::init<std::shared_ptr<Network>, const Doubles&, const Doubles&, const std::string&, const Doubles&, double, bool, int,
-                      int>(),
-             py::arg("network"), py::arg("lower"), py::arg("upper"), py::arg("norm"), py::arg("center"), py::arg("radius"),
-             py::arg("float32"), py::arg("rule"), py::arg("threads"))
+        .def(py::init<std::shared_ptr<HeldRefinements>, std::shared_ptr<Network>, const Doubles&, const Doubles&, const std::string&,
+                      const Doubles&, double, bool, int, int>(),
+             py::arg("refinements"), py::arg("network"), py::arg("lower"), py::arg("upper"), py::arg("norm"), py::arg("center"),
+             py::arg("radius"), py::arg("float32"), py::arg("anchor"), py::arg("threads"))
         .def("shift", &HeldRoot::shift, py::arg("value"));
     py::class_<HeldTree>(m, "Tree")
         .def(py::init<std::shared_ptr<HeldRoot>, const Doubles&, const std::vector<bool>&, const std::vector<std::vector<double>>&,

@@ -69,7 +69,7 @@ struct Network {
     std::vector<Neuron> neurons;
     int output = 0;
     std::vector<WrittenOut> written;  // by value; without rows where the terms serve as well
-    std::vector<char> read_by_relu;   // of each value
+    std::vector<int> first_relu;      // of each value: the first relu that is applied to it, or 0
     std::vector<char> read_by_curve;  // of each value
 
     int inputs() const { return values[0].size; }

@@ -19,12 +19,13 @@ constexpr std::size_t kBatchLeaves = 4096;
 
 }  // namespace
 
-Root::Root(const Network& network, BoxPointer at, const Ball* ball, bool float32, int given_rule, int threads)
-    : setting{&network, &shift, ball, float32}, box(std::move(at)), rule(given_rule) {
+Root::Root(const Network& network, BoxPointer at, const Ball* ball, bool float32, int given_anchor, const Refinement* refinement,
+           int threads)
+    : setting{&network, &shift, ball, float32}, box(std::move(at)), anchor(given_anchor) {
     const Downward mode;
     std::vector<Backward> workspaces;
     for (int t = 0; t < std::max(threads, 1); ++t) workspaces.emplace_back(setting);
-    block = derive_root(setting, {box, {}, rule}, workspaces, shift);
+    block = derive_root(setting, {box, {}, std::min<int>(anchor, kAdaptiveRule), refinement}, workspaces, shift);
 }
 
 TreeAudit::TreeAudit(const Root& root, Margins margins, const Columns& columns, int threads)
@@ -70,9 +71,9 @@ void TreeAudit::read_node() {
     Open node = std::move(stack_.back());
     stack_.pop_back();
     enter(node);
-    if (const int rule = columns_.anchor[node_]) {
-        node.anchor = std::make_shared<Anchor>(Anchor{{node.box, path_, rule}, node.anchor, node_, nullptr});
-        if (node_ == 0 && rule == root_.rule) node.anchor->block = root_.block;
+    if (const int anchor = columns_.anchor[node_]) {
+        node.anchor = std::make_shared<Anchor>(Anchor{anchored_cell(node, anchor), node.anchor, node_, nullptr});
+        if (node_ == 0 && anchor == root_.anchor) node.anchor->block = root_.block;
         if (node.anchor->block || node.box->empty) {
             find_empty(*node.anchor);
         } else {
@@ -86,6 +87,12 @@ void TreeAudit::read_node() {
         default: split_neuron(node);
     }
     ++node_;
+}
+
+Cell TreeAudit::anchored_cell(const Open& node, int anchor) const {
+    const int number = anchor - kAdaptiveRule - 1;
+    if (number >= static_cast<int>(columns_.refinements->size())) reject(node_, "the anchor names a refinement that does not exist.");
+    return {node.box, path_, std::min<int>(anchor, kAdaptiveRule), number < 0 ? nullptr : &(*columns_.refinements)[number]};
 }
 
 // Goes to a node: the path becomes that of the node.
@@ -129,7 +136,7 @@ void TreeAudit::read_leaf(const Open& node) {
     if (!node.anchor) reject(node_, "the leaf has no anchor above it.");
     const std::int64_t depth = static_cast<std::int64_t>(path_.size());
     const std::int32_t rule = columns_.lines[leaf_];
-    if (rule < -kAdaptiveRule || rule >= columns_.slope_rows) reject(node_, "'lines' names a row that does not exist.");
+    if (rule < -kAdaptiveRule || rule >= columns_.slopes.rows) reject(node_, "'lines' names a row that does not exist.");
     if (beta_ + depth > columns_.betas) reject(node_, "'split_multipliers' is too short.");
     leaves_.push_back({node_, leaf_, beta_, rule, node.box, node.anchor, path_});
     batch_numbers_ += 8 + path_.size();
@@ -209,15 +216,9 @@ void TreeAudit::check_rows(const Leaf* const* leaves, int count, Workspace& spac
 }
 
 const double* TreeAudit::slopes_of(const Leaf& leaf, std::vector<double>& slopes) const {
-    const std::int64_t row = leaf.rule;
-    if (row < 0) return nullptr;
+    if (leaf.rule < 0) return nullptr;
     slopes.resize(net_.neurons.size(), -1.0);
-    const double unit = columns_.slopes.type == Numbers::Type::uint8 ? 0x1p-7 : 1.0;
-    for (std::int64_t c = 0; c < columns_.slope_columns; ++c) {
-        const double slope = columns_.slopes[row * columns_.slope_columns + c] * unit;
-        if (!(slope >= 0.0 && slope <= 1.0)) reject(leaf.node, "a slope is outside [0, 1].");
-        slopes[columns_.slope_neurons[c]] = slope;
-    }
+    if (!columns_.slopes.write_row(leaf.rule, slopes.data())) reject(leaf.node, "a slope is outside [0, 1].");
     return slopes.data();
 }
 

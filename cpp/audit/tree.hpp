@@ -8,46 +8,34 @@
 
 #include "audit/backward.hpp"
 #include "audit/cells.hpp"
+#include "audit/slopes.hpp"
 
 namespace pydual::audit {
 
-// Numbers of one of the types of the format; they may lie in a mapped file.
-struct Numbers {
-    enum class Type { uint8, float32, float64 };
-    const void* data = nullptr;
-    Type type = Type::float64;
-
-    double operator[](std::int64_t i) const {
-        switch (type) {
-            case Type::uint8: return static_cast<const std::uint8_t*>(data)[i];
-            case Type::float32: return static_cast<const float*>(data)[i];
-            default: return static_cast<const double*>(data)[i];
-        }
-    }
-};
-
 // The columns of a tree, whose types, lengths and ranges have been checked, but not that they fit together.
 struct Columns {
-    std::int64_t nodes = 0, splits = 0, thresholds = 0, leaves = 0, slope_rows = 0, slope_columns = 0, betas = 0;
+    std::int64_t nodes = 0, splits = 0, thresholds = 0, leaves = 0, betas = 0;
     const std::uint8_t* kind = nullptr;
     const std::uint8_t* anchor = nullptr;
     const std::int32_t* index = nullptr;
     const double* threshold = nullptr;
     const std::int32_t* lines = nullptr;
-    const std::int32_t* slope_neurons = nullptr;
-    Numbers slopes, multipliers, split_multipliers;
+    Slopes slopes;
+    Numbers multipliers, split_multipliers;
+    const std::vector<Refinement>* refinements = nullptr;
 };
 
 // The intervals of the root of a region, and the shift: shared by all problems of the region.
 struct Root {
-    Root(const Network& network, BoxPointer box, const Ball* ball, bool float32, int rule, int threads);
+    Root(const Network& network, BoxPointer box, const Ball* ball, bool float32, int anchor, const Refinement* refinement,
+         int threads);
     Root(const Root&) = delete;
     Root& operator=(const Root&) = delete;
 
     Shift shift;
     Setting setting;
     BoxPointer box;
-    int rule;
+    int anchor;
     std::shared_ptr<const CellBlock> block;
 };
 
@@ -96,6 +84,7 @@ private:
     };
 
     void read_node();
+    Cell anchored_cell(const Open& node, int anchor) const;
     void enter(const Open& node);
     void split_input(const Open& node);
     void split_neuron(const Open& node);

@@ -29,11 +29,12 @@ _TYPES = {
     "multipliers": (2, ("|u1", *_REAL)),
     "split_multipliers": (1, _REAL),
 }
+_REFINEMENT = {"lines": (2, ("<i4",)), "slopes": (2, ("|u1", *_REAL)), "neurons": (1, ("<i4",))}
 
 
-def validate(tree: Any, network: Network, margins: int) -> dict[str, np.ndarray]:
+def validate(tree: Any, network: Network, margins: int, refinements: int) -> dict[str, np.ndarray]:
     """The columns by name, C-contiguous. Raises CertificateError for the first that is not as the format says."""
-    columns = {name: _typed(tree, name) for name in _TYPES}
+    columns = {name: _typed(tree, name, kind) for name, kind in _TYPES.items()}
     kind, slopes, lines = columns["kind"], columns["slopes"], columns["lines"]
     rows, width = slopes.shape
     _require(len(kind) > 0, "'kind' is empty; a tree has at least one node")
@@ -51,21 +52,34 @@ def validate(tree: Any, network: Network, margins: int) -> dict[str, np.ndarray]
     for name, length in lengths.items():
         _require(len(columns[name]) == length, f"'{name}' has {len(columns[name])} entries; expected {length}")
     _require(columns["multipliers"].shape[1] == margins, f"'multipliers' does not have {margins} columns")
-    _all(columns["anchor"], "'anchor' has an unknown code", lambda v: v <= ADAPTIVE)
+    _all(columns["anchor"], "'anchor' has an unknown code", lambda v: v <= ADAPTIVE + refinements)
     _all(lines, "'lines' names a row that does not exist", lambda v: (v >= ADAPTIVE_LINES) & (v < rows))
     _all(columns["index"], "'index' has a negative number", lambda v: v >= 0)
-    _all(slopes, "a slope is outside [0, 1]", lambda v: (v >= 0) & (v <= (128 if v.dtype == np.uint8 else 1)))
     _all(columns["threshold"], "'threshold' has NaN or infinity", np.isfinite)
     for name in ("multipliers", "split_multipliers"):
         _all(columns[name], f"'{name}' has a negative number, NaN or infinity", lambda v: (v >= 0) & np.isfinite(v))
-    named = columns["slope_neurons"]
-    _all(named, "'slope_neurons' names a neuron that does not exist", lambda v: (v >= 0) & (v < network.neurons))
-    _require(len(np.unique(named)) == width, "'slope_neurons' names a neuron twice")
+    _check_slopes(slopes, columns["slope_neurons"], network, "'slope_neurons'")
     return columns
 
 
-def _typed(tree: Any, name: str) -> np.ndarray:
-    column, (dimensions, types) = getattr(tree, name, None), _TYPES[name]
+def validate_refinement(refinement: Any, network: Network) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lines, slopes and neurons of a refinement, checked likewise."""
+    lines, slopes, neurons = (_typed(refinement, name, kind) for name, kind in _REFINEMENT.items())
+    _require(lines.shape == (2, network.neurons), "the lines of a refinement are not two for each neuron")
+    _all(lines, "a refinement names a row that does not exist", lambda v: (v >= ADAPTIVE_LINES) & (v < len(slopes)))
+    _require(len(neurons) == slopes.shape[1], "the slopes of a refinement do not fit its neurons")
+    _check_slopes(slopes, neurons, network, "a refinement")
+    return lines, slopes, neurons
+
+
+def _check_slopes(slopes: np.ndarray, neurons: np.ndarray, network: Network, where: str) -> None:
+    _all(slopes, "a slope is outside [0, 1]", lambda v: (v >= 0) & (v <= (128 if v.dtype == np.uint8 else 1)))
+    _all(neurons, f"{where} names a neuron that does not exist", lambda v: (v >= 0) & (v < network.neurons))
+    _require(len(np.unique(neurons)) == len(neurons), f"{where} names a neuron twice")
+
+
+def _typed(tree: Any, name: str, kind: tuple[int, tuple[str, ...]]) -> np.ndarray:
+    column, (dimensions, types) = getattr(tree, name, None), kind
     if isinstance(column, FileColumn):
         column = _mapped(column)
     fits = isinstance(column, np.ndarray) and column.ndim == dimensions and column.dtype.str in types

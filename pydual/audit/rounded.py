@@ -18,10 +18,10 @@ import numpy as np
 import scipy.sparse as sparse
 
 from pydual.audit import _rounded
-from pydual.audit.columns import validate
+from pydual.audit.columns import validate, validate_refinement
 from pydual.audit.exact_file import FileProof
 from pydual.audit.query import Margin, Problem, digest, problems
-from pydual.certificate import FLOAT32, PARALLEL, REAL, Proof
+from pydual.certificate import FLOAT32, MOST_REFINEMENTS, PARALLEL, REAL, Proof
 from pydual.checker import Checker
 from pydual.errors import CertificateError, InputError
 from pydual.network import Network
@@ -46,7 +46,7 @@ def audit_rounded(
     _check_fit(query, network)
     _check_binding(proof, network, query)
     _rounded.check_rounding()
-    session = _Session(network, proof.arithmetic == FLOAT32, deadline or (lambda: None))
+    session = _Session(network, proof, deadline or (lambda: None))
     margin = math.inf
     trees: tuple[Any, ...] = proof.trees
     for i, (tree, problem) in enumerate(zip(trees, query, strict=True)):
@@ -79,17 +79,27 @@ def _check_binding(proof: Proof | FileProof, network: Network, query: list[Probl
         raise CertificateError(f"The certificate must have {len(query)} proofs, one for each problem of the query.")
 
 
+def _refinements(proof: Proof | FileProof) -> tuple[Any, ...] | list[Any]:
+    given: Any = getattr(proof, "refinements", ())
+    if not isinstance(given, (tuple, list)) or len(given) > MOST_REFINEMENTS:
+        raise CertificateError(f"The refinements of a certificate must be a tuple of at most {MOST_REFINEMENTS}.")
+    return given
+
+
 class _Session:
     """The trees of one proof; problems of one region share what is derived at its root."""
 
-    def __init__(self, network: Network, float32: bool, poll: Callable[[], object]) -> None:
+    def __init__(self, network: Network, proof: Proof | FileProof, poll: Callable[[], object]) -> None:
         if network not in _compiled:
             _compiled[network] = _rounded.Network(network.input_size, list(_primitives(network.primitives)), network.output)
-        self._network, self._compiled, self._float32, self._poll = network, _compiled[network], float32, poll
+        self._network, self._compiled, self._poll = network, _compiled[network], poll
+        self._float32 = proof.arithmetic == FLOAT32
+        refinements = [validate_refinement(refinement, network) for refinement in _refinements(proof)]
+        self._refinements, self._count = _rounded.Refinements(refinements, self._compiled), len(refinements)
         self._roots: dict[object, _rounded.Root] = {}
 
     def margin(self, tree: Any, problem: Problem) -> float:
-        columns = validate(tree, self._network, len(problem.margins))
+        columns = validate(tree, self._network, len(problem.margins), self._count)
         root = self._root(problem, int(columns["anchor"][0]) or PARALLEL)
         inputs, outputs = root.shift(0).tolist(), root.shift(self._network.output).tolist()
         constants = np.array([_constant(m, inputs, outputs) for m in problem.margins])
@@ -102,15 +112,17 @@ class _Session:
             self._poll()
         return audit.margin
 
-    def _root(self, problem: Problem, rule: int) -> _rounded.Root:
+    def _root(self, problem: Problem, anchor: int) -> _rounded.Root:
         ball = problem.ball
-        key = (tuple(problem.lower), tuple(problem.upper), rule)  # all problems of a query have the same ball
+        key = (tuple(problem.lower), tuple(problem.upper), anchor)  # all problems of a query have the same ball
         if key not in self._roots:
             self._poll()
             lower, upper = np.array(problem.lower), np.array(problem.upper)
             round_part = ("", np.zeros(0), 0.0) if ball is None else (ball.norm, np.array(ball.center), ball.radius)
             threads = self._threads(1, 0)
-            self._roots[key] = _rounded.Root(self._compiled, lower, upper, *round_part, self._float32, rule, threads)
+            self._roots[key] = _rounded.Root(
+                self._refinements, self._compiled, lower, upper, *round_part, self._float32, anchor, threads
+            )
         return self._roots[key]
 
     def _threads(self, anchors: int, leaves: int) -> int:

@@ -71,16 +71,22 @@ def graft(root: Part) -> ProofTree:
     kind = np.result_type(*{tree.slopes.dtype for tree in explicit}) if explicit else np.dtype(np.uint8)
     first_row = np.cumsum([0, *(len(tree.slopes) for tree in trees)])
     lines = [np.where(t.lines >= 0, t.lines + first, t.lines) for t, first in zip(trees, first_row[:-1], strict=True)]
+    first_refinement = np.cumsum([0, *(len(tree.refinements) for tree in columns)])
+    anchors = [
+        np.where(t.anchor >= certificate.REFINED, t.anchor + n, t.anchor)
+        for t, n in zip(columns, first_refinement, strict=False)
+    ]
     return ProofTree(
         kind=np.concatenate([tree.kind for tree in columns]),
         index=np.concatenate([tree.index for tree in columns]),
         threshold=np.concatenate([tree.threshold for tree in columns]),
-        anchor=np.concatenate([tree.anchor for tree in columns]),
+        anchor=np.concatenate(anchors).astype(np.uint8),
         lines=np.concatenate(lines).astype(np.int32),
         slopes=np.concatenate([_slopes(part, neurons, kind) for part in proved]),
         slope_neurons=neurons.astype(np.int32),
         multipliers=np.concatenate([tree.multipliers for tree in trees]),
         split_multipliers=np.concatenate([tree.split_multipliers for tree in trees]),
+        refinements=tuple(refinement for tree in trees for refinement in tree.refinements),
     )
 
 

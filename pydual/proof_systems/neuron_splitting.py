@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import ldexp
@@ -18,8 +19,10 @@ from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.partial_tree import partial_tree
 from pydual.proof_systems.recorder import Leaf, TreeRecorder
 from pydual.relax.frame import Frame, Group, group, make_frame
+from pydual.relax.refine import ends_to_refine, rederive, refine
 
 CANDIDATES = 16
+REFINING_SHARE = 0.25  # of the time left, for optimizing the lines of intervals
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +76,23 @@ class Search:
     open_nodes: dict[int, int] = field(default_factory=dict)
     stuck: set[int] = field(default_factory=set)
     pushed: int = 0
+    bounded: int = 0
 
     def __post_init__(self) -> None:
         self.open_share = [0.0] * len(self.recorders)
         for node in self.unseen:
             self.open_share[node.problem] += ldexp(1.0, -len(node.path))
+
+    def restart(self, frame: Frame) -> None:
+        """Begin anew in a frame with other intervals, with the problems that are not proved."""
+        self.frame = frame
+        for problem in sorted({p for p, count in self.open_nodes.items() if count} | self.stuck):
+            self.recorders[problem] = new_recorder(frame)
+            self.unseen.append(Unseen(problem, 0))
+            self.open_share[problem] = 1.0
+        self.queue.clear()
+        self.open_nodes.clear()
+        self.stuck.clear()
 
     @property
     def ended(self) -> bool:
@@ -120,12 +135,17 @@ class NeuronSplitting:
 
     ``batch`` nodes are split a step, those with the worst bounds first. A node without unstable neurons is a linear
     program, and ``last`` solves it. With curves, a problem is given up at the first such node: no split can help.
+
+    Once the search has cost as much as that takes, it begins anew with intervals whose lines are optimized by
+    ``refine_steps`` of ascent (0: never).
     """
 
     bound: LinearBound = AlphaCrown(steps=12, rate=0.1)
     root: LinearBound = AlphaCrown(steps=60, rate=0.1)
     last: LinearBound = TriangleLP()
     batch: int = 64
+    refine_steps: int = 20
+    refine_rate: float = 0.2
 
     name = "bab"
     complete = True
@@ -151,10 +171,11 @@ class NeuronSplitting:
     def _restored(self, g: Group, snapshot: Snapshot) -> Search:
         """The search from the partial trees on, or from the root where there is none that fits."""
         recorders, unseen = [], []
+        frame = self._frame(g, snapshot)
         for p, problem in enumerate(g.problems):
-            recorder, nodes = TreeRecorder(self.root.anchor, anchor_cells=False), [Unseen(p, 0)]
+            recorder, nodes = new_recorder(frame), [Unseen(p, 0)]
             tree = snapshot.partial.get(problem.index)
-            if tree is not None and tree.fits(self.root.anchor, len(problem.margins)):
+            if tree is not None and tree.fits(frame.anchor, len(problem.margins)) and tree.refined_by(frame.refinement):
                 with suppress(ValueError):  # the tree is of another kind: phases do not tell its cells
                     paths = [tuple(zip(*path, strict=True)) or ((), ()) for path in tree.phases(g.program.neurons)]
                     units = [tuple(g.program.neuron_units[list(neurons)].tolist()) for neurons, _ in paths]
@@ -163,14 +184,36 @@ class NeuronSplitting:
                     nodes = [Unseen(p, place, path, phases) for place, path, (_, phases) in places]
             recorders.append(recorder)
             unseen += nodes
-        return Search(make_frame(g, self.root.anchor), recorders, unseen)
+        return Search(frame, recorders, unseen)
+
+    def _frame(self, g: Group, snapshot: Snapshot) -> Frame:
+        """The frame of the partial trees if they have one in common, else that of the root's bound."""
+        trees = [snapshot.partial.get(problem.index) for problem in g.problems]
+        refined = next((tree.refinement for tree in trees if tree is not None and tree.refinement is not None), None)
+        if refined is None or refined.lines.shape[1] != g.program.neurons:
+            return make_frame(g, self.root.anchor)
+        return rederive(g, refined)
 
     def step(self, state: NeuronState, seconds: float) -> NeuronState:
         search = state.searches[0]
+        if self._worth_refining(search):
+            deadline = time.monotonic() + REFINING_SHARE * seconds
+            frame = refine(search.frame.group, self.refine_steps, self.refine_rate, lambda: time.monotonic() < deadline)
+            search.restart(frame)
         bound, batch = (self.root, self._unseen(search)) if search.unseen else (self.bound, self._children(search))
         duals = bound.evaluate(search.frame, batch.nodes, seconds)
+        search.bounded += len(batch.places)
         points = self._settle(search, batch, duals, seconds)
         return self._advance(state, search, points, batch.nodes, duals)
+
+    def _worth_refining(self, search: Search) -> bool:
+        """Once the nodes so far have cost as much as the optimized lines will: each end's network is half as deep."""
+        begun = not search.unseen and any(search.open_nodes.values())
+        if not begun or not self.refine_steps or search.frame.anchor != certificate.ADAPTIVE:
+            return False
+        steps = getattr(self.bound, "steps", 0) or self.refine_steps
+        ends = ends_to_refine(search.frame)
+        return 0 < ends * self.refine_steps <= 2 * search.bounded * steps
 
     def _unseen(self, search: Search) -> Batch:
         """All roots at once, or open leaves of a resumed tree, as many as are split in a step."""
@@ -271,6 +314,11 @@ class NeuronSplitting:
             open_shares={**state.open_shares, **_shares((search,))},
             statistics={**state.counting(nodes=len(nodes.problem)), "open_nodes": sum(len(s.queue) for s in searches)},
         )
+
+
+def new_recorder(frame: Frame) -> TreeRecorder:
+    refinements = () if frame.refinement is None else (frame.refinement,)
+    return TreeRecorder(frame.anchor, anchor_cells=False, refinements=refinements)
 
 
 def branching_scores(frame: Frame, nodes: Nodes, duals: Duals) -> np.ndarray:

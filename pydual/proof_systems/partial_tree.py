@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, INPUT_SPLIT, LEAF, NEURON_SPLIT
+from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, INPUT_SPLIT, LEAF, NEURON_SPLIT, REFINED, Refinement
 from pydual.proof_systems.recorder import EXPLICIT, Leaf, TreeRecorder
 
 KINDS = (LEAF, INPUT_SPLIT, NEURON_SPLIT)
 PER_NODE = ("kind", "index", "threshold", "first")
+MATRICES = ("multipliers", "refined_lines", "refined_slopes")
 PER_LEAF = ("closed", "lines", "multipliers", "beta_count", "sloped_set", "active_set")
+
+NO_REFINEMENT = Refinement(np.zeros((0, 0), np.int32), np.zeros((0, 0), np.uint8), np.zeros(0, np.int32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +26,8 @@ class PartialTree:
     (1,). With C closed leaves: ``closed`` (C,) their nodes, ``lines`` (C,), ``multipliers`` (C, margins), ``betas`` of
     all, ``beta_count`` (C,). Sets of neurons, which many leaves share, are written once: ``members`` of all sets,
     ``set_size`` (sets,), and of each leaf the numbers of the sets ``sloped_set`` that ``slopes`` belong to and ``active_set``.
+    Where the anchor is REFINED, its refinement's ``refined_lines``, ``refined_slopes`` and ``refined_neurons``; else they are
+    empty.
     """
 
     anchor: np.ndarray
@@ -40,6 +45,24 @@ class PartialTree:
     sloped_set: np.ndarray
     active_set: np.ndarray
     slopes: np.ndarray
+    refined_lines: np.ndarray
+    refined_slopes: np.ndarray
+    refined_neurons: np.ndarray
+
+    @property
+    def refinement(self) -> Refinement | None:
+        if self.anchor[0] != REFINED:
+            return None
+        return Refinement(self.refined_lines, self.refined_slopes, self.refined_neurons)
+
+    def refined_by(self, refinement: Refinement | None) -> bool:
+        """Whether its refinement is this one."""
+        own = self.refinement
+        if own is None or refinement is None:
+            return own is refinement
+        return all(
+            np.array_equal(mine, other) for mine, other in zip(vars(own).values(), vars(refinement).values(), strict=True)
+        )
 
     @property
     def open(self) -> np.ndarray:
@@ -55,6 +78,7 @@ class PartialTree:
     def recorder(self, anchor_cells: bool) -> TreeRecorder:
         """A recorder that goes on where this tree ends."""
         recorder = TreeRecorder(int(self.anchor[0]), anchor_cells)
+        recorder.refinements = () if self.refinement is None else (self.refinement,)
         recorder.kind, recorder.index = self.kind.tolist(), self.index.tolist()
         recorder.threshold, recorder.first = self.threshold.tolist(), self.first.tolist()
         sets = _parts(self.members.astype(np.int64), self.set_size)
@@ -115,13 +139,17 @@ class PartialTree:
     def check(self) -> None:
         """Raises ValueError where the columns do not fit together."""
         n, c, sets = len(self.kind), len(self.closed), len(self.set_size)
-        real = ("threshold", "multipliers", "betas", "slopes")
+        real = ("threshold", "multipliers", "betas", "slopes", "refined_slopes")
         for name, column in vars(self).items():
             kinds = "fu" if name in real else "iu"
-            _require(column.dtype.kind in kinds and column.ndim == (2 if name == "multipliers" else 1))
+            _require(column.dtype.kind in kinds and column.ndim == (2 if name in MATRICES else 1))
             length = n if name in PER_NODE else c if name in PER_LEAF else len(column)
             _require(len(column) == length)
-        _require(self.anchor.shape == (1,) and 1 <= self.anchor[0] <= ADAPTIVE and n > 0)
+        _require(self.anchor.shape == (1,) and 1 <= self.anchor[0] <= REFINED and n > 0)
+        rows, width = self.refined_slopes.shape
+        _require(len(self.refined_neurons) == width and self.refined_lines.shape[0] == (2 if self.anchor[0] == REFINED else 0))
+        _require(bool(((self.refined_lines >= ADAPTIVE_LINES) & (self.refined_lines < rows)).all()))
+        _require(bool(((self.refined_neurons >= 0) & (self.refined_neurons < self.refined_lines.shape[1])).all()))
         split = np.flatnonzero(self.kind != LEAF)
         _require(bool(np.isin(self.kind, KINDS).all()) and bool(np.isfinite(self.threshold).all()))
         _require(bool((self.first[split] > split).all()) and n == 1 + 2 * len(split))
@@ -144,6 +172,7 @@ class PartialTree:
 def partial_tree(recorder: TreeRecorder, margins: int) -> PartialTree:
     """What ``recorder`` holds, for a problem with so many margins."""
     leaves = list(recorder.leaves.values())
+    refinement = recorder.refinements[0] if recorder.refinements else NO_REFINEMENT
     sets = _Sets()
     sloped = [sets.number(leaf.neurons) for leaf in leaves]
     active = [sets.number(leaf.active) for leaf in leaves]
@@ -163,6 +192,9 @@ def partial_tree(recorder: TreeRecorder, margins: int) -> PartialTree:
         sloped_set=np.array(sloped, dtype=np.int32),
         active_set=np.array(active, dtype=np.int32),
         slopes=_joined([leaf.slopes for leaf in leaves if leaf.lines == EXPLICIT]),
+        refined_lines=refinement.lines,
+        refined_slopes=refinement.slopes,
+        refined_neurons=refinement.neurons,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pydual import certificate
-from pydual.certificate import ProofTree
+from pydual.certificate import ProofTree, Refinement
 
 EXPLICIT = 0
 ONE = 128  # the slope 1 in the units of a uint8
@@ -45,6 +45,7 @@ class TreeRecorder:
     threshold: list[float] = field(default_factory=lambda: [0.0])
     first: list[int] = field(default_factory=lambda: [-1])
     leaves: dict[int, Leaf] = field(default_factory=dict)
+    refinements: tuple[Refinement, ...] = ()
 
     def split(self, node: int, kind: int, index: int, threshold: float = 0.0) -> int:
         """Split a node; the number of the first child, that of the second is one more."""
@@ -78,6 +79,7 @@ class TreeRecorder:
             slope_neurons=slope_neurons,
             multipliers=np.array([leaf.multipliers for leaf in leaves]),
             split_multipliers=np.concatenate([leaf.betas for leaf in leaves]),
+            refinements=self.refinements,
         )
 
     def _anchors(self) -> list[int]:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from pydual import certificate
+from pydual.certificate import Refinement
 from pydual.network import CURVES, Network
 from pydual.operators.primitives import Affine, Curve, Relu
 from pydual.problem import Problem
@@ -83,7 +84,8 @@ def _make_group(problems: tuple[Problem, ...]) -> Group:
 class Frame:
     """A group with pre-activation intervals ``lower``, ``upper`` (units,), derived as the anchor code says.
 
-    ``possible`` is False if an interval came out empty: then no point of the region satisfies the phases.
+    ``possible`` is False if an interval came out empty: then no point of the region satisfies the phases. ``refinement`` has
+    the lines of the intervals' ends where the anchor code is REFINED.
     """
 
     group: Group
@@ -91,6 +93,7 @@ class Frame:
     lower: np.ndarray
     upper: np.ndarray
     possible: bool
+    refinement: Refinement | None = None
 
     @cached_property
     def unstable(self) -> np.ndarray:

@@ -46,6 +46,10 @@ class Program:
     kinds: tuple[str, ...]
     names: tuple[str, ...]
 
+    def core_below(self, layers: int) -> _core.Program:
+        """The first ``layers`` layers for the kernels."""
+        return _core_program(self.core.inputs, self.layers[:layers], self.kinds, self.sizes)
+
     @property
     def units(self) -> int:
         return sum(self.sizes)
@@ -150,11 +154,16 @@ def _compile(network: Network) -> Program:
         kinds.append(primitive.kind if isinstance(primitive, Curve) else "relu")
         names.append(primitive.name or f"{kinds[-1]}_{len(layers)}")
         values.append(AffineMap({len(layers): None}, np.zeros(primitive.size)))
-    sizes = [network.input_size, *(len(layer.bias) for layer in layers)]
-    terms = [[(s, _packed(m, sizes[s])) for s, m in layer.terms.items()] for layer in layers]
+    sizes = tuple(len(layer.bias) for layer in layers)
+    core = _core_program(network.input_size, layers, kinds, sizes)
+    return Program(core, tuple(layers), values[network.output], sizes, tuple(kinds), tuple(names))
+
+
+def _core_program(inputs: int, layers: Sequence[AffineMap], kinds: Sequence[str], sizes: Sequence[int]) -> _core.Program:
+    lengths = (inputs, *sizes)
+    terms = [[(s, _packed(m, lengths[s])) for s, m in layer.terms.items()] for layer in layers]
     biases = [np.ascontiguousarray(layer.bias) for layer in layers]
-    core = _core.Program(network.input_size, list(zip(kinds, biases, terms, strict=True)))
-    return Program(core, tuple(layers), values[network.output], tuple(sizes[1:]), tuple(kinds), tuple(names))
+    return _core.Program(inputs, list(zip(kinds, biases, terms, strict=False)))
 
 
 def _compose(primitive: Affine, values: Sequence[AffineMap]) -> AffineMap:

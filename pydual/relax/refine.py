@@ -1,0 +1,192 @@
+"""Intervals from lines of their own: for each end of each open neuron the slopes below the neurons before it are optimized.
+
+These are the intermediate bounds of alpha-CROWN (Xu et al. 2021, section 3.2). The audits derive them anew from the slopes,
+rounded to multiples of 1/128 (PROOFS.md, section 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.sparse as sparse
+
+from pydual.certificate import ADAPTIVE_LINES, REFINED, Refinement
+from pydual.relax.engine import threads
+from pydual.relax.frame import Frame, Group
+from pydual.relax.program import AffineMap, Program, core_form
+
+ROWS = 128  # ends that are bounded in one call
+UNIT = 128  # slopes count 1 / UNIT
+ADAPTIVE = -1.0  # an alpha below zero asks for the adaptive slope
+
+
+@dataclass(eq=False)
+class _Draft:
+    """The intervals so far and the lines that they come from. ``used`` counts the rows of ``slopes``."""
+
+    lower: np.ndarray
+    upper: np.ndarray
+    lines: np.ndarray
+    slopes: list[np.ndarray] = field(default_factory=list)
+
+
+def refine(group: Group, steps: int, rate: float, in_time: Callable[[], bool]) -> Frame:
+    """The frame whose intervals come from optimized lines: ``steps`` of ascent for each end that leaves a sign open.
+
+    Once ``in_time`` says no, the lines of the rest are adaptive. Networks of ReLUs only.
+    """
+    program = group.program
+    draft = _Draft(np.zeros(program.units), np.zeros(program.units), np.full((2, program.units), ADAPTIVE_LINES, np.int32))
+    begin = 0
+    for k, layer in enumerate(program.layers):
+        units = slice(begin, begin + program.sizes[k])
+        draft.lower[units], draft.upper[units] = _interval_arithmetic(group, layer, draft)
+        if not _is_exact(group, layer):
+            _refine_layer(group, k, units, draft, (steps, rate), in_time)
+        begin = units.stop
+    possible = bool((draft.lower <= draft.upper).all())
+    return Frame(group, REFINED, draft.lower, draft.upper, possible, _refinement(program, draft))
+
+
+def ends_to_refine(frame: Frame) -> int:
+    """How many ends ``refine`` would find lines for: both of each open neuron, but for the first layers over a box."""
+    program, ends, begin = frame.group.program, 0, 0
+    if not frame.group.problems[0].network.piecewise_linear:
+        return 0
+    for layer, size in zip(program.layers, program.sizes, strict=True):
+        units = slice(begin, begin + size)
+        if set(layer.terms) != {0}:
+            ends += 2 * int(((frame.lower[units] < 0) & (frame.upper[units] > 0)).sum())
+        begin += size
+    return ends
+
+
+def rederive(group: Group, refinement: Refinement) -> Frame:
+    """The frame that a refinement gives: what ``refine`` found, from its lines."""
+    program = group.program
+    draft = _Draft(np.zeros(program.units), np.zeros(program.units), refinement.lines)
+    begin = 0
+    for k, layer in enumerate(program.layers):
+        units = slice(begin, begin + program.sizes[k])
+        draft.lower[units], draft.upper[units] = _interval_arithmetic(group, layer, draft)
+        if not _is_exact(group, layer):
+            _rederive_layer(group, k, units, draft, refinement)
+        begin = units.stop
+    return Frame(group, REFINED, draft.lower, draft.upper, bool((draft.lower <= draft.upper).all()), refinement)
+
+
+def _is_exact(group: Group, layer: AffineMap) -> bool:
+    """Whether interval arithmetic is already best."""
+    return set(layer.terms) == {0} and group.region.ball is None
+
+
+def _rederive_layer(group: Group, k: int, units: slice, draft: _Draft, refinement: Refinement) -> None:
+    lower, upper = draft.lower[units], draft.upper[units]
+    neurons = np.flatnonzero((lower < 0) & (upper > 0))
+    below = _Below(group, k, draft)
+    one = UNIT if refinement.slopes.dtype == np.uint8 else 1
+    slopes = np.full((len(refinement.slopes) + 1, group.program.units), ADAPTIVE)  # the last row is that of the rule
+    slopes[:-1, group.program.neuron_units[refinement.neurons]] = refinement.slopes / one
+    for lines, sign, ends in zip(refinement.lines, (1.0, -1.0), (lower, upper), strict=True):
+        rows = np.maximum(lines[group.program.neuron_numbers[units.start + neurons]], -1)
+        for part in _chunks(np.arange(len(neurons))):
+            alpha = slopes[rows[part], : units.start]
+            found = below.bound(neurons[part], sign, np.ascontiguousarray(alpha))
+            ends[neurons[part]] = sign * np.maximum(sign * ends[neurons[part]], found)
+
+
+def _chunks(chosen: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(chosen, -(-len(chosen) // ROWS)) if len(chosen) else []
+
+
+def _interval_arithmetic(group: Group, layer: AffineMap, draft: _Draft) -> tuple[np.ndarray, np.ndarray]:
+    low, high = layer.bias.copy(), layer.bias.copy()
+    begins = np.cumsum([0, *group.program.sizes])
+    for source, matrix in layer.terms.items():
+        if source == 0:
+            a, b = group.region.lower, group.region.upper
+        else:
+            part = slice(begins[source - 1], begins[source])
+            a, b = np.maximum(draft.lower[part], 0.0), np.maximum(draft.upper[part], 0.0)
+        if matrix is not None:
+            center, radius = matrix @ (0.5 * (a + b)), abs(matrix) @ (0.5 * (b - a))
+            a, b = center - radius, center + radius
+        low, high = low + a, high + b
+    return low, high
+
+
+def _refine_layer(
+    group: Group, k: int, units: slice, draft: _Draft, ascent: tuple[int, float], in_time: Callable[[], bool]
+) -> None:
+    """Both ends of the neurons of a layer that interval arithmetic leaves open: by adaptive lines, then by better ones."""
+    lower, upper = draft.lower[units], draft.upper[units]
+    neurons = np.flatnonzero((lower < 0) & (upper > 0))
+    below = _Below(group, k, draft)
+    for sign, ends in ((1.0, lower), (-1.0, upper)):
+        for chosen in _chunks(neurons):
+            bound = below.bound(chosen, sign, None)
+            ends[chosen] = sign * np.maximum(sign * ends[chosen], bound)
+    open_ = neurons[(lower[neurons] < 0) & (upper[neurons] > 0)]
+    found = []
+    for side, sign, ends in ((0, 1.0, lower), (1, -1.0, upper)):
+        for chosen in _chunks(open_):
+            if not in_time():
+                return
+            slopes, bound = below.optimized(chosen, sign, *ascent)
+            found.append((side, sign, ends, chosen, slopes, bound))
+    width = upper - lower
+    for side, sign, ends, chosen, slopes, bound in found:
+        better = bound > sign * ends[chosen] + 1e-3 * width[chosen]
+        draft.lines[side, units.start + chosen[better]] = len(draft.slopes) + np.arange(better.sum())
+        draft.slopes.extend(slopes[better])
+        ends[chosen[better]] = sign * bound[better]
+
+
+class _Below:
+    """The layers below layer ``k``, and bounds of its components by their lines."""
+
+    def __init__(self, group: Group, k: int, draft: _Draft) -> None:
+        program = group.program
+        self._group, self._layer, self._sizes = group, program.layers[k], (group.region.size, *program.sizes[:k])
+        self._count = sum(program.sizes[:k])
+        self._core = program.core_below(k)
+        self._lower, self._upper = draft.lower[: self._count], draft.upper[: self._count]
+        self._total = program.units
+
+    def bound(self, chosen: np.ndarray, sign: float, alpha: np.ndarray | None) -> np.ndarray:
+        """Lower bounds of ``sign`` times the components; the lines are adaptive without ``alpha``."""
+        return self._ascend(chosen, sign, alpha, 0, 0.0)["bound"]
+
+    def optimized(self, chosen: np.ndarray, sign: float, steps: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
+        """Slopes as integers, of all units of the network, and the bounds that they prove."""
+        alpha = self._ascend(chosen, sign, None, steps, rate)["alpha"]
+        slopes = np.rint(np.clip(alpha, 0.0, 1.0) * UNIT)
+        bound = self.bound(chosen, sign, slopes / UNIT)
+        wide = np.zeros((len(chosen), self._total), dtype=np.uint8)
+        wide[:, : self._count] = slopes
+        return wide, bound
+
+    def _ascend(self, chosen: np.ndarray, sign: float, alpha: np.ndarray | None, steps: int, rate: float) -> dict:
+        count, units = len(chosen), self._count
+        terms = {s: _rows(m, chosen, sign, self._sizes[s]) for s, m in self._layer.terms.items()}
+        form = core_form(AffineMap(terms, sign * self._layer.bias[chosen]), self._sizes)
+        return self._core.ascend(
+            form, self._group.core_region, self._lower, self._upper, np.zeros((count, units), dtype=np.int8),
+            np.eye(count, dtype=np.int8), np.full((count, units), ADAPTIVE) if alpha is None else alpha,
+            np.zeros((count, units)), np.eye(count), steps=steps, alpha_rate=rate, beta_rate=rate, weight_rate=0.0,
+            decay=0.98, target=0.0, threads=threads(),
+        )  # fmt: skip
+
+
+def _rows(matrix: object, chosen: np.ndarray, sign: float, size: int) -> object:
+    rows = sparse.csr_array(sparse.eye_array(size))[chosen] if matrix is None else matrix[chosen]  # type: ignore[index]
+    return sign * rows
+
+
+def _refinement(program: Program, draft: _Draft) -> Refinement:
+    units = program.neuron_units
+    unstable = np.flatnonzero(((draft.lower < 0) & (draft.upper > 0))[units])
+    slopes = np.array(draft.slopes, dtype=np.uint8).reshape(-1, program.units)
+    return Refinement(draft.lines[:, units], slopes[:, units[unstable]], unstable.astype(np.int32))
