@@ -22,10 +22,9 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
-from typing import Any
 
 from pydual.audit.exact import audit_exact
 from pydual.audit.exact_file import open_proof
@@ -39,21 +38,13 @@ def audit_files(certificate: str, model: str, spec: str) -> tuple[Fraction | flo
     """The proven margin and the arithmetic. Raises CertificateError if rejected, InputError for unusable files."""
     if not os.path.isfile(certificate):
         raise InputError(f"There is no certificate file {certificate}; check the path.")
-    network, checker = _read(read_network, model), _read(read_checker, spec)
+    network, checker = read_network(read_input_file(model)), read_checker(read_input_file(spec))
     if checker.outputs != network.output_size:
         raise InputError(f"{spec} declares {checker.outputs} outputs, {model} has {network.output_size}.")
     proof = open_proof(certificate)
     if network.folded and proof.arithmetic != "real":
         raise CertificateError("The model has constants to compute (PROOFS.md, section 6): only real arithmetic is covered.")
     return audit_exact(proof, network, checker), proof.arithmetic
-
-
-def _read(reader: Callable[[bytes], Any], path: str) -> Any:
-    data = read_input_file(path)
-    try:
-        return reader(data)
-    except InputError as error:
-        raise type(error)(f"{path}: {error}") from None
 
 
 def main(arguments: Sequence[str]) -> int:

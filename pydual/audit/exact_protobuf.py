@@ -1,8 +1,8 @@
-"""The exact audit's own reader of input files, gzipped or not, and of protocol buffers. Standard library only.
+"""Input files, gzipped or not, and the messages in ONNX files, for the exact audit. Standard library only.
 
-A protocol buffer message is a sequence of fields: a key ``8 * number + wire type``, then a value that the wire type
-tells the length of (0: varint, 1: eight bytes, 2: a length and so many bytes, 5: four bytes). Whatever two readers might
-understand differently is refused: a field of another wire type than its own, and a second value of a field that has one.
+A message is a sequence of fields: a key ``8 * number + wire type``, then a value that the wire type tells the length of
+(0: varint, 1: eight bytes, 2: a length and so many bytes, 5: four bytes). Whatever two readers might understand differently
+is refused: a field of another wire type than its own, and a second value of a field that has one.
 """
 
 from __future__ import annotations
@@ -10,14 +10,38 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
-from pydual.errors import InputError
+from pydual.errors import InputError, UnsupportedError
 
-MAX_FILE_BYTES = 2**26  # after decompression
-MAX_FIELDS = 2**20  # of all messages of a file, and integers in packed ones
-WIRES = {"int": 0, "double": 1, "bytes": 2, "text": 2, "message": 2, "float": 5}
-NUMBERS = ("int", "double", "float")
+MAX_FILE_BYTES = 2**25  # after decompression
+MAX_INTEGERS = 2**19  # in the messages of a file: keys, lengths and values
+
+# of each message the fields that are read: number, name, and kind; with a star: repeated; "refused": it must not occur
+MESSAGES = {
+    "Model": "7 graph Graph, 8 opsets Opset*, 25 functions refused",
+    "Opset": "1 domain text, 2 version int",
+    "Graph": "1 nodes Node*, 5 initializers Tensor*, 11 inputs Value*, 12 outputs Value*",
+    "Node": "1 inputs text*, 2 outputs text*, 3 name text, 4 operator text, 5 attributes Attribute*, 7 domain text",
+    "Attribute": "1 name text, 2 f float, 3 i int, 4 s text, 5 t Tensor, 7 floats float*, 8 ints int*, 20 type int, "
+    "21 reference refused",
+    "Tensor": "1 dims int*, 2 element int, 3 segment refused, 4 float_data float*, 5 int32_data int*, 7 int64_data int*, "
+    "8 name text, 9 raw_data bytes, 10 double_data double*, 13 external_data refused, 14 location int",
+    "Value": "1 name text, 2 type Type",
+    "Type": "1 tensor TensorType, 4 sequence refused, 5 map refused, 7 opaque refused, 8 sparse refused, 9 optional refused",
+    "TensorType": "1 element int, 2 shape Shape",
+    "Shape": "1 dims Dimension*",
+    "Dimension": "1 size size, 2 parameter text",
+}
+SCHEMAS = {
+    message: {int(at): (field, kind) for at, field, kind in map(str.split, fields.split(", "))}
+    for message, fields in MESSAGES.items()
+}
+WIRES = {"int": 0, "size": 0, "double": 1, "float": 5}  # of all other kinds: 2
+DEFAULTS = {"int": 0, "size": -1, "float": 0.0, "text": "", "bytes": b""}
 
 
 def read_input_file(path: str) -> bytes:
@@ -34,106 +58,79 @@ def read_input_file(path: str) -> bytes:
     return data
 
 
-class Message:
-    """A message: for each field number its occurrences in order, as pairs (wire type, integer or bytes).
-
-    The kind of a field is a key of ``WIRES``. Inner messages are read when they are asked for; all those of a file share
-    one budget of fields.
-    """
-
-    def __init__(self, data: memoryview, budget: list[int] | None = None) -> None:
-        self.budget = [MAX_FIELDS] if budget is None else budget
-        self.fields: dict[int, list[tuple[int, Any]]] = {}
-        at = 0
-        while at < len(data):
-            value: Any
-            key, at = _varint(data, at)
-            wire, length = key & 7, {1: 8, 5: 4}.get(key & 7)
-            if wire == 0:
-                value, at = _varint(data, at)
-            else:
-                if wire == 2:
-                    length, at = _varint(data, at)
-                if length is None or length > len(data) - at:
-                    raise _damaged("a field has no end")
-                value, at = data[at : at + length], at + length
-            if key < 8:
-                raise _damaged("a field has number 0")
-            self._spend()
-            self.fields.setdefault(key >> 3, []).append((wire, value))
-
-    def has(self, number: int) -> bool:
-        return number in self.fields
-
-    def one(self, number: int, kind: str, default: Any = None) -> Any:
-        """The value of a field that occurs at most once; a message that does not occur is an empty one."""
-        found = self.all(number, kind, packed=False)
-        if len(found) > 1:
-            raise _damaged(f"field {number} is given twice, where ONNX has it once")
-        if not found and kind == "message":
-            return Message(memoryview(b""))
-        return found[0] if found else default
-
-    def all(self, number: int, kind: str, packed: bool = True) -> list[Any]:
-        """The values of a field that may be repeated; numbers also come packed, several in one field."""
-        result: list[Any] = []
-        for wire, value in self.fields.get(number, []):
-            if wire == 2 and packed and kind in NUMBERS:
-                result += self._integers(value) if kind == "int" else _floats(value, kind)
-            elif wire != WIRES[kind]:
-                raise _damaged(f"field {number} has another type than ONNX gives it")
-            elif kind == "message":
-                result.append(Message(value, self.budget))
-            else:
-                result += _floats(value, kind) if wire in (1, 5) else [_text(value) if kind == "text" else value]
-        return [_signed(v) for v in result] if kind == "int" else result
-
-    def _integers(self, data: memoryview) -> list[int]:
-        result, at = [], 0
-        while at < len(data):
-            self._spend()
-            item, at = _varint(data, at)
-            result.append(item)
-        return result
-
-    def _spend(self) -> None:
-        self.budget[0] -= 1
-        if self.budget[0] < 0:
-            raise InputError(f"A protocol buffer has more than {MAX_FIELDS} fields.")
-
-
 def shown(text: object) -> str:
     """A few words of a file, on one line of ASCII, for a message."""
     return " ".join(str(text)[:60].split()).encode("ascii", "backslashreplace").decode()
 
 
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
+@contextmanager
+def named(what: str) -> Iterator[None]:
+    """Errors of ours say where they come from, and others that a damaged file causes become ours."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(f"{what}: {error}") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error) as error:
+        raise InputError(f"{what} is malformed, or has something that is not supported ({shown(error)}).") from None
+
+
+def read_message(data: memoryview, message: str, budget: Iterator[int]) -> SimpleNamespace:
+    """A message of ``SCHEMAS``: its fields by name, a list where a field may be repeated, a default where it is missing.
+
+    The budget counts the integers that are read. Raises InputError or ValueError where the bytes are no such message.
+    """
+    found: dict[str, Any] = {name: [] for name, _ in SCHEMAS[message].values()}
+    for number, wire, value in _fields(data, budget):
+        name, kind = SCHEMAS[message].get(number, ("", ""))
+        if kind == "refused":
+            raise UnsupportedError(f"A {message} has the field '{name}', which is not supported.")
+        if name:
+            found[name] += _values(value, wire, kind, budget)
+    for name, kind in SCHEMAS[message].values():
+        if not kind.endswith("*"):
+            (found[name],) = found[name] or [DEFAULTS.get(kind)]
+    return SimpleNamespace(**found)
+
+
+def _fields(data: memoryview, budget: Iterator[int]) -> Iterator[tuple[int, int, Any]]:
+    """The number, the wire type and the value of each field: an integer or bytes."""
+    at = 0
+    while at < len(data):
+        value: Any
+        key, at = _varint(data, at, budget)
+        value, at = _varint(data, at, budget) if key & 7 in (0, 2) else ({1: 8, 5: 4}[key & 7], at)
+        if key & 7:
+            value, at = data[at : at + value], at + value
+        if key < 8 or at > len(data):
+            raise ValueError("a field has no number or no end")
+        yield key >> 3, key & 7, value
+
+
+def _values(value: Any, wire: int, kind: str, budget: Iterator[int]) -> list[Any]:
+    """The values in a field; repeated numbers also come packed, several in one field."""
+    one = kind.rstrip("*")
+    if wire != WIRES.get(one, 2) and not (wire == 2 and one in WIRES and one != kind):
+        raise ValueError(f"a field of the kind {one} has the wire type {wire}")
+    if one in SCHEMAS:
+        return [read_message(value, one, budget)]
+    if one in ("float", "double"):
+        return [number for (number,) in struct.iter_unpack(f"<{one[0]}", value)]
+    if one in ("int", "size"):
+        numbers, at = [value] if wire == 0 else [], 0
+        while wire == 2 and at < len(value):
+            number, at = _varint(value, at, budget)
+            numbers.append(number)
+        return [number - (1 << 64) if number >> 63 else number for number in numbers]
+    return [bytes(value).decode() if one == "text" else value]
+
+
+def _varint(data: memoryview, at: int, budget: Iterator[int]) -> tuple[int, int]:
     """An unsigned 64-bit integer, seven bits a byte, the least first; and where it ends."""
+    if next(budget) >= MAX_INTEGERS:
+        raise InputError(f"There are more than {MAX_INTEGERS} integers and fields.")
     result = 0
     for shift, byte in enumerate(data[at : at + 10]):
         result |= (byte & 127) << (7 * shift)
         if byte < 128 and result < 1 << 64:
             return result, at + shift + 1
-    raise _damaged("an integer has no end")
-
-
-def _floats(data: memoryview, kind: str) -> list[float]:
-    code, size = ("d", 8) if kind == "double" else ("f", 4)
-    if len(data) % size:
-        raise _damaged("a list of numbers has no end")
-    return list(struct.unpack(f"<{len(data) // size}{code}", data))
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >> 63 else value
-
-
-def _text(data: Any) -> str:
-    try:
-        return bytes(data).decode()
-    except UnicodeDecodeError:
-        raise _damaged("a name is no text") from None
-
-
-def _damaged(complaint: str) -> InputError:
-    return InputError(f"The file is no protocol buffer of ONNX, or is damaged: {complaint}.")
+    raise ValueError("an integer has no end")
