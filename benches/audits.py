@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import multiprocessing
 import resource
 import statistics
 import sys
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import peers
 
 import pydual
 from pydual.audit.query import query_digest
@@ -74,28 +74,6 @@ def audit_seconds(path: Path, family: Path, instance: dict[str, str], level: str
     except _GivenUp:
         return None
     return time.perf_counter() - begin
-
-
-def marabou(onnx: Path, vnnlib: Path, timeout: float) -> str:
-    """What Marabou with proof production says, and its seconds, in a process of its own."""
-    answers: multiprocessing.Queue[str] = multiprocessing.Queue()
-    process = multiprocessing.Process(target=_marabou, args=(str(onnx), str(vnnlib), int(timeout), answers))
-    begin = time.perf_counter()
-    process.start()
-    process.join(timeout + 10)
-    if process.is_alive():
-        process.kill()
-        return "timeout"
-    verdict = answers.get() if not answers.empty() else "crashed"
-    return f"{verdict} {time.perf_counter() - begin:.2f}"
-
-
-def _marabou(onnx: str, vnnlib: str, timeout: int, answers: multiprocessing.Queue[str]) -> None:
-    from maraboupy import Marabou
-
-    options = Marabou.createOptions(verbosity=0, timeoutInSeconds=timeout, produceProofs=True, numWorkers=1)
-    network = Marabou.read_onnx(onnx)
-    answers.put(network.solve(options=options, propertyFilename=vnnlib, verbose=False)[0])
 
 
 def grown_tree(depth: int) -> ProofTree:
@@ -171,7 +149,8 @@ def run(args: argparse.Namespace, instances: list[dict[str, str]], folder: Path)
         rounded = audit_seconds(path, family, instance, "rounded", float("inf"))
         sampled = len(rows[family.name]) < args.exact
         exact = audit_seconds(path, family, instance, "exact", args.exact_seconds) if sampled else None
-        peer = marabou(family / instance["onnx"], family / instance["vnnlib"], args.timeout) if args.marabou else ""
+        files = family / instance["onnx"], family / instance["vnnlib"]
+        peer = str(peers.marabou(*files, args.timeout, proofs=True)) if args.marabou else ""
         assert rounded is not None
         row = Row(search, rounded, exact, path.stat().st_size, outcome.certificate.leaves, outcome.margin, peer)
         rows[family.name].append(row)

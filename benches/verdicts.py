@@ -1,7 +1,8 @@
-"""Decide public instances with known truth, and count: python benches/verdicts.py [--timeout S] [--only TEXT] [FAMILY ...]
+"""Decide public instances with known truth, and count: python benches/verdicts.py [--timeout S] [--marabou] [FAMILY ...]
 
 The instances and their truth are those of ../shared/bench/truth.csv beside the checkout. A verdict that contradicts the truth
-is printed as WRONG; every "unsat" carries an audited certificate, or it would not be one.
+is printed as WRONG; every "unsat" carries an audited certificate, or it would not be one. With --marabou (and maraboupy
+installed) the same instances are put to Marabou, in the same run; seconds are then those of whole processes for both.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 import argparse
 import csv
 import statistics
+import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import peers
 
 import pydual
 
@@ -22,13 +26,15 @@ BENCH = Path(__file__).parents[1].parent / "shared" / "bench"
 
 @dataclass(frozen=True)
 class Row:
-    """One instance; ``audit`` is the part of the ``seconds`` that the audits took."""
+    """One instance; ``audit`` is the part of the ``seconds`` that the audits took, ``whole`` the time of a process for it."""
 
     truth: str
     verdict: str
     seconds: float
     audit: float
     leaves: int
+    whole: float = 0.0
+    marabou: peers.Answer | None = None
 
 
 def decide(family: Path, instance: dict[str, str], timeout: float) -> Row:
@@ -41,6 +47,31 @@ def decide(family: Path, instance: dict[str, str], timeout: float) -> Row:
     verdict = "unsat" if isinstance(outcome, pydual.Certificate) else verdict
     audit = outcome.statistics["seconds"].get("audit", 0.0)
     return Row(instance["truth"], verdict, seconds, audit, outcome.statistics.get("leaves", 0))
+
+
+def beside_marabou(row: Row, family: Path, instance: dict[str, str], timeout: float) -> Row:
+    """The row with the seconds of pydual as a command, start and loading included, and with Marabou's answer."""
+    files = family / instance["onnx"], family / instance["vnnlib"]
+    question = [str(files[1]), "--network", str(files[0]), "--timeout", str(timeout)]
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "pydual", "verify", *question], capture_output=True, check=True)
+    whole = time.perf_counter() - begin
+    return replace(row, whole=whole, marabou=peers.marabou(*files, timeout, proofs=False))
+
+
+def compare(rows: list[Row]) -> None:
+    """Both on the same instances: what they decide, and the ratio of the times where both do."""
+    answers = [(row, row.marabou) for row in rows if row.marabou is not None]
+    if not answers:
+        return
+    both = [(row, peer) for row, peer in answers if row.verdict != "unknown" and peer.verdict in ("sat", "unsat")]
+    decided = sum(peer.verdict in ("sat", "unsat") for _, peer in answers)
+    seconds = sum(row.whole for row, _ in answers), sum(peer.seconds for _, peer in answers)
+    print(f"  whole processes: pydual {seconds[0]:.1f} s, Marabou {seconds[1]:.1f} s, which decides {decided}", end="")
+    if both:
+        ratios = [peer.seconds / row.whole for row, peer in both]
+        print(f"; where both decide, Marabou takes {statistics.median(ratios):.2f} times as long in the median", end="")
+    print()
 
 
 def report(family: str, rows: list[Row]) -> None:
@@ -58,6 +89,7 @@ def report(family: str, rows: list[Row]) -> None:
     for (truth, verdict), count in sorted(counts.items()):
         wrong = "  WRONG" if {truth, verdict} == {"sat", "unsat"} else ""
         print(f"  truth {truth:8} verdict {verdict:8} {count:5}{wrong}")
+    compare(rows)
 
 
 def main() -> int:
@@ -65,6 +97,8 @@ def main() -> int:
     parser.add_argument("families", nargs="*", help="folders of the benchmark data (default: all)")
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds an instance")
     parser.add_argument("--only", default="", help="only instances whose property file name contains this")
+    parser.add_argument("--marabou", action="store_true", help="ask Marabou as well")
+    parser.add_argument("--first", type=int, default=10**9, help="only the first so many instances of a family")
     args = parser.parse_args()
     if not BENCH.is_dir():
         print("The benchmark folder ../shared/bench is not here.", file=sys.stderr)
@@ -75,10 +109,11 @@ def main() -> int:
         instances = [i for i in csv.DictReader(file) if not args.families or i["benchmark"] in args.families]
     for instance in instances:
         family = instance["benchmark"]
-        if args.only not in instance["vnnlib"]:
+        if args.only not in instance["vnnlib"] or len(rows[family]) >= args.first:
             continue
         try:
-            rows[family].append(decide(BENCH / family, instance, args.timeout))
+            row = decide(BENCH / family, instance, args.timeout)
+            rows[family].append(beside_marabou(row, BENCH / family, instance, args.timeout) if args.marabou else row)
         except pydual.UnsupportedError as error:
             refused[f"{family}: {error}"] += 1
             continue
