@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -37,6 +37,7 @@ from pydual.errors import CertificateError, InputError
 LEAF, INPUT_SPLIT, NEURON_SPLIT = 0, 1, 2
 PIECE = 8192  # numbers of a column that are held at a time, or one row
 MOST = sys.float_info.max
+REALS, REALS_OR_BYTES = ("float32", "float64"), ("uint8", "float32", "float64")
 
 
 def audit_exact(proof: Any, network: Any, checker: Any, deadline: Callable[[], object] | None = None) -> Fraction | float:
@@ -61,8 +62,7 @@ def audit_exact(proof: Any, network: Any, checker: Any, deadline: Callable[[], o
     margin: Fraction | float = math.inf
     for number, (tree, problem) in enumerate(zip(trees, questions, strict=True)):
         try:
-            audit = _TreeAudit(net, problem, arithmetic == "float32", deadline or (lambda: None))
-            margin = min(margin, audit.margin(tree))
+            margin = min(margin, _Tree(tree, problem, net, arithmetic == "float32", deadline or (lambda: None)).margin())
         except CertificateError as error:
             raise CertificateError(f"Problem {number}: {error}") from None
     return margin
@@ -78,15 +78,16 @@ def _check_question(problem: Problem, net: Network) -> None:
 class _Column:
     """A column of a tree, checked for type, shape and range (PROOFS.md, section 7), and read once from its start."""
 
-    def __init__(self, tree: Any, name: str, types: str, shape: tuple[int | None, ...], low: float, high: float) -> None:
+    def __init__(self, tree: Any, name: str, types: tuple[str, ...], shape: tuple[Any, ...], low: float, high: float) -> None:
         self._column, self._name, self._low, self._high = getattr(tree, name, None), name, low, high
         self.type = str(getattr(self._column, "dtype", None))
-        if self.type not in types.split():
-            raise CertificateError(f"'{name}' must be an array of type {' or '.join(types.split())}.")
+        if self.type not in types:
+            raise CertificateError(f"'{name}' must be an array of type {' or '.join(types)}.")
         self.shape = self._column.shape  # type: ignore[union-attr]
         if len(self.shape) != len(shape) or any(w not in (None, h) for w, h in zip(shape, self.shape, strict=True)):
             raise CertificateError(f"'{name}' has the shape {self.shape}; expected {shape} (None: any).")
-        self._entries = self._read()
+        step = max(1, PIECE // max(1, *self.shape[1:], 1))
+        self.entries = (entry for start in range(0, self.shape[0], step) for entry in self.piece(start, start + step))
 
     def piece(self, start: int, stop: int) -> list[Any]:
         """The entries or rows from ``start`` on, before ``stop``."""
@@ -98,51 +99,14 @@ class _Column:
                 raise CertificateError(f"'{self._name}' contains {value}, which is not a valid entry.")
         return rows
 
-    def _read(self) -> Iterator[Any]:
-        step = max(1, PIECE // max(1, *self.shape[1:], 1))
-        for start in range(0, self.shape[0], step):
-            yield from self.piece(start, start + step)
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._entries
-
     def next(self) -> Any:
-        for entry in self._entries:
+        for entry in self.entries:
             return entry
         raise CertificateError(f"'{self._name}' is too short.")
 
     def finish(self) -> None:
-        for _ in self._entries:
+        for _ in self.entries:
             raise CertificateError(f"'{self._name}' is longer than the tree needs.")
-
-
-class _Hints:
-    """The columns of a tree."""
-
-    def __init__(self, tree: Any, margins: int, neurons: int, poll: Callable[[], object]) -> None:
-        real, real_or_byte = "float32 float64", "uint8 float32 float64"
-        self.kinds = _Column(tree, "kind", "uint8", (None,), LEAF, NEURON_SPLIT)
-        self.anchors = _Column(tree, "anchor", "uint8", self.kinds.shape, 0, ADAPTIVE)
-        self.indices = _Column(tree, "index", "int32", (None,), 0, MOST)
-        self.thresholds = _Column(tree, "threshold", "float64", (None,), -MOST, MOST)
-        self.betas = _Column(tree, "split_multipliers", real, (None,), 0, MOST)
-        one = 128 if str(getattr(getattr(tree, "slopes", None), "dtype", None)) == "uint8" else 1
-        self._slopes = _Column(tree, "slopes", real_or_byte, (None, None), 0, one)
-        rows, columns = self._slopes.shape
-        self.lines = _Column(tree, "lines", "int32", (None,), -ADAPTIVE, rows - 1)
-        self.multipliers = _Column(tree, "multipliers", real_or_byte, (*self.lines.shape, margins), 0, MOST)
-        named = _Column(tree, "slope_neurons", "int32", (columns,), 0, neurons - 1)
-        self._named, self._unit = list(named) if columns <= neurons else [], ONE // one
-        if len(set(self._named)) < columns:
-            raise CertificateError("'slope_neurons' names a neuron twice.")
-        for _ in self._slopes if columns else ():
-            poll()  # each row is valid, whether a leaf names it or not
-        self.row = lru_cache(maxsize=8)(self._row)
-
-    def _row(self, number: int) -> dict[int, int]:
-        """The slopes of a row by neuron, as multiples of 1 / ONE."""
-        (row,) = self._slopes.piece(number, number + 1)
-        return {neuron: int(v * self._unit) for neuron, v in zip(self._named, row, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -158,10 +122,6 @@ class _Cell:
     anchored: bool = False
     empty: bool = False
 
-    def split_input(self, i: int, threshold: float) -> tuple[_Cell, _Cell]:
-        first, second = (replace(self, region=r, empty=self.empty or r.empty) for r in self.region.cut(i, threshold))
-        return first, second
-
     def with_phase(self, neuron: int, active: bool, net: Network) -> _Cell:
         child = replace(self, path=(*self.path, (neuron, active)))
         if self.empty or self.bounds is None:
@@ -172,36 +132,55 @@ class _Cell:
         return replace(child, bounds=bounds, empty=interval[0][component] > interval[1][component])
 
 
-@dataclass(frozen=True)
-class _TreeAudit:
-    """The audit of the tree of one problem."""
+class _Tree:
+    """The proof of one problem: its columns, and its audit."""
 
-    net: Network
-    problem: Problem
-    float32: bool
-    poll: Callable[[], object]
+    def __init__(self, tree: Any, problem: Problem, net: Network, float32: bool, poll: Callable[[], object]) -> None:
+        self.problem, self.net, self.float32, self.poll = problem, net, float32, poll
+        self.kinds = _Column(tree, "kind", ("uint8",), (None,), LEAF, NEURON_SPLIT)
+        self.anchors = _Column(tree, "anchor", ("uint8",), self.kinds.shape, 0, ADAPTIVE)
+        self.indices = _Column(tree, "index", ("int32",), (None,), 0, MOST)
+        self.thresholds = _Column(tree, "threshold", ("float64",), (None,), -MOST, MOST)
+        self.betas = _Column(tree, "split_multipliers", REALS, (None,), 0, MOST)
+        one = 128 if str(getattr(getattr(tree, "slopes", None), "dtype", None)) == "uint8" else 1
+        self._slopes = _Column(tree, "slopes", REALS_OR_BYTES, (None, None), 0, one)
+        rows, columns = self._slopes.shape
+        self.lines = _Column(tree, "lines", ("int32",), (None,), -ADAPTIVE, rows - 1)
+        shape = (*self.lines.shape, len(problem.margins))
+        self.multipliers = _Column(tree, "multipliers", REALS_OR_BYTES, shape, 0, MOST)
+        named = _Column(tree, "slope_neurons", ("int32",), (columns,), 0, len(net.neurons) - 1)
+        self._named, self._unit = list(named.entries) if columns <= len(net.neurons) else [], ONE // one
+        if len(set(self._named)) < columns:
+            raise CertificateError("'slope_neurons' names a neuron twice.")
+        for _ in self._slopes.entries if columns else ():
+            poll()  # each row is valid, whether a leaf names it or not
+        self._row = lru_cache(maxsize=8)(self._slopes_of_row)
 
-    def margin(self, tree: Any) -> Fraction | float:
+    def _slopes_of_row(self, number: int) -> dict[int, int]:
+        """The slopes of a row by neuron, as multiples of 1 / ONE."""
+        (row,) = self._slopes.piece(number, number + 1)
+        return {neuron: int(v * self._unit) for neuron, v in zip(self._named, row, strict=True)}
+
+    def margin(self) -> Fraction | float:
         """The least proven margin of the leaves, which must cover the problem's region."""
-        hints = _Hints(tree, len(self.problem.margins), len(self.net.neurons), self.poll)
         margin: Fraction | float = math.inf
         region = Region(self.problem.lower, self.problem.upper, self.problem.ball)
         stack = [_Cell(region, empty=region.empty)]
-        for node, kind in enumerate(hints.kinds):
+        for node, kind in enumerate(self.kinds.entries):
             self.poll()
             try:
                 if not stack:
                     raise CertificateError("the tree has ended before this node.")
-                cell = self._anchored(stack.pop(), hints.anchors.next())
+                cell = self._anchored(stack.pop(), self.anchors.next())
                 if kind == LEAF:
-                    margin = min(margin, self._leaf(cell, hints))
+                    margin = min(margin, self._leaf(cell))
                 else:
-                    stack += reversed(self._children(cell, kind, hints))
+                    stack += reversed(self._children(cell, kind))
             except CertificateError as error:
                 raise CertificateError(f"node {node}: {error}") from None
         if stack:
             raise CertificateError("The tree ends before it covers the region.")
-        for column in (hints.indices, hints.thresholds, hints.lines, hints.betas):
+        for column in (self.indices, self.thresholds, self.lines, self.betas):
             column.finish()
         return margin
 
@@ -212,56 +191,47 @@ class _TreeAudit:
         bounds = derive(self.net, cell.region, cell.path, anchor, self.float32, self.poll)
         return replace(cell, anchored=True, bounds=bounds, empty=bounds is None)
 
-    def _children(self, cell: _Cell, kind: int, hints: _Hints) -> tuple[_Cell, _Cell]:
-        index = hints.indices.next()
+    def _children(self, cell: _Cell, kind: int) -> list[_Cell]:
+        index = self.indices.next()
         if index >= (self.net.sizes[0] if kind == INPUT_SPLIT else len(self.net.neurons)):
             raise CertificateError("'index' names an input or neuron that the network does not have.")
         if kind == INPUT_SPLIT:
-            return cell.split_input(index, hints.thresholds.next())
+            regions = cell.region.cut(index, self.thresholds.next())
+            return [replace(cell, region=region, empty=cell.empty or region.empty) for region in regions]
         if any(index == neuron for neuron, _ in cell.path):
             raise CertificateError(f"neuron {index} is split twice on one path.")
-        return cell.with_phase(index, False, self.net), cell.with_phase(index, True, self.net)
+        return [cell.with_phase(index, active, self.net) for active in (False, True)]
 
-    def _leaf(self, cell: _Cell, hints: _Hints) -> Fraction | float:
+    def _leaf(self, cell: _Cell) -> Fraction | float:
         """Section 3, leaves: the proven margin of a leaf that holds."""
-        rule, multipliers = hints.lines.next(), hints.multipliers.next()
-        betas = [hints.betas.next() for _ in cell.path]
+        rule, weights = self.lines.next(), list(map(Fraction, self.multipliers.next()))
+        betas = [Fraction(self.betas.next()) for _ in cell.path]
         if not cell.anchored:
             raise CertificateError("the leaf has no anchor above it.")
         if cell.empty or cell.bounds is None:
             return math.inf
-        weights = list(map(Fraction, multipliers))
-        bound = sum((w * m.constant for w, m in zip(weights, self.problem.margins, strict=True)), Fraction(0))
-        pending, scale = self._function(cell.path, weights, betas)
-        bound += self._relaxation(cell, rule, hints).lower_bound(pending) / scale
-        strict = any(w > 0 and m.strict for w, m in zip(weights, self.problem.margins, strict=True))
-        if bound < 0 or (bound == 0 and not strict):
-            raise CertificateError(f"the leaf's bound F = {float(max(bound, Fraction(-(10**300)))):.6g} is not positive.")
-        share = sum(weights)
-        return bound / share if share else math.inf
-
-    def _relaxation(self, cell: _Cell, rule: int, hints: _Hints) -> Relaxation:
-        assert cell.bounds is not None
-        slopes = hints.row(rule) if rule >= 0 else {}
+        slopes = self._row(rule) if rule >= 0 else {}
         lines = {
             number: lines_of(value, rule, cell.bounds.intervals[value.source], slopes, self.float32)
             for number, value in enumerate(self.net.values)
             if isinstance(value, Activation)
         }
-        return Relaxation(self.net, cell.region, rule == -1, lines, cell.bounds.errors)
+        function, scale = self._function(weights, betas, cell.path)
+        bound = Relaxation(self.net, cell.region, rule == -1, lines, cell.bounds.errors).lower_bound(function) / scale
+        weighted = list(zip(weights, self.problem.margins, strict=True))
+        bound += sum(w * margin.constant for w, margin in weighted)
+        if bound < 0 or (bound == 0 and not any(w > 0 and margin.strict for w, margin in weighted)):
+            raise CertificateError(f"the leaf's bound F = {float(max(bound, Fraction(-(10**300)))):.6g} is not positive.")
+        return bound / sum(weights) if any(weights) else math.inf
 
-    def _function(self, path: Path, weights: list[Fraction], betas: list[float]) -> tuple[dict[int, Vector], int]:
+    def _function(self, weights: list[Fraction], betas: list[Fraction], path: Path) -> tuple[dict[int, Vector], int]:
         """The leaf's function without its constant: coefficients of values, times a common denominator."""
-        terms = [
-            (value, i, weight * c)
-            for weight, margin in zip(weights, self.problem.margins, strict=True)
-            for value, coefficients in ((0, margin.x), (self.net.output, margin.y))
-            for i, c in coefficients.items()
-        ]
-        for beta, (neuron, active) in zip(map(Fraction, betas), path, strict=True):
-            terms.append((*self.net.neurons[neuron], -beta if active else beta))
+        weighted, output, neurons = list(zip(weights, self.problem.margins, strict=True)), self.net.output, self.net.neurons
+        terms = [(0, i, w * c) for w, margin in weighted for i, c in margin.x.items()]
+        terms += [(output, j, w * c) for w, margin in weighted for j, c in margin.y.items()]
+        terms += [(*neurons[n], -beta if active else beta) for beta, (n, active) in zip(betas, path, strict=True)]
         scale = math.lcm(*(amount.denominator for _, _, amount in terms))
-        pending: dict[int, Vector] = {}
+        function: dict[int, Vector] = {}
         for value, i, amount in terms:
-            pending.setdefault(value, ([0] * self.net.sizes[value], 0))[0][i] += int(amount * scale)
-        return pending, scale
+            function.setdefault(value, ([0] * self.net.sizes[value], 0))[0][i] += int(amount * scale)
+        return function, scale

@@ -11,9 +11,9 @@ from fractions import Fraction
 from operator import gt
 
 from pydual.audit.exact_curves import ONE, PLACES, UNIT, curve_lines, curve_value
-from pydual.audit.exact_float32 import Magnitudes
+from pydual.audit.exact_float32 import Magnitude, affine_error, magnitude_of
 from pydual.audit.exact_network import Activation, Affine, Network
-from pydual.audit.exact_numbers import BITS, Interval, Vector, bits, dyadic, least, outward, product, scaled, total
+from pydual.audit.exact_numbers import BITS, Interval, Vector, bits, dyadic, least, outward, product, scaled, sum_of, total
 from pydual.audit.exact_region import Region
 
 INTERVAL, PARALLEL, ADAPTIVE = 1, 2, 3  # anchors; the rules for lines are their negatives
@@ -40,10 +40,8 @@ class Lines:
         for c, (below, above) in zip(w[0], self.pairs, strict=True):
             slope, foot, value = below if c >= 0 else above
             n.append(c * slope >> shift)
-            if foot:
-                feet += n[-1] * foot
-            if value:
-                values += c * value
+            feet += n[-1] * foot
+            values += c * value
         exponent = w[1] + shift - BITS
         return (n, exponent), scaled(values, w[1] - PLACES) - scaled(feet, exponent + self.places)
 
@@ -51,21 +49,19 @@ class Lines:
 def lines_of(activation: Activation, rule: int, interval: Interval, slopes: dict[int, int], float32: bool) -> Lines:
     """The lines of a rule; ``slopes`` has the slopes of neurons that are not adaptive. Rule -1 needs none."""
     lower, upper, e = interval
-    components = list(zip(lower, upper, strict=True))
     if activation.kind == "relu":
-        ends: Interval = [max(v, 0) for v in lower], [max(v, 0) for v in upper], e
-        given = [slopes.get(activation.first + i) for i in range(len(lower))]
-        pairs = [_relu_lines(low, high, rule, slope) for (low, high), slope in zip(components, given, strict=True)]
-        return Lines(ends, e, pairs)
+        neurons = zip(range(activation.first, activation.first + len(lower)), lower, upper, strict=True)
+        pieces = [_relu_lines(low, high, rule, slopes.get(neuron)) for neuron, low, high in neurons]
+        return Lines(([max(v, 0) for v in lower], [max(v, 0) for v in upper], e), e, pieces)
     slack = CURVE_ERROR if float32 else 0
-    points = [(scaled(low, e), scaled(high, e)) for low, high in components]
+    points = [(scaled(low, e), scaled(high, e)) for low, high in zip(lower, upper, strict=True)]
     lows = [curve_value(activation.kind, low)[0] - slack for low, _ in points]
     highs = [curve_value(activation.kind, high)[1] + slack for _, high in points]
-    pairs = []
-    for low, (p, q) in zip(lower, points, strict=True) if rule != -INTERVAL else ():
-        (a, below), (b, above) = curve_lines(activation.kind, p, q, rule == -PARALLEL)
-        pairs.append(((a, low, below - slack), (b, low, above + slack)))
-    return Lines((lows, highs, -PLACES), e, pairs)
+    pieces = []
+    for foot, (low, high) in zip(lower, points, strict=True) if rule != -INTERVAL else ():
+        (a, below), (b, above) = curve_lines(activation.kind, low, high, rule == -PARALLEL)
+        pieces.append(((a, foot, below - slack), (b, foot, above + slack)))
+    return Lines((lows, highs, -PLACES), e, pieces)
 
 
 def _relu_lines(low: int, high: int, rule: int, slope: int | None) -> tuple[Piece, Piece]:
@@ -100,10 +96,9 @@ class Relaxation:
         while last := max(pending, default=0):
             stages.append(done + self.least(pending))
             w, activation = pending.pop(last), self.net.values[last]
-            assert isinstance(activation, Activation)
             if self.flat:
                 done += least(w, self.lines[last].ends)
-            else:
+            elif isinstance(activation, Activation):
                 coefficients, constant = self.lines[last].lower_bound(w)
                 _accumulate(pending, activation.source, coefficients)
                 done += constant + self.write_out(pending, self.errors)
@@ -113,8 +108,7 @@ class Relaxation:
         """Replaces affine values, the last first, by what they read; the constant that they leave, less their errors."""
         constant = Fraction(0)
         while value := max(filter(self.net.is_affine, pending), default=0):
-            w, exponent = pending.pop(value)
-            affine = self.net.values[value]
+            (w, exponent), affine = pending.pop(value), self.net.values[value]
             assert isinstance(affine, Affine)
             constant += product((w, exponent), affine.bias)
             if value in errors:
@@ -132,10 +126,6 @@ def _accumulate(pending: dict[int, Vector], value: int, more: Vector) -> None:
     pending[value] = total([pending[value], more]) if value in pending else more
 
 
-def _unit(size: int, i: int, sign: int = 1) -> Vector:
-    return [sign * (j == i) for j in range(size)], 0
-
-
 @dataclass
 class Bounds:
     """The intervals of all values that an activation reads, and the errors of affine values (float32)."""
@@ -147,82 +137,68 @@ class Bounds:
 def derive(net: Network, region: Region, path: Path, anchor: int, float32: bool, poll: Callable[[], object]) -> Bounds | None:
     """Section 5: the bounds of an anchor, or None if an interval is empty."""
     images: list[Interval] = []  # by interval arithmetic, of affine values written out
-    read: dict[int, Interval] = {}  # what activations read, bounded by lines and cut by the phases too
-    relaxation, magnitudes = Relaxation(net, region, anchor == INTERVAL, {}, {}), Magnitudes()
+    magnitudes: list[Magnitude] = []
+    bounds, relaxation = Bounds({}, {}), Relaxation(net, region, anchor == INTERVAL, {}, {})
     for number, value in enumerate(net.values):
         if isinstance(value, Activation):
-            relaxation.lines[number] = lines_of(value, -anchor, read[value.source], {}, float32)
+            relaxation.lines[number] = lines_of(value, -anchor, bounds.intervals[value.source], {}, float32)
             images.append(outward(*relaxation.lines[number].ends))
         else:
             images.append(_image(number, value, images, relaxation) if value else outward(*region.interval))
         interval = images[number]
         if float32 and isinstance(value, Affine):
-            relaxation.errors[number] = error = magnitudes.add_affine(value)
-            interval = _widened(interval, error)
+            magnitude, error = affine_error(value, magnitudes)
+            magnitudes.append(magnitude)
+            bounds.errors[number] = relaxation.errors[number] = error
+            interval = sum_of([interval, ([-v for v in error[0]], *error)])
         elif float32:
-            magnitudes.add_interval(interval)
-        if number not in net.sources:
-            continue
-        if anchor != INTERVAL and not _is_exact(value, region):
-            interval = _refined(number, interval, relaxation, poll)
-        for neuron, active in path:
-            source, component = net.neurons[neuron]
-            if source == number:
-                interval = cut_interval(interval, component, active)
-        if any(map(gt, interval[0], interval[1])):
-            return None
-        read[number] = interval
-    return Bounds(read, relaxation.errors)
+            magnitudes.append(magnitude_of(interval))
+        if number in net.sources:
+            if anchor != INTERVAL:
+                interval = _refined(number, interval, relaxation, poll)
+            for neuron, active in path:
+                source, component = net.neurons[neuron]
+                interval = cut_interval(interval, component, active) if source == number else interval
+            if any(map(gt, interval[0], interval[1])):
+                return None
+            bounds.intervals[number] = interval
+    return bounds
 
 
 def _image(number: int, affine: Affine, images: list[Interval], relaxation: Relaxation) -> Interval:
-    """Interval arithmetic with the map of an affine value written out; without rounding before the end."""
+    """Interval arithmetic with the map of an affine value written out."""
     if not affine.mixes:
-        lows, highs = [affine.bias], [affine.bias]
-        for source, matrix in affine.terms:
-            low, high, places = images[source]
-            twice_low, twice_high = matrix.image(low, high)
-            lows.append((twice_low, matrix.exponent + places - 1))
-            highs.append((twice_high, matrix.exponent + places - 1))
-        (lower, e), (upper, _) = total(lows), total(highs)
-        return outward(lower, upper, e)
-    bounds = []
-    for i in range(relaxation.net.sizes[number]):
-        pending = {number: _unit(relaxation.net.sizes[number], i)}
+        bias, exponent = affine.bias
+        return sum_of([(bias, bias, exponent), *(matrix.image(images[source]) for source, matrix in affine.terms)])
+    ends = []
+    for i in range(len(affine.bias[0])):
+        pending = _component(number, i, len(affine.bias[0]), 1)
         constant = relaxation.write_out(pending, {})
-        bounds.append(constant + relaxation.least(pending))
         mirrored = {v: ([-c for c in w], e) for v, (w, e) in pending.items()}
-        bounds.append(constant - relaxation.least(mirrored))
-    return _interval(bounds[::2], bounds[1::2])
-
-
-def _interval(lows: list[Fraction], highs: list[Fraction]) -> Interval:
-    numbers, exponent = dyadic([*lows, *highs])
-    return outward(numbers[: len(lows)], numbers[len(lows) :], exponent)
-
-
-def _widened(interval: Interval, error: Vector) -> Interval:
-    lower, upper, exponent = interval
-    (low, e), (high, _) = total([(lower, exponent), ([-v for v in error[0]], error[1])]), total([(upper, exponent), error])
-    return outward(low, high, e)
-
-
-def _is_exact(value: Affine | Activation | None, region: Region) -> bool:
-    """Whether interval arithmetic is already best: over a box, for one matrix times the input."""
-    one = value is None or (isinstance(value, Affine) and [s for s, _ in value.terms] == [0])
-    return region.ball is None and one
+        ends.append((constant + relaxation.least(pending), constant - relaxation.least(mirrored)))
+    return _enclosure(ends)
 
 
 def _refined(number: int, interval: Interval, relaxation: Relaxation, poll: Callable[[], object]) -> Interval:
     """The intersection with the bounds by lines, where a curve reads the value or the interval leaves the sign open."""
-    net, (lower, upper, e) = relaxation.net, interval
-    lows, highs = [scaled(v, e) for v in lower], [scaled(v, e) for v in upper]
-    for i, (low, high) in enumerate(zip(lower, upper, strict=True)):
-        if low < 0 < high or (number in net.curved and low < high):
+    lower, upper, e = interval
+    ends = [(scaled(low, e), scaled(high, e)) for low, high in zip(lower, upper, strict=True)]
+    for i, (low, high) in enumerate(ends):
+        if low < 0 < high or (number in relaxation.net.curved and low < high):
             poll()
-            lows[i] = max(lows[i], relaxation.lower_bound({number: _unit(len(lower), i)}))
-            highs[i] = min(highs[i], -relaxation.lower_bound({number: _unit(len(lower), i, -1)}))
-    return _interval(lows, highs)
+            below, above = (relaxation.lower_bound(_component(number, i, len(ends), sign)) for sign in (1, -1))
+            ends[i] = max(low, below), min(high, -above)
+    return _enclosure(ends)
+
+
+def _component(number: int, i: int, size: int, sign: int) -> dict[int, Vector]:
+    """The function that is component ``i`` of a value, times ``sign``."""
+    return {number: ([sign * (j == i) for j in range(size)], 0)}
+
+
+def _enclosure(ends: list[tuple[Fraction, Fraction]]) -> Interval:
+    numbers, exponent = dyadic(end for pair in ends for end in pair)
+    return outward(numbers[::2], numbers[1::2], exponent)
 
 
 def cut_interval(interval: Interval, component: int, active: bool) -> Interval:

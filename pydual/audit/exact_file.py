@@ -1,7 +1,6 @@
 """Certificate files for the exact audit: the safetensors container, read column by column. Standard library only.
 
-A file is eight bytes (the length of the header, little-endian), a header in JSON, and the numbers of the tensors one
-after the other, without gaps. Nothing is allocated that the size of the file does not justify, and rows are read when
+PROOFS.md, section 7, describes it. Nothing is allocated that the size of the file does not justify, and rows are read when
 they are asked for: ``open_proof`` followed by ``audit_exact`` needs memory for the header and a few pieces of columns.
 """
 
@@ -11,8 +10,8 @@ import json
 import os
 import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from stat import S_ISREG
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -21,7 +20,7 @@ from pydual.errors import CertificateError
 
 LONGEST_HEADER = 100_000_000
 MAGIC = "pydual-certificate-1"
-METADATA = ("format", "network", "query", "arithmetic", "problems")
+METADATA = {"format", "network", "query", "arithmetic", "problems"}
 COLUMNS = ("kind", "index", "threshold", "anchor", "lines", "slopes", "slope_neurons", "multipliers", "split_multipliers")
 DTYPES = {"U8": ("uint8", "B", 1), "I32": ("int32", "i", 4), "F32": ("float32", "f", 4), "F64": ("float64", "d", 8)}
 # one member of the header, whose value has no braces inside, and what follows it; short, so that no value nests deeply
@@ -42,26 +41,21 @@ class FileColumn:
     @property
     def across(self) -> int:
         """The numbers in a row, or 1."""
-        return self.shape[1] if len(self.shape) > 1 else 1
+        return prod(self.shape[1:])
 
     @property
     def size(self) -> int:
         """In bytes."""
-        return self.width * self.shape[0] * self.across
+        return self.width * prod(self.shape)
 
     def __getitem__(self, rows: slice) -> list[Any]:
-        start, stop = rows.start, min(rows.stop, self.shape[0])
-        across = self.across
-        count = max(0, stop - start) * across
+        across, count = self.across, max(0, min(rows.stop, self.shape[0]) - rows.start)
         try:
-            self.file.seek(self.begin + start * across * self.width)
-            data = self.file.read(count * self.width)
-            flat = struct.unpack(f"<{count}{self.code}", data)
+            self.file.seek(self.begin + rows.start * across * self.width)
+            flat = struct.unpack(f"<{count * across}{self.code}", self.file.read(count * across * self.width))
         except (OSError, ValueError, struct.error):
             raise CertificateError("The certificate's file was cut or closed while it was read.") from None
-        if len(self.shape) == 1:
-            return list(flat)
-        return [list(flat[i * across : (i + 1) * across]) for i in range(stop - start)]
+        return list(flat) if len(self.shape) == 1 else [list(flat[i * across : (i + 1) * across]) for i in range(count)]
 
 
 @dataclass(frozen=True)
@@ -103,17 +97,19 @@ def open_proof(path: str | os.PathLike[str]) -> FileProof:
 def _proof(file: BinaryIO, size: int) -> FileProof:
     length = int.from_bytes(file.read(8), "little")
     _need(size >= 8 and length <= min(size - 8, LONGEST_HEADER), "its header is longer than the file or 100 MB.")
-    header = file.read(length)
+    header, start = file.read(length), 8 + length
     _need(len(header) == length and header.isascii(), "its header is not ASCII, or it ends inside of it.")
-    columns = _unique([(name, _value(file, 8 + length, name, entry)) for name, entry in _members(header.decode())])
-    metadata = columns.pop("__metadata__", {})
-    complete = set(metadata) == set(METADATA) and all(type(text) is str for text in metadata.values())
-    _need(complete and metadata["format"] == MAGIC, f"its metadata must be {', '.join(METADATA)}, the format '{MAGIC}'.")
-    position = 8 + length
+    members = _members(header.decode())
+    metadata = members.pop("__metadata__", {})
+    columns = {name: _column(file, start, entry) for name, entry in members.items()}
+    _need(
+        set(metadata) == METADATA and all(type(text) is str for text in metadata.values()) and metadata["format"] == MAGIC,
+        f"its metadata must be {', '.join(sorted(METADATA))}, the format '{MAGIC}'.",
+    )
     for begin, width in sorted((column.begin, column.size) for column in columns.values()):
-        _need(begin == position, "its tensors overlap or leave a gap.")
-        position += width
-    _need(position == size, "its tensors do not fill the file.")
+        _need(begin == start, "its tensors overlap or leave a gap.")
+        start += width
+    _need(start == size, "its tensors do not fill the file.")
     problems = range(len(columns) // len(COLUMNS))
     whole = set(columns) == {f"{i}/{name}" for i in problems for name in COLUMNS}
     _need(whole and metadata["problems"] == str(len(problems)), "it has not nine tensors for each problem.")
@@ -121,20 +117,21 @@ def _proof(file: BinaryIO, size: int) -> FileProof:
     return FileProof(file, metadata["network"], metadata["query"], metadata["arithmetic"], trees)
 
 
-def _members(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The names and objects of the header; they are read one by one, so that no JSON is larger when it is read."""
-    _need(text.startswith("{"), "its header is not a JSON object.")
-    position, following = 1, ","
+def _members(text: str) -> dict[str, dict[str, Any]]:
+    """The names and objects of the header; each is read on its own, so that no other JSON than theirs takes memory."""
+    members: list[tuple[str, dict[str, Any]]] = []
+    position, following = 1, "," if text.startswith("{") else ""
     while following == ",":
         member = _MEMBER.match(text, position)
-        if member is None:
-            raise CertificateError(f"its header is not one of a certificate, at byte {position}.")
+        _need(member is not None, f"its header is not one of a certificate, at byte {position}.")
+        assert member is not None
         try:
-            yield member[1], json.loads(member[2], object_pairs_hook=_unique)
+            members.append((member[1], json.loads(member[2], object_pairs_hook=_unique)))
         except (ValueError, RecursionError):
             raise CertificateError(f"the member {member[1]!r} of its header is not JSON.") from None
         position, following = member.end(), member[3]
-    _need(not text[position:].strip(" "), "something follows its header's JSON.")
+    _need(following == "}" and not text[position:].strip(" "), "its header is not one JSON object.")
+    return _unique(members)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -143,17 +140,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _value(file: BinaryIO, start: int, name: str, entry: dict[str, Any]) -> Any:
-    """The metadata as they are, or the column of a tensor's entry in the header."""
-    if name == "__metadata__":
-        return entry
+def _column(file: BinaryIO, start: int, entry: dict[str, Any]) -> FileColumn:
     _need(set(entry) == {"dtype", "shape", "data_offsets"}, "a tensor has other members than dtype, shape, data_offsets.")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     _need(type(dtype) is str and dtype in DTYPES, f"a tensor's type is none of {', '.join(DTYPES)}.")
-    _need(type(shape) is list and type(offsets) is list, "a shape or a pair of offsets is not a list.")
-    numbers = all(type(n) is int and 0 <= n < 2**63 for n in shape + offsets)
-    _need(numbers, "a shape or an offset is not a number of 63 bits.")
-    _need(len(shape) in (1, 2) and len(offsets) == 2, "a tensor has not one or two dimensions and two offsets.")
+    lists = type(shape) is list and type(offsets) is list and len(shape) in (1, 2) and len(offsets) == 2
+    numbers = lists and all(type(n) is int and 0 <= n < 2**63 for n in shape + offsets)
+    _need(numbers, "a tensor has not one or two dimensions and two offsets, numbers of 63 bits.")
     column = FileColumn(file, start + offsets[0], *DTYPES[dtype], tuple(shape))
     _need(offsets[1] - offsets[0] == column.size, "a tensor's shape does not fit its bytes.")
     return column

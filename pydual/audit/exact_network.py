@@ -14,18 +14,18 @@ try:  # optional: long integers of the same value, sooner
 except ImportError:
     long = int  # type: ignore[assignment, misc]
 
-from pydual.audit.exact_numbers import BITS, Vector, bits, dyadic
+from pydual.audit.exact_numbers import BITS, Interval, Vector, bits, dyadic
 from pydual.errors import InputError
 
 
 class Matrix:
     """A matrix of dyadic rationals: row ``i`` has the integers ``rows[i][1]`` in the columns ``rows[i][0]``."""
 
-    def __init__(self, rows: list[tuple[list[int], list[float]]], width: int) -> None:
+    def __init__(self, rows: list[list[tuple[int, float]]], width: int) -> None:
         self.width = width
-        flat, self.exponent = dyadic(v for _, values in rows for v in values)
+        flat, self.exponent = dyadic(v for row in rows for _, v in row)
         entries = iter(flat)
-        self.rows = [(columns, [next(entries) for _ in columns]) for columns, _ in rows]
+        self.rows = [([c for c, _ in row], [next(entries) for _ in row]) for row in rows]
         self.bits = bits(flat)
         self._dense = 4 * len(flat) > len(rows) * width
         self._packed: dict[int, list[Any]] = {}
@@ -45,32 +45,27 @@ class Matrix:
         """The same with one multiplication a row: rows are packed into long integers, an entry in ``size`` bytes."""
         # |(w @ M)_c| < 2 ** (bits of w + bits of M + bits of the height): it fits a signed field of one bit more
         size = (max(BITS, bits(w)) + self.bits + len(w).bit_length()) // 32 * 4 + 4
-        half = 1 << (8 * size - 1)
-        halves = int.from_bytes(half.to_bytes(size, "little") * self.width, "little")
         if size not in self._packed:
-            self._packed[size] = []
-            for columns, values in self.rows:
-                fields = [half] * self.width
-                for c, v in zip(columns, values, strict=True):
-                    fields[c] += v
-                packed = int.from_bytes(b"".join(f.to_bytes(size, "little") for f in fields), "little")
-                self._packed[size].append(long(packed - halves))
+            packed = (sum(v << 8 * size * c for c, v in zip(*row, strict=True)) for row in self.rows)
+            self._packed[size] = list(map(long, packed))
+        half = 1 << (8 * size - 1)  # added to each field, and taken off again, so that no field is negative
+        halves = int.from_bytes(half.to_bytes(size, "little") * self.width, "little")
         data = (int(sum(map(mul, w, self._packed[size]))) + halves).to_bytes(size * self.width, "little")
         return [int.from_bytes(data[i : i + size], "little") - half for i in range(0, len(data), size)]
 
-    def image(self, lower: list[int], upper: list[int]) -> tuple[list[int], list[int]]:
-        """Interval arithmetic: the bounds of ``M @ v``, twice, from midpoint and radius (both doubled)."""
-        middle, radius = list(map(add, lower, upper)), list(map(sub, upper, lower))
+    def image(self, interval: Interval) -> Interval:
+        """Interval arithmetic: the bounds of ``M @ v`` from midpoint and radius, both doubled."""
+        lower, upper, exponent = interval
+        middle, radii = list(map(add, lower, upper)), self.magnitudes(list(map(sub, upper, lower)))
         middles = [sum(map(mul, values, map(middle.__getitem__, columns))) for columns, values in self.rows]
-        radii = self.magnitudes(radius)
-        return list(map(sub, middles, radii)), list(map(add, middles, radii))
+        return list(map(sub, middles, radii)), list(map(add, middles, radii)), self.exponent + exponent - 1
 
     def magnitudes(self, v: list[int]) -> list[int]:
-        """``|M| @ v``."""
+        """``|M| @ v`` as integers (times 2 ** exponent)."""
         return [sum(map(mul, map(abs, values), map(v.__getitem__, columns))) for columns, values in self.rows]
 
 
-def _canonical_matrix(stored: Any) -> tuple[Matrix, bytes]:
+def _canonical(stored: Any) -> tuple[Matrix, bytes]:
     """A dense or CSR matrix, checked, and its canonical form."""
     height, width = stored.shape
     if hasattr(stored, "indptr"):
@@ -79,26 +74,23 @@ def _canonical_matrix(stored: Any) -> tuple[Matrix, bytes]:
         pairs: Any = (sorted(zip(columns[a:b], data[a:b], strict=True)) for a, b in places)
     else:
         pairs = map(enumerate, stored.tolist())
-    kept = [[(c, v) for c, v in row if v] for row in pairs]
-    rows = [([c for c, _ in row], [v for _, v in row]) for row in kept]
-    ascending = all(all(map(lt, [-1, *columns], [*columns, width])) for columns, _ in rows)
-    if len(rows) != height or not ascending or not all(isfinite(v) for _, values in rows for v in values):
+    rows = [[(c, v) for c, v in row if v] for row in pairs]
+    ascending = all(all(map(lt, [-1, *(c for c, _ in row)], [*(c for c, _ in row), width])) for row in rows)
+    if len(rows) != height or not ascending or not all(isfinite(v) for row in rows for _, v in row):
         raise InputError("A weight matrix has a missing row, a repeated or outlying column, NaN or infinity; repair it.")
     ends = [0]
-    for row in kept:
+    for row in rows:
         ends.append(ends[-1] + len(row))
-    count = ends[-1]
-    form = f"{height} {width} {count}\n".encode() + struct.pack(f"<{height + 1}q", *ends)
-    form += struct.pack(f"<{count}q", *(c for row in kept for c, _ in row))
-    return Matrix(rows, width), form + struct.pack(f"<{count}d", *(v for row in kept for _, v in row))
+    form = f"{height} {width} {ends[-1]}\n".encode() + struct.pack(f"<{len(ends)}q", *ends)
+    form += struct.pack(f"<{ends[-1]}q", *(c for row in rows for c, _ in row))
+    return Matrix(rows, width), form + struct.pack(f"<{ends[-1]}d", *(v for row in rows for _, v in row))
 
 
 @dataclass
 class Affine:
-    """``v = sum M @ v[source] + bias`` over the terms (source, M).
+    """``v = sum M @ v[source] + bias`` over the terms (source, M); no row has more than ``longest`` entries in all.
 
-    ``longest`` is the largest number of entries in a row. ``mixes``: a component that is read through other affine values
-    may meet itself in a row when the map is written out over what is not affine.
+    ``mixes``: written out over what is not affine, the map may have several entries of one component in a row.
     """
 
     terms: list[tuple[int, Matrix]]
@@ -117,19 +109,20 @@ class Activation:
 
 
 class Network:
-    """The network as integers, checked: sources come before their use, and shapes fit. Value ``k`` is ``values[k]``."""
+    """The network as integers, checked: sources come before their use, and shapes fit."""
 
     def __init__(self, network: Any) -> None:
         self.sizes: list[int] = [network.input_size]
-        self.values: list[Affine | Activation | None] = [None]  # None: the input
+        self.values: list[Affine | Activation | None] = [None]  # value 0 is the input
         self.neurons: list[tuple[int, int]] = []  # of each neuron: the value and the component that it is applied to
         self.output: int = network.output
-        state = hashlib.sha256(f"network {network.input_size} {len(network.primitives)} {network.output}\n".encode())
+        self._state = hashlib.sha256(f"network {network.input_size} {len(network.primitives)} {network.output}\n".encode())
         for primitive in network.primitives:
-            (self._add_affine if hasattr(primitive, "terms") else self._add_activation)(primitive, state)
+            value = self._affine(primitive) if hasattr(primitive, "terms") else self._activation(primitive)
+            self.values.append(value)
         if not 0 <= self.output < len(self.sizes):
             raise InputError("The network's output is none of its values; repair the network.")
-        self.digest = state.hexdigest()
+        self.digest = self._state.hexdigest()
         activations = [v for v in self.values if isinstance(v, Activation)]
         self.sources = {v.source for v in activations}
         self.curved = {v.source for v in activations if v.kind != "relu"}
@@ -137,36 +130,34 @@ class Network:
     def is_affine(self, value: int) -> bool:
         return isinstance(self.values[value], Affine)
 
-    def _add_activation(self, activation: Any, state: Any) -> None:
-        kind = getattr(activation, "kind", "relu")
+    def _activation(self, activation: Any) -> Activation:
+        kind, source, size, first = getattr(activation, "kind", "relu"), activation.source, activation.size, len(self.neurons)
         if kind not in ("relu", "sigmoid", "tanh"):
             raise InputError(f"The network has an activation {kind!r}; the audit knows relu, sigmoid and tanh.")
-        self._check(activation.source, activation.size)
-        state.update(f"{kind} {activation.source}\n".encode())
-        self.values.append(Activation(activation.source, kind, len(self.neurons)))
+        self._check(source, size)
+        self._state.update(f"{kind} {source}\n".encode())
         if kind == "relu":
-            self.neurons += [(activation.source, c) for c in range(activation.size)]
-        self.sizes.append(activation.size)
+            self.neurons += [(source, c) for c in range(size)]
+        self.sizes.append(size)
+        return Activation(source, kind, first)
 
-    def _add_affine(self, affine: Any, state: Any) -> None:
-        bias = affine.bias.tolist()
+    def _affine(self, affine: Any) -> Affine:
+        bias, terms = affine.bias.tolist(), []
         if not all(map(isfinite, bias)):
             raise InputError("A bias contains NaN or infinity; repair the network.")
-        state.update(f"affine {len(bias)} {len(affine.terms)}\n".encode() + struct.pack(f"<{len(bias)}d", *bias))
-        terms = []
+        self._state.update(f"affine {len(bias)} {len(affine.terms)}\n".encode() + struct.pack(f"<{len(bias)}d", *bias))
         for source, stored in affine.terms:
             self._check(source, stored.shape[1])
-            matrix, form = _canonical_matrix(stored)
+            matrix, form = _canonical(stored)
             if len(matrix.rows) != len(bias):
                 raise InputError("A weight matrix and its bias differ in length; repair the network.")
-            state.update(f"term {source} ".encode() + form)
+            self._state.update(f"term {source} ".encode() + form)
             terms.append((source, matrix))
-        lengths = zip(*([len(columns) for columns, _ in matrix.rows] for _, matrix in terms), strict=True)
-        longest = max(map(sum, lengths), default=0)
-        sources = [source for source, _ in terms]
-        mixes = longest > 1 and (any(map(self.is_affine, sources)) or len(set(sources)) < len(sources))
-        self.values.append(Affine(terms, dyadic(bias), longest, mixes))
         self.sizes.append(len(bias))
+        lengths = zip(*([len(columns) for columns, _ in matrix.rows] for _, matrix in terms), strict=True)
+        longest, sources = max(map(sum, lengths), default=0), [source for source, _ in terms]
+        mixes = longest > 1 and (any(map(self.is_affine, sources)) or len(set(sources)) < len(sources))
+        return Affine(terms, dyadic(bias), longest, mixes)
 
     def _check(self, source: int, size: int) -> None:
         if not (0 <= source < len(self.sizes) and size == self.sizes[source]):

@@ -1,4 +1,4 @@
-"""Dyadic rationals for the exact audit: vectors of integers with a common exponent. Standard library only."""
+"""Dyadic rationals for the exact audit: vectors and intervals of integers with a common exponent. Standard library only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def dyadic(values: Iterable[float | Fraction]) -> Vector:
     return [n << (places - d.bit_length()) for n, d in ratios], 1 - places
 
 
-def bits(integers: list[int]) -> int:
+def bits(integers: Iterable[int]) -> int:
     return max(map(abs, integers), default=0).bit_length()
 
 
@@ -35,15 +35,16 @@ def total(vectors: Sequence[Vector]) -> Vector:
     return list(map(sum, zip(*shifted, strict=True))), exponent
 
 
-def rounded_up(vector: Vector) -> Vector:
-    shift = max(0, bits(vector[0]) - BITS)
-    return [-(-v >> shift) for v in vector[0]], vector[1] + shift
-
-
 def outward(lower: list[int], upper: list[int], exponent: int) -> Interval:
-    """The interval with ends rounded outward to BITS."""
+    """An interval with its ends rounded outward to BITS."""
     shift = max(0, bits(lower) - BITS, bits(upper) - BITS)
     return [v >> shift for v in lower], [-(-v >> shift) for v in upper], exponent + shift
+
+
+def sum_of(intervals: Sequence[Interval]) -> Interval:
+    """The sum of one or more intervals, rounded outward."""
+    lower, exponent = total([(low, places) for low, _, places in intervals])
+    return outward(lower, total([(high, places) for _, high, places in intervals])[0], exponent)
 
 
 def product(a: Vector, b: Vector) -> Fraction:
