@@ -8,8 +8,7 @@ from itertools import islice
 import pydual
 from pydual.audit.exact_file import COLUMNS, open_proof
 from pydual.audit.exact_network import Network
-from pydual.audit.exact_onnx import read_network
-from pydual.audit.exact_protobuf import read_input_file
+from pydual.audit.exact_onnx import read_input_file, read_network
 from pydual.audit.exact_vnnlib import read_checker
 from pydual.audit.query import query_digest
 

@@ -4,15 +4,12 @@
 
 The theorem. SPEC says what a catastrophe is: an input in its box at which its condition on inputs and outputs holds. If
 this program prints "accepted: proven margin m, arithmetic real", then MODEL has no catastrophe, taken as the function of
-real numbers with exactly the weights in the file (what is computed from constants alone, as in a batch normalization, is
-rounded to 64 bits first, and so defines the function). More than that: write the condition as alternatives, each a list
-of inequalities "margin <= 0"; then at each input of an alternative's box one of its margins is at least m. With
-"arithmetic float32", the same is true of the outputs that a machine computes in 32-bit floating point, sums taken in
-any order, as PROOFS.md defines it in section 6. PROOFS.md also says how the files are read ("From ONNX to primitives",
-"From VNN-LIB to a query"), and proves the inequality behind each step.
+real numbers with exactly the weights in the file (those of a batch normalization are first computed in 64 bits). More than
+that: write the condition as alternatives, each a list of inequalities "margin <= 0"; then at each input of an
+alternative's box one of its margins is at least m. With "arithmetic float32", the same is true of the outputs that a
+machine computes in 32-bit floating point, sums taken in any order. PROOFS.md says how files are read, and proves each step.
 
-To be trusted: Python and its standard library, and this file. Not to be trusted: the certificate (everything in it is a
-hint, every bound is derived anew in exact arithmetic), and whatever found it.
+To be trusted: Python, its standard library, and this file; not the certificate, every bound is derived anew from its hints.
 
 Exit codes: 0 accepted, 1 rejected, 2 the files are not usable, 130 interrupted.
 """
@@ -28,8 +25,7 @@ from fractions import Fraction
 
 from pydual.audit.exact import audit_exact
 from pydual.audit.exact_file import open_proof
-from pydual.audit.exact_onnx import read_network
-from pydual.audit.exact_protobuf import read_input_file
+from pydual.audit.exact_onnx import read_input_file, read_network
 from pydual.audit.exact_vnnlib import read_checker
 from pydual.errors import CertificateError, InputError
 
@@ -69,8 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 def _decimal_below(margin: Fraction | float) -> str:
     if margin == math.inf:
         return "inf"
-    exact = Fraction(margin)
-    return str(Context(prec=6, rounding=ROUND_FLOOR).divide(Decimal(exact.numerator), Decimal(exact.denominator)))
+    return str(Context(prec=6, rounding=ROUND_FLOOR).divide(*map(Decimal, margin.as_integer_ratio())))
 
 
 if __name__ == "__main__":

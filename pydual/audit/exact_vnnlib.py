@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
-from pydual.audit.exact_protobuf import named, shown
+from pydual.audit.exact_onnx import named, shown
+from pydual.audit.exact_operators import require
 from pydual.audit.query import float_below
 from pydual.errors import InputError, UnsupportedError
 
@@ -22,7 +23,6 @@ MAX_NESTING = 200  # parentheses open at a time
 MAX_BITS = 2000  # of the numerator or denominator of a coefficient
 
 _TOKEN = re.compile(r"\s+|;[^\n]*|([()])|(\"[^\"]*\"|\|[^|]*\||[^\s();\"|]+)|(.)")
-_VARIABLE = re.compile(r"[XY]_[0-9]{1,9}")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][-+]?[0-9]{1,3})?")
 _IGNORED = {"set-logic", "set-info", "set-option", "check-sat", "get-model", "get-value", "get-info", "echo", "exit"}
 _RELATIONS = {"<=": [(1, False)], "<": [(1, True)], ">=": [(-1, False)], ">": [(-1, True)], "=": [(1, False), (-1, False)]}
@@ -41,18 +41,14 @@ class Or(SimpleNamespace):
 
 @named("The property")
 def read_checker(data: bytes) -> Any:
-    """The checker of a property, in the form that ``query`` reads; and ``outputs``, their number.
-
-    Raises InputError where the bytes are no VNN-LIB 1.0, or leave an input unbounded or without a value;
-    UnsupportedError for what is not covered here.
-    """
+    """The checker of a property, in the form that ``query`` reads, and the number of its ``outputs``. Raises InputError."""
     declared: set[str] = set()
     asserted = []
     for command in _commands(data.decode("utf-8-sig")):
         match command:
             case ["declare-const", str(name), "Real"] | ["declare-fun", str(name), [], "Real"]:
-                if not _VARIABLE.fullmatch(name) or name in declared:
-                    raise InputError(f"{shown(name)} is declared twice, or is neither X_i nor Y_j.")
+                new = re.fullmatch("[XY]_[0-9]{1,9}", name) and name not in declared
+                require(bool(new), f"{shown(name)} is declared twice, or is neither X_i nor Y_j")
                 declared.add(name)
             case ["assert", form]:
                 asserted.append(_condition(form, False, declared))
@@ -62,21 +58,20 @@ def read_checker(data: bytes) -> Any:
                 raise UnsupportedError(f"The command {shown(command)} is not supported; use declare-const and assert.")
     inputs, outputs = (sum(name[0] == kind for name in declared) for kind in "XY")
     expected = {f"X_{i}" for i in range(inputs)} | {f"Y_{j}" for j in range(outputs)}
-    if not inputs or not outputs or declared != expected:
-        raise InputError("It must declare X_0, X_1, ... and Y_0, Y_1, ... without a gap.")
+    require(inputs > 0 < outputs and declared == expected, "it must declare X_0, X_1, ... and Y_0, Y_1, ... without a gap")
     conjuncts = _parts(And, asserted)
     rest = [part for part in conjuncts if hasattr(part, "parts") or part.strict or not _hull(part)]
     condition = And(parts=rest or [_atom({}, 1, False)])
     return SimpleNamespace(region=_region(conjuncts, inputs), catastrophe=condition, outputs=outputs)
 
 
-def _commands(text: str) -> Iterator[list[Any]]:
+def _commands(text: str) -> list[Any]:
     """The parenthesized forms of the file, as nested lists of words."""
     stack: list[list[Any]] = [[]]
     for number, token in enumerate(_TOKEN.finditer(text)):
         parenthesis, word, stray = token.groups()
-        if number >= MAX_TOKENS or len(stack) > MAX_NESTING:
-            raise UnsupportedError(f"It has more than {MAX_TOKENS} words or {MAX_NESTING} open parentheses.")
+        fits = number < MAX_TOKENS and len(stack) <= MAX_NESTING
+        require(fits, f"it has more than {MAX_TOKENS} words or {MAX_NESTING} open parentheses", UnsupportedError)
         if parenthesis == "(":
             stack.append([])
         elif stray or (len(stack) == 1 and (parenthesis or word)):
@@ -84,12 +79,9 @@ def _commands(text: str) -> Iterator[list[Any]]:
         elif word:
             stack[-1].append(word)
         elif parenthesis:
-            form = stack.pop()
-            stack[-1].append(form)
-            if len(stack) == 1:
-                yield stack[0].pop()
-    if len(stack) > 1:
-        raise InputError("A parenthesis is never closed; the file is truncated.")
+            stack[-2].append(stack.pop())
+    require(len(stack) == 1, "a parenthesis is never closed; the file is truncated")
+    return stack[0]
 
 
 def _term(form: Any, declared: set[str]) -> LinearTerm:
@@ -115,12 +107,10 @@ def _term(form: Any, declared: set[str]) -> LinearTerm:
 def _total(*terms: tuple[LinearTerm, Fraction | int]) -> LinearTerm:
     """The sum of weighted terms, without the coefficients that vanish."""
     result: LinearTerm = {}
-    for term, weight in terms:
-        for name, coefficient in term.items():
-            value = result.get(name, 0) + weight * coefficient
-            if max(abs(value.numerator), value.denominator) >> MAX_BITS:
-                raise UnsupportedError(f"A coefficient has more than {MAX_BITS} bits.")
-            result[name] = value
+    for name, summand in ((name, weight * c) for term, weight in terms for name, c in term.items()):
+        result[name] = result.get(name, 0) + summand
+        long = max(abs(result[name].numerator), result[name].denominator) >> MAX_BITS
+        require(not long, f"a coefficient has more than {MAX_BITS} bits", UnsupportedError)
     return {name: value for name, value in result.items() if value}
 
 
@@ -170,16 +160,15 @@ def _intersection(hulls: Iterable[Hull | None]) -> Hull | None:
     for hull in hulls:
         if hull is None:
             return None
-        for key, bound in hull.items():
-            result[key] = min(bound, result.get(key, bound))
+        result |= {key: min(bound, result.get(key, bound)) for key, bound in hull.items()}
     crossed = any((i, -side) in result and bound + result[i, -side] < 0 for (i, side), bound in result.items())
     return None if crossed else result
 
 
 def _region(conjuncts: list[Any], inputs: int) -> Any:
     """The box of the conjuncts, rounded outward to floats."""
-    hull = _intersection(map(_hull, conjuncts))
-    if hull is None or any((i, side) not in hull for i in range(inputs) for side in (1, -1)):
-        raise InputError("It leaves an input without any value, or unbounded from below or above; correct its bounds.")
+    hull = _intersection(map(_hull, conjuncts)) or {}
+    bounded = all((i, side) in hull for i in range(inputs) for side in (1, -1))
+    require(bounded, "it leaves an input without any value, or unbounded from below or above; correct its bounds")
     lower, upper = ([-side * float_below(-hull[i, side]) for i in range(inputs)] for side in (-1, 1))
     return SimpleNamespace(lower=array("d", lower), upper=array("d", upper), ball=None)
