@@ -1,9 +1,11 @@
 #include <algorithm>
+#include <numeric>
 
 #include "bind/objects.hpp"
 #include "core/threads.hpp"
 #include "kernels/ascent.hpp"
 #include "kernels/buffers.hpp"
+#include "kernels/live.hpp"
 
 namespace pydual::bind {
 namespace {
@@ -26,54 +28,84 @@ struct Outputs {
     double *alpha, *beta, *lambda, *bound, *x, *y, *z, *price;
 };
 
-template <class From, class To>
-void to_columns(const From* rows, long stride, int n, int r, To* columns) {
+// The given units of r queries, rows first.. of an array with `stride` numbers a row, as columns.
+template <class From>
+void to_columns(const From* rows, long stride, const std::vector<int>& units, int r, From* columns) {
     for (int c = 0; c < r; ++c)
-        for (int i = 0; i < n; ++i) columns[static_cast<long>(i) * r + c] = rows[c * stride + i];
+        for (std::size_t i = 0; i < units.size(); ++i) columns[static_cast<long>(i) * r + c] = rows[c * stride + units[i]];
 }
 
-void to_rows(const double* columns, long stride, int n, int r, double* rows) {
+void to_rows(const double* columns, long stride, const std::vector<int>& units, int r, double* rows) {
     for (int c = 0; c < r; ++c)
-        for (int i = 0; i < n; ++i) rows[c * stride + i] = columns[static_cast<long>(i) * r + c];
+        for (std::size_t i = 0; i < units.size(); ++i) rows[c * stride + units[i]] = columns[static_cast<long>(i) * r + c];
 }
 
-void ascend_rows(const HeldProgram& program, const HeldForm& margins, const HeldRegion& region, const AscentOptions& options,
-                 const Rows& in, int first, int r, const Outputs& out) {
-    const Program& p = program.view;
-    const long units = program.units;
-    const int rows = margins.view.size;
+// A ReLU whose intervals are never positive does nothing, unless some query has fixed its phase.
+std::vector<std::vector<char>> live_units(const HeldProgram& program, const Rows& in, int count) {
+    std::vector<std::vector<char>> live(program.view.depth() + 1);
+    std::vector<char> any(program.units, 0);
+    for (int c = 0; c < count; ++c)
+        for (long e = 0; e < program.units; ++e) any[e] |= in.phase[c * static_cast<long>(program.units) + e] != 0;
+    for (int c = 0; c < (in.shared ? 1 : count); ++c)
+        for (long e = 0; e < program.units; ++e) any[e] |= in.upper[c * static_cast<long>(program.units) + e] > 0.0;
     const std::vector<int> at = program.offsets();
+    for (int k = 1; k <= program.view.depth(); ++k) {
+        live[k].assign(any.begin() + at[k], any.begin() + at[k + 1]);
+        if (program.view.kind(k) != Kind::relu) live[k].assign(live[k].size(), 1);
+    }
+    return live;
+}
+
+// What the ascent does not see: a neuron that is inactive in all queries costs nothing.
+void fill_rest(const Rows& in, long units, int count, const Outputs& out) {
+    for (long c = 0; c < count; ++c) {
+        const double* upper = in.upper + (in.shared ? 0 : c * units);
+        for (long e = 0; e < units; ++e) {
+            const long at = c * units + e;
+            out.alpha[at] = out.beta[at] = out.z[at] = out.price[at] = 0.0;
+            out.y[at] = upper[e];
+        }
+    }
+}
+
+void ascend_rows(const LivePart& live, const std::vector<int>& at, long units, const HeldRegion& region,
+                 const AscentOptions& options, const Rows& in, int first, int r, const Outputs& out) {
+    const Program& p = live.program;
+    const int rows = live.margins.size;
     Columns alpha(p, r, 1), beta(p, r, 1), y(p, r, 1), z(p, r, 1), price(p, r, 1), lower(p, in.shared ? 1 : r, 1), upper(p, in.shared ? 1 : r, 1);
     std::vector<std::vector<signed char>> phases(p.depth() + 1);
     std::vector<const signed char*> phase(p.depth() + 1, nullptr);
     std::vector<double> lambda(static_cast<std::size_t>(rows) * r), bound(r), x(static_cast<std::size_t>(p.inputs) * r);
     std::vector<signed char> allowed(static_cast<std::size_t>(rows) * r);
+    std::vector<int> margins(rows);
+    std::iota(margins.begin(), margins.end(), 0);
     for (int k = 1; k <= p.depth(); ++k) {
-        const int n = p.size(k);
+        const std::vector<int>& kept = live.units[k];
         const long begin = static_cast<long>(first) * units + at[k];
-        to_columns(in.alpha + begin, units, n, r, alpha[k]);
-        to_columns(in.beta + begin, units, n, r, beta[k]);
-        phases[k].resize(static_cast<std::size_t>(n) * r);
-        to_columns(in.phase + begin, units, n, r, phases[k].data());
+        to_columns(in.alpha + begin, units, kept, r, alpha[k]);
+        to_columns(in.beta + begin, units, kept, r, beta[k]);
+        phases[k].resize(kept.size() * r);
+        to_columns(in.phase + begin, units, kept, r, phases[k].data());
         phase[k] = phases[k].data();
         const long interval = in.shared ? at[k] : begin;
-        to_columns(in.lower + interval, units, n, in.shared ? 1 : r, lower[k]);
-        to_columns(in.upper + interval, units, n, in.shared ? 1 : r, upper[k]);
+        to_columns(in.lower + interval, units, kept, in.shared ? 1 : r, lower[k]);
+        to_columns(in.upper + interval, units, kept, in.shared ? 1 : r, upper[k]);
     }
-    to_columns(in.lambda + static_cast<long>(first) * rows, rows, rows, r, lambda.data());
-    to_columns(in.allowed + static_cast<long>(first) * rows, rows, rows, r, allowed.data());
-    const AscentQuery query{&p, region.view, &margins.view, lower.get(), upper.get(), in.shared ? 0 : 1, phase.data(), allowed.data()};
+    to_columns(in.lambda + static_cast<long>(first) * rows, rows, margins, r, lambda.data());
+    to_columns(in.allowed + static_cast<long>(first) * rows, rows, margins, r, allowed.data());
+    const AscentQuery query{&p, region.view, &live.margins, lower.get(), upper.get(), in.shared ? 0 : 1, phase.data(), allowed.data()};
     ascend(query, options, r, {alpha.get(), beta.get(), lambda.data()}, {bound.data(), x.data(), y.get(), z.get(), price.get()});
     for (int k = 1; k <= p.depth(); ++k) {
+        const std::vector<int>& kept = live.units[k];
         const long begin = static_cast<long>(first) * units + at[k];
-        to_rows(alpha[k], units, p.size(k), r, out.alpha + begin);
-        to_rows(beta[k], units, p.size(k), r, out.beta + begin);
-        to_rows(y[k], units, p.size(k), r, out.y + begin);
-        to_rows(z[k], units, p.size(k), r, out.z + begin);
-        to_rows(price[k], units, p.size(k), r, out.price + begin);
+        to_rows(alpha[k], units, kept, r, out.alpha + begin);
+        to_rows(beta[k], units, kept, r, out.beta + begin);
+        to_rows(y[k], units, kept, r, out.y + begin);
+        to_rows(z[k], units, kept, r, out.z + begin);
+        to_rows(price[k], units, kept, r, out.price + begin);
     }
-    to_rows(lambda.data(), rows, rows, r, out.lambda + static_cast<long>(first) * rows);
-    to_rows(x.data(), p.inputs, p.inputs, r, out.x + static_cast<long>(first) * p.inputs);
+    to_rows(lambda.data(), rows, margins, r, out.lambda + static_cast<long>(first) * rows);
+    to_rows(x.data(), p.inputs, live.units[0], r, out.x + static_cast<long>(first) * p.inputs);
     std::copy(bound.begin(), bound.end(), out.bound + first);
 }
 
@@ -102,8 +134,10 @@ py::dict ascend_all(const HeldProgram& program, const HeldForm& margins, const H
     {
         const py::gil_scoped_release release;
         const int size = std::max(1, std::min(kColumnsPerTask, (rows + threads - 1) / std::max(1, threads)));
+        const LivePart live(program.view, margins.view, live_units(program, in, rows));
+        fill_rest(in, units, rows, out);
         parallel_for((rows + size - 1) / size, threads, [&](int task) {
-            ascend_rows(program, margins, region, options, in, task * size, std::min(size, rows - task * size), out);
+            ascend_rows(live, program.offsets(), units, region, options, in, task * size, std::min(size, rows - task * size), out);
         });
     }
     py::dict result;

@@ -1,0 +1,67 @@
+#include "kernels/live.hpp"
+
+namespace pydual {
+
+LivePart::LivePart(const Program& whole, const Form& form, const std::vector<std::vector<char>>& live) {
+    for (int k = 0; k <= whole.depth(); ++k) {
+        kept_.emplace_back(whole.size(k));
+        for (int i = 0; i < whole.size(k); ++i)
+            if (k == 0 || live[k][i]) kept_[k].add(i);
+        units.push_back(kept_[k].units);
+    }
+    program.inputs = whole.inputs;
+    for (int k = 1; k <= whole.depth(); ++k) program.layers.push_back(part(whole.layers[k - 1], kept_[k]));
+    Kept all(form.size);
+    for (int m = 0; m < form.size; ++m) all.add(m);
+    margins = part(form, all);
+}
+
+Layer LivePart::part(const Layer& layer, const Kept& rows) {
+    Layer kept{layer.kind, static_cast<int>(rows.units.size()), {}, nullptr};
+    std::vector<double>& bias = numbers_.emplace_back();
+    for (const int i : rows.units) bias.push_back(layer.bias[i]);
+    kept.bias = bias.data();
+    for (const Term& term : layer.terms) {
+        const Kept& columns = kept_[term.source];
+        if (!rows.units.empty() && !columns.units.empty()) kept.terms.push_back(part(term, rows, columns));
+    }
+    return kept;
+}
+
+Term LivePart::part(const Term& term, const Kept& rows, const Kept& columns) {
+    Term kept;
+    kept.source = term.source;
+    kept.rows = static_cast<int>(rows.units.size());
+    kept.cols = static_cast<int>(columns.units.size());
+    if (!term.dense) {
+        const Sparse by_rows = part({term.indptr, term.indices, term.values}, rows, columns);
+        kept.indptr = by_rows.starts;
+        kept.indices = by_rows.indices;
+        kept.values = by_rows.values;
+        kept.columns = part(term.columns, columns, rows);
+        return kept;
+    }
+    std::vector<double>& values = numbers_.emplace_back();
+    values.reserve(rows.units.size() * columns.units.size());
+    for (const int i : rows.units)
+        for (const int j : columns.units) values.push_back(term.dense[static_cast<long>(i) * term.cols + j]);
+    kept.dense = values.data();
+    return kept;
+}
+
+Sparse LivePart::part(const Sparse& matrix, const Kept& lines, const Kept& others) {
+    std::vector<std::int32_t>& starts = indices_.emplace_back(1, 0);
+    std::vector<std::int32_t>& indices = indices_.emplace_back();
+    std::vector<double>& values = numbers_.emplace_back();
+    for (const int i : lines.units) {
+        for (int p = matrix.starts[i]; p < matrix.starts[i + 1]; ++p) {
+            if (others.place[matrix.indices[p]] < 0) continue;
+            indices.push_back(others.place[matrix.indices[p]]);
+            values.push_back(matrix.values[p]);
+        }
+        starts.push_back(static_cast<std::int32_t>(indices.size()));
+    }
+    return {starts.data(), indices.data(), values.data()};
+}
+
+}  // namespace pydual
