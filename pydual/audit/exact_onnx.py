@@ -56,8 +56,7 @@ def read_input_file(path: str) -> bytes:
             data = (gzip.GzipFile(fileobj=file) if zipped else file).read(MAX_FILE_BYTES + 1)
     except (EOFError, OSError, ValueError, zlib.error) as error:
         raise InputError(f"{path} cannot be read ({error}); check the path, or compress it again.") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise InputError(f"{path} has more than {MAX_FILE_BYTES} bytes; use the installed package for it.")
+    require(len(data) <= MAX_FILE_BYTES, f"{path} has more than {MAX_FILE_BYTES} bytes; use the installed package for it")
     return data
 
 
@@ -165,7 +164,7 @@ def _shape_of(tensor: Any) -> Shape:
     sizes = [0 if size.parameter and size.size != -1 else size.size for size in tensor.shape.dims]
     if len(sizes) > 1 and sizes[0] < 0:
         sizes[0] = 1
-    known = tensor.element in (1, 11) and min(sizes, default=0) > 0
+    known = tensor.element in (1, 11) and len(sizes) <= 32 and min(sizes, default=0) > 0
     require(known, "its input is no float32 or float64 tensor whose sizes are known but for the batch", UnsupportedError)
     return tuple(sizes)
 

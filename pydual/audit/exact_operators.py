@@ -98,8 +98,8 @@ class Graph:
         require(x.value is not None, "an operator on constants alone is not supported", UnsupportedError)
         starts, indices, data = array("q", [0]), array("q"), array("d")
         for columns, entries in rows:
+            self.spend(len(columns) + 1)
             kept = [(c, v) for c, v in zip(columns, entries, strict=True) if c >= 0]
-            self.spend(len(kept) + 1)
             indices.extend(c for c, _ in kept)
             data.extend(v for _, v in kept)
             starts.append(len(indices))
@@ -130,7 +130,7 @@ class Graph:
         places, shape = self.outer(axes), tuple(map(len, axes))
         if x.value is None:
             return Tensor(shape, [x.entries[p] for p in places])
-        if places == [*x.entries]:
+        if len(places) == len(x.entries) and places == [*x.entries]:
             return x.reshaped(shape)
         return self.affine([(x, ones((p,) for p in places))], [0.0] * len(places), shape)
 
@@ -196,9 +196,9 @@ def distinct_axes(given: Any, rank: int) -> list[int]:
 
 
 class Operators(Graph):
-    """A method for each operator, by its name: of the tensors that a node reads, to the tensor that it defines.
+    """A method for each operator, by its name, from the tensors that a node reads to the tensor that it defines.
 
-    What stands before a "/" is an input, what stands after a "*" an attribute, of the type of its default; the rest is either.
+    What stands before a "/" is an input; what stands after a "*" an attribute, of its default's type; the rest may be either.
     """
 
     def Max(self, first: Tensor, /, *others: Tensor) -> Tensor:

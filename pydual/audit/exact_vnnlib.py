@@ -1,7 +1,6 @@
 """The exact audit's own reader of VNN-LIB 1.0: PROOFS.md, "From VNN-LIB to a query". Standard library only.
 
-Numbers are rational; a linear term is a dictionary from variables to coefficients, where "" stands for 1; a condition is a
-tree of ``And``, ``Or`` and atoms.
+A linear term is a dictionary from variables to coefficients, where "" stands for 1; a condition is a tree.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pydual.audit.exact_operators import require
 from pydual.audit.query import float_below
 from pydual.errors import InputError, UnsupportedError
 
-MAX_TOKENS = 2**20  # words, parentheses, comments and stretches of white space
+MAX_TOKENS = 2**19  # words, parentheses, comments and stretches of white space
 MAX_NESTING = 200  # parentheses open at a time
 MAX_BITS = 2000  # of the numerator or denominator of a coefficient
 
