@@ -19,7 +19,7 @@ from pydual.errors import InputError, UnsupportedError
 
 MAX_TOKENS = 2**19  # words, parentheses, comments and stretches of white space
 MAX_NESTING = 200  # parentheses open at a time
-MAX_BITS = 2000  # of the numerator or denominator of a coefficient
+MAX_BITS = 3500  # of the numerator or denominator of a coefficient
 
 _TOKEN = re.compile(r"\s+|;[^\n]*|([()])|(\"[^\"]*\"|\|[^|]*\||[^\s();\"|]+)|(.)")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][-+]?[0-9]{1,3})?")
