@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from random_proofs import certify, judged, random_case, single_leaf
 
 from pydual.audit import query
 from pydual.audit.exact import audit_exact
-from pydual.audit.exact_file import open_proof
+from pydual.audit.exact_file import COLUMNS, open_proof
 from pydual.certificate import INPUT_SPLIT, LEAF, Proof, ProofTree
 from pydual.checker import Checker, Y
 from pydual.errors import CertificateError
@@ -45,8 +45,8 @@ def test_columns_are_those_of_the_proof(tmp_path: Path) -> None:
     certify(network, checker, trees).save(tmp_path / "proof.cert")
     with open_proof(tmp_path / "proof.cert") as opened:
         for read, tree in zip(opened.trees, trees, strict=True):
-            for column in fields(ProofTree):
-                found, wanted = getattr(read, column.name), getattr(tree, column.name)
+            for name in COLUMNS:
+                found, wanted = getattr(read, name), getattr(tree, name)
                 assert (found.dtype, found.shape) == (str(wanted.dtype), wanted.shape)
                 assert found[0 : 10**9] == wanted.tolist() and found[1:2] == wanted[1:2].tolist()
 

@@ -10,7 +10,7 @@ computed once, and curves are right to 2**-20.
 
 Everything in the proof is a hint: intervals, bounds and coverage are derived from network and checker alone, in
 integers. To be trusted besides Python: ``query`` (the question), ``exact_network`` (the network as integers),
-``exact_region``, ``exact_curves``, ``exact_float32`` and ``exact_bounds`` (bounds by lines), ``exact_numbers``, and this
+``exact_region``, ``exact_curves``, ``exact_float32`` and ``exact_bounds`` (bounds by lines), and this
 page (columns, cells, leaves). Columns are read once, in order and piece by piece: memory grows with the depth of a
 tree, not with its nodes.
 """
@@ -22,15 +22,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
 from itertools import chain
 from typing import Any
 
 from pydual.audit.exact_bounds import ADAPTIVE, Bounds, Path, Relaxation, cut_interval, derive, lines_of
 from pydual.audit.exact_curves import ONE
 from pydual.audit.exact_network import Activation, Network
-from pydual.audit.exact_numbers import Vector
-from pydual.audit.exact_region import Region
+from pydual.audit.exact_region import Region, Vector
 from pydual.audit.query import Problem, digest, problems
 from pydual.errors import CertificateError, InputError
 
@@ -48,8 +46,10 @@ def audit_exact(proof: Any, network: Any, checker: Any, deadline: Callable[[], o
     exactly this network and query; InputError if network and checker are no question.
     """
     net, questions = Network(network), problems(checker)
-    for problem in questions:
-        _check_question(problem, net)
+    sizes, margins = (net.sizes[0], net.sizes[net.output]), [margin for problem in questions for margin in problem.margins]
+    used = [(i, size) for margin in margins for part, size in zip((margin.x, margin.y), sizes, strict=True) for i in part]
+    if not all(len(problem.lower) == sizes[0] for problem in questions) or not all(0 <= i < size for i, size in used):
+        raise InputError("The checker does not fit the inputs and outputs of the network; correct it.")
     arithmetic = getattr(proof, "arithmetic", None)
     if arithmetic not in ("real", "float32"):
         raise CertificateError("The certificate is about neither 'real' nor 'float32' arithmetic.")
@@ -66,13 +66,6 @@ def audit_exact(proof: Any, network: Any, checker: Any, deadline: Callable[[], o
         except CertificateError as error:
             raise CertificateError(f"Problem {number}: {error}") from None
     return margin
-
-
-def _check_question(problem: Problem, net: Network) -> None:
-    inputs, outputs = net.sizes[0], net.sizes[net.output]
-    used = [(i, size) for margin in problem.margins for part, size in ((margin.x, inputs), (margin.y, outputs)) for i in part]
-    if len(problem.lower) != inputs or not all(0 <= i < size for i, size in used):
-        raise InputError(f"The checker does not fit a network of {inputs} inputs and {outputs} outputs; correct it.")
 
 
 class _Column:
@@ -111,22 +104,21 @@ class _Column:
 
 @dataclass(frozen=True)
 class _Cell:
-    """A node's cell: its region, the phases of its path, and the bounds of the anchor above, cut by the phases.
+    """A node's cell: its region, the phases of its path, and the bounds of the anchor above (or None), cut by the phases.
 
-    ``empty``: no point is in it. ``bounds`` is None above all anchors, and may be in an empty cell.
+    ``empty``: no point is in it; the bounds then say nothing.
     """
 
     region: Region
+    empty: bool
     path: Path = ()
     bounds: Bounds | None = None
-    anchored: bool = False
-    empty: bool = False
 
-    def with_phase(self, neuron: int, active: bool, net: Network) -> _Cell:
-        child = replace(self, path=(*self.path, (neuron, active)))
+    def with_phase(self, neuron: int, active: bool, place: tuple[int, int]) -> _Cell:
+        """The cell where a neuron, which reads component ``place[1]`` of value ``place[0]``, has a phase."""
+        child, (value, component) = replace(self, path=(*self.path, (neuron, active))), place
         if self.empty or self.bounds is None:
             return child
-        value, component = net.neurons[neuron]
         interval = cut_interval(self.bounds.intervals[value], component, active)
         bounds = replace(self.bounds, intervals={**self.bounds.intervals, value: interval})
         return replace(child, bounds=bounds, empty=interval[0][component] > interval[1][component])
@@ -154,9 +146,8 @@ class _Tree:
             raise CertificateError("'slope_neurons' names a neuron twice.")
         for _ in self._slopes.entries if columns else ():
             poll()  # each row is valid, whether a leaf names it or not
-        self._row = lru_cache(maxsize=8)(self._slopes_of_row)
 
-    def _slopes_of_row(self, number: int) -> dict[int, int]:
+    def _row(self, number: int) -> dict[int, int]:
         """The slopes of a row by neuron, as multiples of 1 / ONE."""
         (row,) = self._slopes.piece(number, number + 1)
         return {neuron: int(v * self._unit) for neuron, v in zip(self._named, row, strict=True)}
@@ -165,13 +156,14 @@ class _Tree:
         """The least proven margin of the leaves, which must cover the problem's region."""
         margin: Fraction | float = math.inf
         region = Region(self.problem.lower, self.problem.upper, self.problem.ball)
-        stack = [_Cell(region, empty=region.empty)]
+        stack = [_Cell(region, region.empty)]
         for node, kind in enumerate(self.kinds.entries):
             self.poll()
             try:
                 if not stack:
                     raise CertificateError("the tree has ended before this node.")
-                cell = self._anchored(stack.pop(), self.anchors.next())
+                cell, anchor = stack.pop(), self.anchors.next()
+                cell = self._anchored(cell, anchor) if anchor else cell
                 if kind == LEAF:
                     margin = min(margin, self._leaf(cell))
                 else:
@@ -185,11 +177,9 @@ class _Tree:
         return margin
 
     def _anchored(self, cell: _Cell, anchor: int) -> _Cell:
-        """The cell with the bounds of an anchor, if there is one."""
-        if not anchor or cell.empty:
-            return replace(cell, anchored=cell.anchored or anchor > 0)
-        bounds = derive(self.net, cell.region, cell.path, anchor, self.float32, self.poll)
-        return replace(cell, anchored=True, bounds=bounds, empty=bounds is None)
+        """The cell with the bounds of an anchor."""
+        bounds = None if cell.empty else derive(self.net, cell.region, cell.path, anchor, self.float32, self.poll)
+        return replace(cell, bounds=bounds or Bounds({}, {}), empty=bounds is None)
 
     def _children(self, cell: _Cell, kind: int) -> list[_Cell]:
         index = self.indices.next()
@@ -200,15 +190,15 @@ class _Tree:
             return [replace(cell, region=region, empty=cell.empty or region.empty) for region in regions]
         if any(index == neuron for neuron, _ in cell.path):
             raise CertificateError(f"neuron {index} is split twice on one path.")
-        return [cell.with_phase(index, active, self.net) for active in (False, True)]
+        return [cell.with_phase(index, active, self.net.neurons[index]) for active in (False, True)]
 
     def _leaf(self, cell: _Cell) -> Fraction | float:
         """Section 3, leaves: the proven margin of a leaf that holds."""
         rule, weights = self.lines.next(), list(map(Fraction, self.multipliers.next()))
         betas = [Fraction(self.betas.next()) for _ in cell.path]
-        if not cell.anchored:
+        if cell.bounds is None:
             raise CertificateError("the leaf has no anchor above it.")
-        if cell.empty or cell.bounds is None:
+        if cell.empty:
             return math.inf
         slopes = self._row(rule) if rule >= 0 else {}
         lines = {
@@ -217,7 +207,7 @@ class _Tree:
             if isinstance(value, Activation)
         }
         function, scale = self._function(weights, betas, cell.path)
-        bound = Relaxation(self.net, cell.region, rule == -1, lines, cell.bounds.errors).lower_bound(function) / scale
+        bound = Relaxation(self.net, cell.region, lines, cell.bounds.errors).lower_bound(function) / scale
         weighted = list(zip(weights, self.problem.margins, strict=True))
         bound += sum(w * margin.constant for w, margin in weighted)
         if bound < 0 or (bound == 0 and not any(w > 0 and margin.strict for w, margin in weighted)):

@@ -11,14 +11,14 @@ from fractions import Fraction
 from operator import gt
 
 from pydual.audit.exact_curves import ONE, PLACES, UNIT, curve_lines, curve_value
-from pydual.audit.exact_float32 import Magnitude, affine_error, magnitude_of
 from pydual.audit.exact_network import Activation, Affine, Network
-from pydual.audit.exact_numbers import BITS, Interval, Vector, bits, dyadic, least, outward, product, scaled, sum_of, total
-from pydual.audit.exact_region import Region
+from pydual.audit.exact_region import BITS, Interval, Region, Vector, bits, dot, dyadic, least, outward, scaled, sum_of, total
+from pydual.errors import CertificateError
 
 INTERVAL, PARALLEL, ADAPTIVE = 1, 2, 3  # anchors; the rules for lines are their negatives
 CURVE_ERROR = UNIT >> 20  # of a curve in float32
 Path = tuple[tuple[int, bool], ...]  # the neuron splits above a node, from the root: (neuron, active)
+Magnitude = tuple[Vector, int, Vector]  # of a value: A, the number N of roundings, underflows B
 Piece = tuple[int, int, int]  # slope, foot and value at the foot: the line ``slope (p - foot) + value``
 
 
@@ -32,7 +32,7 @@ class Lines:
 
     ends: Interval  # of f(p)
     places: int
-    pairs: list[tuple[Piece, Piece]]
+    pairs: list[tuple[Piece, Piece]]  # none where f(p) is replaced by its ends
 
     def lower_bound(self, w: Vector) -> tuple[Vector, Fraction]:
         """Coefficients ``n`` and a constant with ``w . f(p) >= n . p + constant``."""
@@ -47,21 +47,21 @@ class Lines:
 
 
 def lines_of(activation: Activation, rule: int, interval: Interval, slopes: dict[int, int], float32: bool) -> Lines:
-    """The lines of a rule; ``slopes`` has the slopes of neurons that are not adaptive. Rule -1 needs none."""
-    lower, upper, e = interval
-    if activation.kind == "relu":
-        neurons = zip(range(activation.first, activation.first + len(lower)), lower, upper, strict=True)
-        pieces = [_relu_lines(low, high, rule, slopes.get(neuron)) for neuron, low, high in neurons]
-        return Lines(([max(v, 0) for v in lower], [max(v, 0) for v in upper], e), e, pieces)
-    slack = CURVE_ERROR if float32 else 0
-    points = [(scaled(low, e), scaled(high, e)) for low, high in zip(lower, upper, strict=True)]
-    lows = [curve_value(activation.kind, low)[0] - slack for low, _ in points]
-    highs = [curve_value(activation.kind, high)[1] + slack for _, high in points]
-    pieces = []
-    for foot, (low, high) in zip(lower, points, strict=True) if rule != -INTERVAL else ():
-        (a, below), (b, above) = curve_lines(activation.kind, low, high, rule == -PARALLEL)
-        pieces.append(((a, foot, below - slack), (b, foot, above + slack)))
-    return Lines((lows, highs, -PLACES), e, pieces)
+    """The lines of a rule, none for rule -1; ``slopes`` has the slopes of neurons that are not adaptive."""
+    (lower, upper, e), kind, pieces = interval, activation.kind, []
+    if kind == "relu":
+        ends: Interval = [max(v, 0) for v in lower], [max(v, 0) for v in upper], e
+        for neuron, (low, high) in enumerate(zip(lower, upper, strict=True), activation.first):
+            pieces.append(_relu_lines(low, high, rule, slopes.get(neuron)))
+    else:
+        slack = CURVE_ERROR if float32 else 0
+        points = [(scaled(low, e), scaled(high, e)) for low, high in zip(lower, upper, strict=True)]
+        values = [(curve_value(kind, p)[0] - slack, curve_value(kind, q)[1] + slack) for p, q in points]
+        ends = [low for low, _ in values], [high for _, high in values], -PLACES
+        for foot, (p, q) in zip(lower, points, strict=True) if rule != -INTERVAL else ():
+            (a, below), (b, above) = curve_lines(kind, p, q, rule == -PARALLEL)
+            pieces.append(((a, foot, below - slack), (b, foot, above + slack)))
+    return Lines(ends, e, pieces if rule != -INTERVAL else [])
 
 
 def _relu_lines(low: int, high: int, rule: int, slope: int | None) -> tuple[Piece, Piece]:
@@ -79,14 +79,10 @@ def _relu_lines(low: int, high: int, rule: int, slope: int | None) -> tuple[Piec
 
 @dataclass
 class Relaxation:
-    """What a bound is derived from: a region, the lines of the activations, and errors of affine values (float32).
-
-    ``flat``: activations are replaced by the ends of their intervals (rule -1).
-    """
+    """What a bound is derived from: a region, the lines of the activations, and errors of affine values (float32)."""
 
     net: Network
     region: Region
-    flat: bool
     lines: dict[int, Lines]
     errors: dict[int, Vector]
 
@@ -95,11 +91,11 @@ class Relaxation:
         done, stages = self.write_out(pending, self.errors), []
         while last := max(pending, default=0):
             stages.append(done + self.least(pending))
-            w, activation = pending.pop(last), self.net.values[last]
-            if self.flat:
-                done += least(w, self.lines[last].ends)
+            w, lines, activation = pending.pop(last), self.lines[last], self.net.values[last]
+            if not lines.pairs:
+                done += least(w, lines.ends)
             elif isinstance(activation, Activation):
-                coefficients, constant = self.lines[last].lower_bound(w)
+                coefficients, constant = lines.lower_bound(w)
                 _accumulate(pending, activation.source, coefficients)
                 done += constant + self.write_out(pending, self.errors)
         return max([done + self.region.minimum(pending.get(0, ([0] * self.net.sizes[0], 0))), *stages])
@@ -110,9 +106,9 @@ class Relaxation:
         while value := max(filter(self.net.is_affine, pending), default=0):
             (w, exponent), affine = pending.pop(value), self.net.values[value]
             assert isinstance(affine, Affine)
-            constant += product((w, exponent), affine.bias)
+            constant += dot((w, exponent), affine.bias)
             if value in errors:
-                constant -= product((list(map(abs, w)), exponent), errors[value])
+                constant -= dot((list(map(abs, w)), exponent), errors[value])
             for source, matrix in affine.terms:
                 _accumulate(pending, source, (matrix.transposed_times(w), exponent + matrix.exponent))
         return constant
@@ -138,7 +134,8 @@ def derive(net: Network, region: Region, path: Path, anchor: int, float32: bool,
     """Section 5: the bounds of an anchor, or None if an interval is empty."""
     images: list[Interval] = []  # by interval arithmetic, of affine values written out
     magnitudes: list[Magnitude] = []
-    bounds, relaxation = Bounds({}, {}), Relaxation(net, region, anchor == INTERVAL, {}, {})
+    bounds = Bounds({}, {})
+    relaxation = Relaxation(net, region, {}, bounds.errors)
     for number, value in enumerate(net.values):
         if isinstance(value, Activation):
             relaxation.lines[number] = lines_of(value, -anchor, bounds.intervals[value.source], {}, float32)
@@ -147,12 +144,10 @@ def derive(net: Network, region: Region, path: Path, anchor: int, float32: bool,
             images.append(_image(number, value, images, relaxation) if value else outward(*region.interval))
         interval = images[number]
         if float32 and isinstance(value, Affine):
-            magnitude, error = affine_error(value, magnitudes)
-            magnitudes.append(magnitude)
-            bounds.errors[number] = relaxation.errors[number] = error
+            bounds.errors[number] = error = _affine_error(value, magnitudes)
             interval = sum_of([interval, ([-v for v in error[0]], *error)])
         elif float32:
-            magnitudes.append(magnitude_of(interval))
+            magnitudes.append(_magnitude(interval))
         if number in net.sources:
             if anchor != INTERVAL:
                 interval = _refined(number, interval, relaxation, poll)
@@ -204,8 +199,44 @@ def _enclosure(ends: list[tuple[Fraction, Fraction]]) -> Interval:
 def cut_interval(interval: Interval, component: int, active: bool) -> Interval:
     """The interval where the component is ``>= 0`` (active) or ``<= 0``."""
     lower, upper, e = list(interval[0]), list(interval[1]), interval[2]
-    if active:
-        lower[component] = max(lower[component], 0)
-    else:
-        upper[component] = min(upper[component], 0)
+    lower[component] = max(lower[component], 0) if active else lower[component]
+    upper[component] = upper[component] if active else min(upper[component], 0)
     return lower, upper, e
+
+
+def _magnitude(interval: Interval) -> Magnitude:
+    """The magnitude of the input, or of an activation's output."""
+    lower, upper, exponent = interval
+    largest = [max(abs(a), abs(b)) for a, b in zip(lower, upper, strict=True)]
+    return (largest, exponent), 0, ([0] * len(largest), 0)
+
+
+def _affine_error(affine: Affine, known: list[Magnitude]) -> Vector:
+    """The error ``gamma A + 2 B`` of an affine value, whose magnitude joins the ``known`` ones of all values before it."""
+    bias, places = affine.bias
+    sizes, underflows, below = [([abs(b) for b in bias], places)], [([1] * len(bias), -124)], 0
+    for source, matrix in affine.terms:
+        if matrix.bits and matrix.bits + matrix.exponent > 127:
+            raise CertificateError("a weight is too large for float32.")
+        (a, e), roundings, (b, f) = known[source]
+        below = max(below, roundings)
+        sizes.append((matrix.magnitudes(a), e + matrix.exponent))
+        counts = [len(columns) for columns, _ in matrix.rows]
+        read = [sum(map(a.__getitem__, columns)) for columns, _ in matrix.rows]
+        underflows += [(matrix.magnitudes(b), f + matrix.exponent), (counts, -124), (read, e - 124)]
+    size, underflow, own = _rounded_up(total(sizes)), _rounded_up(total(underflows)), below + affine.longest + 4
+    roundings = own + below
+    if 2 * roundings >= 2**24:
+        raise CertificateError("the network is too long for float32: its error bound has no meaning.")
+    share = [-(-(v << 2 * BITS) * roundings // (2**24 - roundings)) for v in size[0]], size[1] - 2 * BITS
+    error = _rounded_up(total([share, underflow, underflow]))
+    reached, places = total([size, error])
+    if any(reached) and bits(reached) + places > 127:
+        raise CertificateError("a value may be too large for float32.")
+    known.append((size, own, underflow))
+    return error
+
+
+def _rounded_up(vector: Vector) -> Vector:
+    _, upper, exponent = outward([], *vector)
+    return upper, exponent

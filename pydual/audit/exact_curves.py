@@ -11,11 +11,12 @@ from decimal import Context
 from fractions import Fraction
 from functools import lru_cache
 
-from pydual.audit.exact_numbers import BITS
+from pydual.audit.exact_region import BITS
 
 ONE = 1 << BITS
 PLACES = 100
 UNIT = 1 << PLACES
+FAR = Fraction(10**300)  # a float
 CONTEXT = Context(prec=60)
 Line = tuple[int, int]  # slope, value at the lower end of the interval
 
@@ -55,7 +56,8 @@ def _line_above(low: Fraction, high: Fraction, parallel: bool) -> tuple[int, Fra
     top = curve_value("sigmoid", high)[1]
     if low == high:
         return 0, Fraction(top)
-    slope, touch = _choice(_near(low), _near(high), parallel)
+    near, far = (float(min(max(p, -FAR), FAR)) for p in (low, high))
+    slope, touch = _choice(near, far, parallel)
     a = int(slope * ONE)
 
     def rise(p: Fraction) -> Fraction:
@@ -68,11 +70,6 @@ def _line_above(low: Fraction, high: Fraction, parallel: bool) -> tuple[int, Fra
         flat, steep = least * (UNIT - greatest) >> PLACES, -(-greatest * (UNIT - least) >> PLACES)  # s (1 - s) is the slope
         values += [greatest + (steep if p > t else flat) * (p - t) - rise(p) for p in (max(low, Fraction(0)), high)]
     return a, min(max(values), Fraction(top))  # top, as the curve rises: better on astronomic intervals
-
-
-def _near(p: Fraction) -> float:
-    """About the same, within the range of floats."""
-    return float(min(max(p, Fraction(-(10**300))), Fraction(10**300)))
 
 
 def _choice(low: float, high: float, parallel: bool) -> tuple[float, float | None]:

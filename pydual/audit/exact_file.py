@@ -10,6 +10,7 @@ import json
 import os
 import re
 import struct
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import prod
 from stat import S_ISREG
@@ -20,47 +21,45 @@ from pydual.errors import CertificateError
 
 LONGEST_HEADER = 100_000_000
 MAGIC = "pydual-certificate-1"
-METADATA = {"format", "network", "query", "arithmetic", "problems"}
+METADATA = ("format", "network", "query", "arithmetic", "problems")
 COLUMNS = ("kind", "index", "threshold", "anchor", "lines", "slopes", "slope_neurons", "multipliers", "split_multipliers")
-DTYPES = {"U8": ("uint8", "B", 1), "I32": ("int32", "i", 4), "F32": ("float32", "f", 4), "F64": ("float64", "d", 8)}
+DTYPES = {"U8": ("uint8", "B"), "I32": ("int32", "i"), "F32": ("float32", "f"), "F64": ("float64", "d")}
 # one member of the header, whose value has no braces inside, and what follows it; short, so that no value nests deeply
 _MEMBER = re.compile(r'\s*"([^"\\]{1,100})"\s*:\s*(\{[^{}]{0,1000}\})\s*([,}])')
 
 
-@dataclass(frozen=True)
 class FileColumn:
-    """A tensor in a file; a slice of it reads its entries or rows, as a list. Other than the shape, nothing is held."""
+    """A tensor in a file; a slice of it reads its entries or rows, as a list. Other than the shape, nothing is held.
 
-    file: BinaryIO
-    begin: int
-    dtype: str
-    code: str
-    width: int
-    shape: tuple[int, ...]
+    ``begin`` and ``size`` are its place in the file, in bytes; ``across`` is the number of entries in a row, or 1.
+    """
 
-    @property
-    def across(self) -> int:
-        """The numbers in a row, or 1."""
-        return prod(self.shape[1:])
-
-    @property
-    def size(self) -> int:
-        """In bytes."""
-        return self.width * prod(self.shape)
+    def __init__(self, file: BinaryIO, start: int, entry: Any) -> None:
+        dtype, shape, offsets = (entry.get(member) for member in ("dtype", "shape", "data_offsets"))
+        _need(type(dtype) is str and dtype in DTYPES and len(entry) == 3, "a tensor has another type, or other members.")
+        _need(type(shape) is list and type(offsets) is list, "a shape or a pair of offsets is not a list.")
+        numbers = all(type(n) is int and 0 <= n < 2**63 for n in shape + offsets)
+        _need(
+            numbers and len(shape) in (1, 2) and len(offsets) == 2, "a tensor has not one or two dimensions and two offsets."
+        )
+        (self.dtype, self._code), self.shape, self.across = DTYPES[dtype], tuple(shape), prod(shape[1:])
+        self._width = struct.calcsize(f"<{self._code}")
+        self.file, self.begin, self.size = file, start + offsets[0], self._width * prod(shape)
+        _need(offsets[1] - offsets[0] == self.size, "a tensor's shape does not fit its bytes.")
 
     def __getitem__(self, rows: slice) -> list[Any]:
         across, count = self.across, max(0, min(rows.stop, self.shape[0]) - rows.start)
         try:
-            self.file.seek(self.begin + rows.start * across * self.width)
-            flat = struct.unpack(f"<{count * across}{self.code}", self.file.read(count * across * self.width))
+            self.file.seek(self.begin + rows.start * across * self._width)
+            flat = struct.unpack(f"<{count * across}{self._code}", self.file.read(count * across * self._width))
         except (OSError, ValueError, struct.error):
             raise CertificateError("The certificate's file was cut or closed while it was read.") from None
         return list(flat) if len(self.shape) == 1 else [list(flat[i * across : (i + 1) * across]) for i in range(count)]
 
 
 @dataclass(frozen=True)
-class FileProof:
-    """A certificate whose columns stay in its file; close it, or use it in a ``with`` statement."""
+class FileProof(AbstractContextManager["FileProof"]):
+    """A certificate whose columns stay in its file; use it in a ``with`` statement, which closes it."""
 
     file: BinaryIO
     network: str
@@ -68,14 +67,8 @@ class FileProof:
     arithmetic: str
     trees: tuple[Any, ...]  # each with its columns as attributes
 
-    def close(self) -> None:
-        self.file.close()
-
-    def __enter__(self) -> FileProof:
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self.file.close()
 
 
 def open_proof(path: str | os.PathLike[str]) -> FileProof:
@@ -101,11 +94,9 @@ def _proof(file: BinaryIO, size: int) -> FileProof:
     _need(len(header) == length and header.isascii(), "its header is not ASCII, or it ends inside of it.")
     members = _members(header.decode())
     metadata = members.pop("__metadata__", {})
-    columns = {name: _column(file, start, entry) for name, entry in members.items()}
-    _need(
-        set(metadata) == METADATA and all(type(text) is str for text in metadata.values()) and metadata["format"] == MAGIC,
-        f"its metadata must be {', '.join(sorted(METADATA))}, the format '{MAGIC}'.",
-    )
+    columns = {name: FileColumn(file, start, entry) for name, entry in members.items()}
+    known = set(metadata) == set(METADATA) and all(type(text) is str for text in metadata.values())
+    _need(known and metadata["format"] == MAGIC, f"its metadata must be {', '.join(METADATA)}, the format '{MAGIC}'.")
     for begin, width in sorted((column.begin, column.size) for column in columns.values()):
         _need(begin == start, "its tensors overlap or leave a gap.")
         start += width
@@ -122,9 +113,8 @@ def _members(text: str) -> dict[str, dict[str, Any]]:
     members: list[tuple[str, dict[str, Any]]] = []
     position, following = 1, "," if text.startswith("{") else ""
     while following == ",":
-        member = _MEMBER.match(text, position)
+        member: Any = _MEMBER.match(text, position)
         _need(member is not None, f"its header is not one of a certificate, at byte {position}.")
-        assert member is not None
         try:
             members.append((member[1], json.loads(member[2], object_pairs_hook=_unique)))
         except (ValueError, RecursionError):
@@ -138,18 +128,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     _need(len(found) == len(pairs), "a name occurs twice in its header.")
     return found
-
-
-def _column(file: BinaryIO, start: int, entry: dict[str, Any]) -> FileColumn:
-    _need(set(entry) == {"dtype", "shape", "data_offsets"}, "a tensor has other members than dtype, shape, data_offsets.")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    _need(type(dtype) is str and dtype in DTYPES, f"a tensor's type is none of {', '.join(DTYPES)}.")
-    lists = type(shape) is list and type(offsets) is list and len(shape) in (1, 2) and len(offsets) == 2
-    numbers = lists and all(type(n) is int and 0 <= n < 2**63 for n in shape + offsets)
-    _need(numbers, "a tensor has not one or two dimensions and two offsets, numbers of 63 bits.")
-    column = FileColumn(file, start + offsets[0], *DTYPES[dtype], tuple(shape))
-    _need(offsets[1] - offsets[0] == column.size, "a tensor's shape does not fit its bytes.")
-    return column
 
 
 def _need(condition: bool, complaint: str) -> None:

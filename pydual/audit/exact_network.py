@@ -14,7 +14,7 @@ try:  # optional: long integers of the same value, sooner
 except ImportError:
     long = int  # type: ignore[assignment, misc]
 
-from pydual.audit.exact_numbers import BITS, Interval, Vector, bits, dyadic
+from pydual.audit.exact_region import BITS, Interval, Vector, bits, dyadic
 from pydual.errors import InputError
 
 

@@ -53,7 +53,10 @@ class Problem:
 
 def problems(checker: Any) -> list[Problem]:
     """The problems of a query, in order. Raises InputError where the checker is not a query as in PROOFS.md."""
-    lower, upper, ball = checker.region.lower.tolist(), checker.region.upper.tolist(), _ball(checker.region.ball)
+    lower, upper, given = checker.region.lower.tolist(), checker.region.upper.tolist(), checker.region.ball
+    ball = None if given is None else Ball(given.norm, float(given.radius), given.center.tolist())
+    if ball and (ball.norm not in ("l1", "l2") or not 0 <= ball.radius < math.inf or ball.radius != given.radius):
+        raise InputError(f"The ball has norm {given.norm!r} and radius {given.radius}; use 'l1' or 'l2', and a float.")
     center = ball.center if ball else lower
     if not len(lower) == len(upper) == len(center):
         raise InputError("The bounds of the box and the center of the ball differ in length; make them equal.")
@@ -66,14 +69,6 @@ def problems(checker: Any) -> list[Problem]:
             low[i], high[i] = float_below(least), -float_below(-greatest)
         found.append(Problem(low, high, ball, margins))
     return found
-
-
-def _ball(ball: Any) -> Ball | None:
-    if ball is None:
-        return None
-    if ball.norm not in ("l1", "l2") or not 0 <= ball.radius < math.inf or ball.radius != float(ball.radius):
-        raise InputError(f"The ball has norm {ball.norm!r} and radius {ball.radius}; use 'l1' or 'l2', and a float.")
-    return Ball(ball.norm, float(ball.radius), ball.center.tolist())
 
 
 def _conjunctions(condition: Any, lower: list[float], upper: list[float]) -> Iterator[tuple[Limits, list[Margin]]]:
@@ -95,7 +90,7 @@ def _conjunctions(condition: Any, lower: list[float], upper: list[float]) -> Ite
             if work > MAX_WORK or found > MAX_PROBLEMS:
                 raise InputError("The condition has too many alternatives; split the property into several.")
             if kind == "Atom":
-                holds = _add(_margin(node), bounds, margins, lower, upper)
+                holds = _add(node, bounds, margins, lower, upper)
             elif kind == "And":
                 for part in reversed(node.parts):
                     agenda = (part, agenda)
@@ -109,14 +104,11 @@ def _conjunctions(condition: Any, lower: list[float], upper: list[float]) -> Ite
             yield bounds, margins
 
 
-def _margin(atom: Any) -> Margin:
+def _add(atom: Any, bounds: Limits, margins: list[Margin], lower: list[float], upper: list[float]) -> bool:
+    """Add an atom to a conjunction, as a bound or a margin; whether it may still hold."""
     pairs = (atom.margin.x, atom.margin.y)
     x, y = ({i: Fraction(c) for i, c in sorted(coefficients.items()) if c} for coefficients in pairs)
-    return Margin(x, y, Fraction(atom.margin.constant), bool(atom.strict))
-
-
-def _add(margin: Margin, bounds: Limits, margins: list[Margin], lower: list[float], upper: list[float]) -> bool:
-    """Add an atom to a conjunction, as a bound or a margin; whether it may still hold."""
+    margin = Margin(x, y, Fraction(atom.margin.constant), bool(atom.strict))
     if margin.y or len(margin.x) > 1:
         margins.append(margin)
         return True
@@ -150,17 +142,15 @@ def digest(query: list[Problem]) -> str:
         lines += [f"{_hex(low)} {_hex(high)}" for low, high in zip(problem.lower, problem.upper, strict=True)]
         if problem.ball:
             lines += [f"ball {problem.ball.norm} {_hex(problem.ball.radius)}", *map(_hex, problem.ball.center)]
-        try:
-            lines += map(_line, problem.margins)
-        except ValueError:  # Python's limit on the conversion of integers to text
-            raise InputError("A coefficient of the condition has thousands of digits; round it.") from None
+        for margin in problem.margins:
+            numbers = [("", margin.constant), *((f" x{i}:", c) for i, c in margin.x.items())]
+            numbers += [(f" y{j}:", c) for j, c in margin.y.items()]
+            try:
+                lines.append(f"margin {'<' if margin.strict else '<='} " + "".join(name + str(c) for name, c in numbers))
+            except ValueError:  # Python's limit on the conversion of integers to text
+                raise InputError("A coefficient of the condition has thousands of digits; round it.") from None
         state.update("".join(line + "\n" for line in lines).encode("ascii"))
     return state.hexdigest()
-
-
-def _line(margin: Margin) -> str:
-    terms = [f" x{i}:{c}" for i, c in margin.x.items()] + [f" y{j}:{c}" for j, c in margin.y.items()]
-    return f"margin {'<' if margin.strict else '<='} {margin.constant}{''.join(terms)}"
 
 
 def _hex(value: float) -> str:
