@@ -13,7 +13,7 @@ from random_proofs import certify, judged, random_case, single_leaf
 
 from pydual.audit import query
 from pydual.audit.exact import audit_exact
-from pydual.audit.exact_bounds import Bounds, derive
+from pydual.audit.exact_bounds import Relaxation, derive
 from pydual.audit.exact_network import Network as ExactNetwork
 from pydual.audit.exact_region import Region as ExactRegion
 from pydual.checker import Checker, X, Y
@@ -125,7 +125,7 @@ def float32_points(rng: Rng, lower: np.ndarray, upper: np.ndarray, number: int) 
             yield x
 
 
-def derived(network: Network, lower: np.ndarray, upper: np.ndarray, anchor: int) -> Bounds:
+def derived(network: Network, lower: np.ndarray, upper: np.ndarray, anchor: int) -> Relaxation:
     region = ExactRegion(lower.tolist(), upper.tolist(), None)
     bounds = derive(ExactNetwork(network), region, (), anchor, True, lambda: None)
     assert bounds is not None

@@ -25,7 +25,7 @@ from fractions import Fraction
 from itertools import chain
 from typing import Any
 
-from pydual.audit.exact_bounds import ADAPTIVE, Bounds, Path, Relaxation, cut_interval, derive, lines_of
+from pydual.audit.exact_bounds import ADAPTIVE, Path, Relaxation, cut_interval, derive, lines_of
 from pydual.audit.exact_curves import ONE
 from pydual.audit.exact_network import Activation, Network
 from pydual.audit.exact_region import Region, Vector
@@ -112,7 +112,7 @@ class _Cell:
     region: Region
     empty: bool
     path: Path = ()
-    bounds: Bounds | None = None
+    bounds: Relaxation | None = None
 
     def with_phase(self, neuron: int, active: bool, place: tuple[int, int]) -> _Cell:
         """The cell where a neuron, which reads component ``place[1]`` of value ``place[0]``, has a phase."""
@@ -179,7 +179,7 @@ class _Tree:
     def _anchored(self, cell: _Cell, anchor: int) -> _Cell:
         """The cell with the bounds of an anchor."""
         bounds = None if cell.empty else derive(self.net, cell.region, cell.path, anchor, self.float32, self.poll)
-        return replace(cell, bounds=bounds or Bounds({}, {}), empty=bounds is None)
+        return replace(cell, bounds=bounds or Relaxation(self.net, cell.region, {}, {}, {}), empty=bounds is None)
 
     def _children(self, cell: _Cell, kind: int) -> list[_Cell]:
         index = self.indices.next()
@@ -207,7 +207,7 @@ class _Tree:
             if isinstance(value, Activation)
         }
         function, scale = self._function(weights, betas, cell.path)
-        bound = Relaxation(self.net, cell.region, lines, cell.bounds.errors).lower_bound(function) / scale
+        bound = replace(cell.bounds, region=cell.region, lines=lines).lower_bound(function) / scale
         weighted = list(zip(weights, self.problem.margins, strict=True))
         bound += sum(w * margin.constant for w, margin in weighted)
         if bound < 0 or (bound == 0 and not any(w > 0 and margin.strict for w, margin in weighted)):

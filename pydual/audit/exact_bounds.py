@@ -79,12 +79,16 @@ def _relu_lines(low: int, high: int, rule: int, slope: int | None) -> tuple[Piec
 
 @dataclass
 class Relaxation:
-    """What a bound is derived from: a region, the lines of the activations, and errors of affine values (float32)."""
+    """What bounds are derived from: a region, and what is known of values in it.
+
+    That is the intervals of those that an activation reads, the errors of affine ones (float32), and lines of activations.
+    """
 
     net: Network
     region: Region
-    lines: dict[int, Lines]
+    intervals: dict[int, Interval]
     errors: dict[int, Vector]
+    lines: dict[int, Lines]
 
     def lower_bound(self, pending: dict[int, Vector]) -> Fraction:
         """Section 4: a lower bound of ``sum_k pending[k] . v_k``, the best over the stages. Uses up ``pending``."""
@@ -122,32 +126,26 @@ def _accumulate(pending: dict[int, Vector], value: int, more: Vector) -> None:
     pending[value] = total([pending[value], more]) if value in pending else more
 
 
-@dataclass
-class Bounds:
-    """The intervals of all values that an activation reads, and the errors of affine values (float32)."""
-
-    intervals: dict[int, Interval]
-    errors: dict[int, Vector]
-
-
-def derive(net: Network, region: Region, path: Path, anchor: int, float32: bool, poll: Callable[[], object]) -> Bounds | None:
+def derive(
+    net: Network, region: Region, path: Path, anchor: int, float32: bool, poll: Callable[[], object]
+) -> Relaxation | None:
     """Section 5: the bounds of an anchor, or None if an interval is empty."""
     images: list[Interval] = []  # by interval arithmetic, of affine values written out
     magnitudes: list[Magnitude] = []
-    bounds = Bounds({}, {})
-    relaxation = Relaxation(net, region, {}, bounds.errors)
+    relaxation = Relaxation(net, region, {}, {}, {})
     for number, value in enumerate(net.values):
         if isinstance(value, Activation):
-            relaxation.lines[number] = lines_of(value, -anchor, bounds.intervals[value.source], {}, float32)
+            relaxation.lines[number] = lines_of(value, -anchor, relaxation.intervals[value.source], {}, float32)
             images.append(outward(*relaxation.lines[number].ends))
         else:
             images.append(_image(number, value, images, relaxation) if value else outward(*region.interval))
         interval = images[number]
         if float32 and isinstance(value, Affine):
-            bounds.errors[number] = error = _affine_error(value, magnitudes)
+            relaxation.errors[number] = error = _affine_error(value, magnitudes)
             interval = sum_of([interval, ([-v for v in error[0]], *error)])
         elif float32:
-            magnitudes.append(_magnitude(interval))
+            lower, upper, exponent = interval
+            magnitudes.append(((list(map(max, map(abs, lower), map(abs, upper))), exponent), 0, ([0] * len(lower), 0)))
         if number in net.sources:
             if anchor != INTERVAL:
                 interval = _refined(number, interval, relaxation, poll)
@@ -156,8 +154,8 @@ def derive(net: Network, region: Region, path: Path, anchor: int, float32: bool,
                 interval = cut_interval(interval, component, active) if source == number else interval
             if any(map(gt, interval[0], interval[1])):
                 return None
-            bounds.intervals[number] = interval
-    return bounds
+            relaxation.intervals[number] = interval
+    return relaxation
 
 
 def _image(number: int, affine: Affine, images: list[Interval], relaxation: Relaxation) -> Interval:
@@ -204,13 +202,6 @@ def cut_interval(interval: Interval, component: int, active: bool) -> Interval:
     return lower, upper, e
 
 
-def _magnitude(interval: Interval) -> Magnitude:
-    """The magnitude of the input, or of an activation's output."""
-    lower, upper, exponent = interval
-    largest = [max(abs(a), abs(b)) for a, b in zip(lower, upper, strict=True)]
-    return (largest, exponent), 0, ([0] * len(largest), 0)
-
-
 def _affine_error(affine: Affine, known: list[Magnitude]) -> Vector:
     """The error ``gamma A + 2 B`` of an affine value, whose magnitude joins the ``known`` ones of all values before it."""
     bias, places = affine.bias
@@ -224,19 +215,14 @@ def _affine_error(affine: Affine, known: list[Magnitude]) -> Vector:
         counts = [len(columns) for columns, _ in matrix.rows]
         read = [sum(map(a.__getitem__, columns)) for columns, _ in matrix.rows]
         underflows += [(matrix.magnitudes(b), f + matrix.exponent), (counts, -124), (read, e - 124)]
-    size, underflow, own = _rounded_up(total(sizes)), _rounded_up(total(underflows)), below + affine.longest + 4
-    roundings = own + below
+    size, underflow = (outward([], *total(parts))[1:] for parts in (sizes, underflows))
+    own, roundings = below + affine.longest + 4, 2 * below + affine.longest + 4
     if 2 * roundings >= 2**24:
         raise CertificateError("the network is too long for float32: its error bound has no meaning.")
     share = [-(-(v << 2 * BITS) * roundings // (2**24 - roundings)) for v in size[0]], size[1] - 2 * BITS
-    error = _rounded_up(total([share, underflow, underflow]))
+    error = outward([], *total([share, underflow, underflow]))[1:]
     reached, places = total([size, error])
     if any(reached) and bits(reached) + places > 127:
         raise CertificateError("a value may be too large for float32.")
     known.append((size, own, underflow))
     return error
-
-
-def _rounded_up(vector: Vector) -> Vector:
-    _, upper, exponent = outward([], *vector)
-    return upper, exponent
