@@ -52,7 +52,9 @@ int relu(int k, int n, int width, ZonotopeSpace& s, CellResult& result) {
         if (s.lower[k][i] >= 0.0 || s.upper[k][i] <= 0.0) continue;
         const double* row = s.forms[k].data() + static_cast<long>(i) * s.stride;
         ++next;
-        for (int g = 0; g < inputs; ++g) result.weight[s.wide[g]] += std::fabs(row[1 + g]) / s.spread[i];
+        const double interval = s.upper[k][i] - s.lower[k][i];
+        const double openness = -4.0 * (s.lower[k][i] / interval) * (s.upper[k][i] / interval);
+        for (int g = 0; g < inputs; ++g) result.weight[s.wide[g]] += openness * std::fabs(row[1 + g]) / s.spread[i];
     }
     relu_lines(s.lower[k], s.upper[k], n, Rule::adaptive, s.alpha[k], s.slope[k], s.offset[k]);
     int generator = width;

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pydual.network import Network
+from pydual.operators.primitives import Relu
 from pydual.problem import Problem
 from pydual.proof_systems.base import ProofSystem, Snapshot, State, resume, take_snapshot
 from pydual.proof_systems.crown import Crown
@@ -21,14 +23,16 @@ NARROW = 1e-9  # an input whose interval has less than this share of the widest 
 class BranchAndBound:
     """``bound`` bounds the cells; None takes the native default of each kind of splitting.
 
-    ``split`` is "input", "neuron", or "auto": inputs where there are at most ``few_inputs`` of them in a box. The native
-    bound of input splitting does not know balls; CROWN, which does, takes its place over a ball. With curves, "auto"
-    counts only the inputs that may vary, and what splitting neurons leaves open it tries by splitting inputs.
+    ``split`` is "input", "neuron", or "auto": inputs where there are at most ``few_inputs`` of them in a box. With a single
+    layer of ReLUs, which lets lines clip cells well, also where there are at most ``few_of_one_layer``, and no more than
+    neurons. The native bound of input splitting does not know balls; CROWN, which does, takes its place over a ball. With
+    curves, "auto" counts only the inputs that may vary, and what splitting neurons leaves open it tries by splitting inputs.
     """
 
     bound: LinearBound | None = None
     split: str = "auto"
     few_inputs: int = 40
+    few_of_one_layer: int = 128
     batch: int | None = None
 
     name = "bab"
@@ -52,12 +56,16 @@ class BranchAndBound:
         if curves:
             few = max(map(_wide_inputs, problems)) <= self.few_inputs
         else:
-            few = bool(problems) and problems[0].network.input_size <= self.few_inputs and not ball
+            few = bool(problems) and self._few_inputs(problems[0].network) and not ball
         if self.split == "input" or (self.split == "auto" and few):
             return self._inputs(ball)
         if curves and self.split == "auto":
             return Portfolio((self._neurons(), self._inputs(crown=True)), name=self.name)
         return self._neurons()
+
+    def _few_inputs(self, network: Network) -> bool:
+        inputs, shallow = network.input_size, sum(isinstance(p, Relu) for p in network.primitives) == 1
+        return inputs <= self.few_inputs or (shallow and inputs <= min(self.few_of_one_layer, network.neurons))
 
     def _inputs(self, crown: bool) -> InputSplitting:
         bound = Crown() if crown and self.bound is None else self.bound

@@ -49,11 +49,15 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class Bounded:
-    """For each cell whether it is proved, the bound, what attains it, and how much each input opens signs.
+    """For each cell what is left of it (``low``, ``high``) and its node, whether it is proved, the bound, what attains it,
+    and how much each input opens signs.
 
     ``close(recorder, node, cell)`` writes down the proof of a proved cell.
     """
 
+    low: np.ndarray
+    high: np.ndarray
+    node: np.ndarray
     proved: np.ndarray
     bound: np.ndarray
     x: np.ndarray
@@ -96,7 +100,9 @@ class InputSplitting:
 
     ``bound`` None takes the native zonotope cells, which know boxes only: over a ball, their bounds ignore the ball.
     Cells with at most ``finish_unstable`` unstable neurons are finished by ReLU splits in what is left of the network,
-    with at most ``finish_work`` multiply-adds a cell and ``finish_steps`` ascent steps a node.
+    with at most ``finish_work`` multiply-adds a cell and ``finish_steps`` ascent steps a node. Native cells are clipped to
+    where their lines leave room for a catastrophe, up to ``clip_rounds`` times, where inputs lose ``clip_share`` of their
+    intervals and the cell ``clip_cut`` of its volume (cf. Clip-and-Verify, 2025).
     """
 
     bound: LinearBound | None = None
@@ -105,6 +111,9 @@ class InputSplitting:
     finish_success: float = 0.35
     finish_work: float = 2e6
     finish_steps: int = 20
+    clip_rounds: int = 16
+    clip_share: float = 0.3
+    clip_cut: float = 0.5
 
     name = "bab"
     complete = True
@@ -166,8 +175,7 @@ class InputSplitting:
         parents, search.cells = cells.take(chosen), cells.take(rest)
         unseen = np.isneginf(parents.split)
         young = parents.take(unseen).joined(_bisect(search, parents.take(~unseen)))
-        low, high = young.low, young.high
-        bounded = self._native(search, low, high) if self.bound is None else self._framed(search.group, low, high, seconds)
+        bounded = self._native(search, young) if self.bound is None else self._framed(search.group, young, seconds)
         return _settle(search, young, bounded), len(young.node)
 
     def _batch(self, g: Group) -> int:
@@ -188,14 +196,14 @@ class InputSplitting:
                 low, high = tree.boxes(region.lower, region.upper)
                 recorder, node = tree.recorder(anchor_cells=True), tree.open
         unknown = np.full(len(node), -np.inf)
-        cells = Cells(low, high, node, unknown, unknown, _share(low, high, region))
+        cells = Cells(low, high, node, unknown, unknown, _share(low, high, region.lower, region.upper))
         return Search(single, cells, recorder, region.lower, stuck=cells.take(np.zeros(0, dtype=np.int64)))
 
-    def _framed(self, g: Group, low: np.ndarray, high: np.ndarray, seconds: float) -> Bounded:
+    def _framed(self, g: Group, cells: Cells, seconds: float) -> Bounded:
         """Every cell with intervals of its own, by the given bound."""
         assert self.bound is not None
         leaves, bounds, plays, weights = [], [], [], []
-        for lower, upper in zip(low, high, strict=True):
+        for lower, upper in zip(cells.low, cells.high, strict=True):
             frame = make_frame(g.within(Region(lower, upper, g.region.ball)), self.bound.anchor)
             duals = self.bound.evaluate(frame, root_nodes(frame), seconds)
             leaves.append(leaf(frame, 0, duals, 0))
@@ -204,12 +212,28 @@ class InputSplitting:
             weights.append(_influence(frame, duals, 0) * (upper - lower))
         bound = np.array(bounds)
         proved = bound > ABOVE_ROUNDING
-        return Bounded(proved, bound, np.array(plays), np.array(weights), lambda r, node, row: r.close(node, leaves[row]))
 
-    def _native(self, search: Search, low: np.ndarray, high: np.ndarray) -> Bounded:
+        def close(recorder: TreeRecorder, node: int, row: int) -> None:
+            recorder.close(node, leaves[row])
+
+        return Bounded(cells.low, cells.high, cells.node, proved, bound, np.array(plays), np.array(weights), close)
+
+    def _native(self, search: Search, cells: Cells) -> Bounded:
         g = search.group
         limit = int(min(search.finish_limit, self.finish_unstable))
-        result = g.program.core.bound_cells(g.core_margins, low, high, threads(), limit, self.finish_work, self.finish_steps)
+        result = g.program.core.bound_cells(
+            g.core_margins,
+            cells.low,
+            cells.high,
+            threads(),
+            limit,
+            self.finish_work,
+            self.finish_steps,
+            self.clip_rounds,
+            clip_share=self.clip_share,
+            clip_cut=self.clip_cut,
+        )
+        node = _clip(search.recorder, cells.node, len(g.margins.bias), result["clips"])
         hard = (result["nodes"] > 0) & (result["unstable"] > 0.75 * limit)
         success = np.isin(np.flatnonzero(hard), list(result["proofs"])).mean() if hard.any() else 1.0
         search.finish_limit *= 1.25 if success > self.finish_success else 0.85
@@ -223,12 +247,9 @@ class InputSplitting:
             if row in finished:
                 _close_finished(recorder, node, len(g.margins.bias), *finished[row])
                 return
-            multipliers = np.zeros(len(g.margins.bias))
-            multipliers[best[row]] = 1
-            lines = certificate.ADAPTIVE_LINES if adaptive[row] else certificate.PARALLEL_LINES
-            recorder.close(node, Leaf(lines, multipliers, np.zeros(0)))
+            recorder.close(node, _leaf(best[row], len(g.margins.bias), adaptive[row]))
 
-        return Bounded(proved, bound, result["x"], result["weight"], close)
+        return Bounded(result["low"], result["high"], node, proved, bound, result["x"], result["weight"], close)
 
 
 def _influence(frame: Frame, duals: Duals, row: int) -> np.ndarray:
@@ -248,10 +269,10 @@ def _single_problems(problems: Sequence[Problem]) -> list[Group]:
     return [g.only(p) for g in group(problems) for p in range(len(g.problems))]
 
 
-def _share(low: np.ndarray, high: np.ndarray, region: Region) -> np.ndarray:
-    """The volume of the cells by that of the region, in the dimensions that the region has."""
-    width = region.upper - region.lower
-    return np.prod((high - low)[:, width > 0] / width[width > 0], axis=1)
+def _share(low: np.ndarray, high: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """The volume of cells by that of the boxes around them, in the dimensions that these have."""
+    width = upper - lower
+    return np.prod((high - low) / np.where(width > 0, width, 1), axis=1, where=width > 0)
 
 
 def _bisect(search: Search, parents: Cells) -> Cells:
@@ -270,16 +291,40 @@ def _bisect(search: Search, parents: Cells) -> Cells:
     return replace(children, node=node, share=children.share / 2)
 
 
+def _leaf(margin: int, margins: int, adaptive: bool) -> Leaf:
+    multipliers = np.zeros(margins)
+    multipliers[margin] = 1
+    lines = certificate.ADAPTIVE_LINES if adaptive else certificate.PARALLEL_LINES
+    return Leaf(lines, multipliers, np.zeros(0))
+
+
+def _clip(recorder: TreeRecorder, node: np.ndarray, margins: int, clips: dict[str, np.ndarray]) -> np.ndarray:
+    """Write down clips: splits of which one side is closed by the lines of the anchor above. The nodes that are left."""
+    node = node.copy()
+    last = -1, -1
+    for cell, round_, index, threshold, first, margin, adaptive in zip(*(c.tolist() for c in clips.values()), strict=True):
+        if (cell, round_) != last:
+            recorder.anchored.add(int(node[cell]))
+            last = cell, round_
+        child = recorder.split(int(node[cell]), certificate.INPUT_SPLIT, index, threshold)
+        recorder.close(child + 1 if first else child, _leaf(margin, margins, adaptive))
+        node[cell] = child if first else child + 1
+    return node
+
+
 def _settle(search: Search, cells: Cells, bounded: Bounded) -> np.ndarray:
     """Close the proved cells, keep the others; the most promising inputs among their plays."""
     for row in np.flatnonzero(bounded.proved).tolist():
-        bounded.close(search.recorder, int(cells.node[row]), row)
+        node = int(bounded.node[row])
+        search.recorder.anchored.add(node)
+        bounded.close(search.recorder, node, row)
     left = np.flatnonzero(~bounded.proved)
-    open_cells = cells.take(left)
+    region = search.group.region
+    share = cells.share * _share(bounded.low, bounded.high, cells.low, cells.high)
+    open_cells = replace(cells, low=bounded.low, high=bounded.high, node=bounded.node, share=share).take(left)
     weight, width = bounded.weight[left], open_cells.high - open_cells.low
     score = weight * (width > 0)
     split = np.where(score.max(axis=1) > 0, score.argmax(axis=1), width.argmax(axis=1)).astype(float)
-    region = search.group.region
     small = (width <= SMALLEST * (region.upper - region.lower)).all(axis=1)
     open_cells = replace(open_cells, bound=bounded.bound[left], split=split)
     search.stuck = search.stuck.joined(open_cells.take(small))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, INPUT_SPLIT, LEAF, NEURON_SPLIT, REFINED, Refinement
+from pydual.certificate import ADAPTIVE_LINES, INPUT_SPLIT, LEAF, NEURON_SPLIT, REFINED, Refinement
 from pydual.proof_systems.recorder import EXPLICIT, Leaf, TreeRecorder
 
 KINDS = (LEAF, INPUT_SPLIT, NEURON_SPLIT)
@@ -23,14 +23,16 @@ class PartialTree:
     """A tree in which leaves are open. Every number in it is a hint: only an audit of the whole proof decides.
 
     With N nodes in order of creation (``TreeRecorder``): ``kind``, ``index``, ``threshold``, ``first`` (N,), ``anchor``
-    (1,). With C closed leaves: ``closed`` (C,) their nodes, ``lines`` (C,), ``multipliers`` (C, margins), ``betas`` of
-    all, ``beta_count`` (C,). Sets of neurons, which many leaves share, are written once: ``members`` of all sets,
-    ``set_size`` (sets,), and of each leaf the numbers of the sets ``sloped_set`` that ``slopes`` belong to and ``active_set``.
+    (1,), and ``anchored``, the nodes that are anchors where not the root alone is. With C closed leaves: ``closed`` (C,)
+    their nodes, ``lines`` (C,), ``multipliers`` (C, margins), ``betas`` of all, ``beta_count`` (C,). Sets of neurons, which
+    many leaves share, are written once: ``members`` of all sets, ``set_size`` (sets,), and of each leaf the numbers of the
+    sets ``sloped_set`` that ``slopes`` belong to and ``active_set``.
     Where the anchor is REFINED, its refinement's ``refined_lines``, ``refined_slopes`` and ``refined_neurons``; else they are
     empty.
     """
 
     anchor: np.ndarray
+    anchored: np.ndarray
     kind: np.ndarray
     index: np.ndarray
     threshold: np.ndarray
@@ -80,6 +82,7 @@ class PartialTree:
         recorder = TreeRecorder(int(self.anchor[0]), anchor_cells)
         recorder.refinements = () if self.refinement is None else (self.refinement,)
         recorder.kind, recorder.index = self.kind.tolist(), self.index.tolist()
+        recorder.anchored = set(self.anchored.tolist())
         recorder.threshold, recorder.first = self.threshold.tolist(), self.first.tolist()
         sets = _parts(self.members.astype(np.int64), self.set_size)
         betas = _parts(self.betas, self.beta_count)
@@ -150,6 +153,7 @@ class PartialTree:
         _require(len(self.refined_neurons) == width and self.refined_lines.shape[0] == (2 if self.anchor[0] == REFINED else 0))
         _require(bool(((self.refined_lines >= ADAPTIVE_LINES) & (self.refined_lines < rows)).all()))
         _require(bool(((self.refined_neurons >= 0) & (self.refined_neurons < self.refined_lines.shape[1])).all()))
+        _require(bool(((self.anchored >= 0) & (self.anchored < n)).all()))
         split = np.flatnonzero(self.kind != LEAF)
         _require(bool(np.isin(self.kind, KINDS).all()) and bool(np.isfinite(self.threshold).all()))
         _require(bool((self.first[split] > split).all()) and n == 1 + 2 * len(split))
@@ -178,6 +182,7 @@ def partial_tree(recorder: TreeRecorder, margins: int) -> PartialTree:
     active = [sets.number(leaf.active) for leaf in leaves]
     return PartialTree(
         anchor=np.array([recorder.anchor], dtype=np.uint8),
+        anchored=np.array(sorted(recorder.anchored), dtype=np.int32),
         kind=np.array(recorder.kind, dtype=np.uint8),
         index=np.array(recorder.index, dtype=np.int32),
         threshold=np.array(recorder.threshold, dtype=float),

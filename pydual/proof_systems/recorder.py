@@ -34,8 +34,7 @@ class Leaf:
 class TreeRecorder:
     """Nodes are numbered from 0, the root, in order of creation; ``first[n]`` is the first of two adjacent children.
 
-    ``anchor`` is the code for derived intervals: at the root, or where ``anchor_cells`` is set, at the top of each part
-    of the tree that has no more input splits.
+    ``anchor`` is the code for derived intervals: at the root, or where ``anchor_cells`` is set, at the nodes ``anchored``.
     """
 
     anchor: int
@@ -45,6 +44,7 @@ class TreeRecorder:
     threshold: list[float] = field(default_factory=lambda: [0.0])
     first: list[int] = field(default_factory=lambda: [-1])
     leaves: dict[int, Leaf] = field(default_factory=dict)
+    anchored: set[int] = field(default_factory=set)
     refinements: tuple[Refinement, ...] = ()
 
     def split(self, node: int, kind: int, index: int, threshold: float = 0.0) -> int:
@@ -83,15 +83,8 @@ class TreeRecorder:
         )
 
     def _anchors(self) -> list[int]:
-        """By node: the root, or the children of input splits that are not split by an input themselves."""
-        if not self.anchor_cells or self.kind[0] != certificate.INPUT_SPLIT:
-            return [self.anchor, *[0] * (len(self.kind) - 1)]
-        anchors = [0] * len(self.kind)
-        for kind, child in zip(self.kind, self.first, strict=True):
-            if kind == certificate.INPUT_SPLIT:
-                for c in (child, child + 1):
-                    anchors[c] = self.anchor if self.kind[c] != certificate.INPUT_SPLIT else 0
-        return anchors
+        nodes = self.anchored if self.anchor_cells else {0}
+        return [self.anchor if node in nodes else 0 for node in range(len(self.kind))]
 
     def _preorder(self) -> list[int]:
         order: list[int] = []
