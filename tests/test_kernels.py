@@ -452,6 +452,24 @@ def test_the_bound_without_steps(net: Layers, norm: str) -> None:
         assert result["bound"][r] == pytest.approx(expected, abs=1e-6 if norm else 1e-9)
 
 
+def test_a_look_ahead_is_the_bound_with_one_more_unit_fixed(net: Layers) -> None:
+    rng = np.random.default_rng(32)
+    box = region(rng, net.inputs)
+    interval = net.core.linear_bounds(box.core, False, np.zeros(net.units, dtype=np.int8), 1)[1:]
+    phase = net.phases(rng, 4)
+    alpha, beta = rng.random(phase.shape), rng.random(phase.shape) * (phase != 0)
+    weights = rng.random((4, len(net.margins[0])))
+    row, unit = np.nonzero((phase == 0) & net.is_relu & (interval[0] < 0) & (interval[1] > 0))
+    parents = (phase, alpha, beta, weights, row.astype(np.int32), unit.astype(np.int32))
+    bounds = net.core.look_ahead(net.form, box.core, *interval, *parents, threads=2)
+    assert bounds.shape == (len(row), 2)
+    for pair, (r, j) in enumerate(zip(row, unit, strict=True)):
+        for side, fixed in enumerate((-1, 1)):
+            child = np.where(np.arange(net.units) == j, fixed, phase[r]).astype(np.int8)
+            expected = dual_value(net, box, interval, child, alpha[r], beta[r], weights[r])
+            assert bounds[pair, side] == pytest.approx(expected, abs=1e-9)
+
+
 @pytest.mark.parametrize("norm", ["", "l1", "l2"])
 def test_steps_only_improve_and_stay_below_points(net: Layers, norm: str) -> None:
     rng = np.random.default_rng(6)
@@ -721,6 +739,19 @@ def test_arguments_that_do_not_fit() -> None:
         "weights": lambda: ascend(net, box, weights=np.zeros((2, 3))),
         "allowed": lambda: ascend(net, box, allowed=np.ones((1, 2), dtype=np.int8)),
         "intervals": lambda: ascend(net, box, interval=(np.zeros(3), np.zeros(4))),
+        "A row or unit": lambda: net.core.look_ahead(
+            net.form,
+            box.core,
+            np.zeros(net.units),
+            np.zeros(net.units),
+            np.zeros((1, net.units), dtype=np.int8),
+            np.zeros((1, net.units)),
+            np.zeros((1, net.units)),
+            np.zeros((1, len(net.margins[0]))),
+            np.zeros(1, dtype=np.int32),
+            np.full(1, net.units, dtype=np.int32),
+            threads=1,
+        ),
     }
     for what, call in calls.items():
         with pytest.raises(ValueError):

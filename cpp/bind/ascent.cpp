@@ -152,6 +152,77 @@ py::dict ascend_all(const HeldProgram& program, const HeldForm& margins, const H
     return result;
 }
 
+// What a look ahead sees: for each pair of a row and a unit, the row with the unit fixed to either phase.
+struct Pairs {
+    const std::int32_t* row;
+    const std::int32_t* unit;
+};
+
+void bound_children(const LivePart& live, const std::vector<int>& at, long units, const HeldRegion& region, const Rows& in,
+                    const Pairs& pairs, int first, int n, double* bound) {
+    const Program& p = live.program;
+    const int r = 2 * n;
+    const int rows = live.margins.size;
+    Columns alpha(p, r, 1), beta(p, r, 1), lower(p, 1, 1), upper(p, 1, 1);
+    std::vector<std::vector<signed char>> phases(p.depth() + 1);
+    std::vector<const signed char*> phase(p.depth() + 1, nullptr);
+    std::vector<double> lambda(static_cast<std::size_t>(rows) * r);
+    for (int k = 1; k <= p.depth(); ++k) {
+        phases[k].resize(live.units[k].size() * r);
+        for (std::size_t i = 0; i < live.units[k].size(); ++i) {
+            const int unit = at[k] + live.units[k][i];
+            lower[k][i] = in.lower[unit];
+            upper[k][i] = in.upper[unit];
+            for (int c = 0; c < r; ++c) {
+                const long from = pairs.row[first + c / 2] * units + unit;
+                const long to = static_cast<long>(i) * r + c;
+                alpha[k][to] = in.alpha[from];
+                beta[k][to] = in.beta[from];
+                phases[k][to] = pairs.unit[first + c / 2] == unit ? (c % 2 ? 1 : -1) : in.phase[from];
+            }
+        }
+        phase[k] = phases[k].data();
+    }
+    for (int m = 0; m < rows; ++m)
+        for (int c = 0; c < r; ++c)
+            lambda[static_cast<long>(m) * r + c] = in.lambda[static_cast<long>(pairs.row[first + c / 2]) * rows + m];
+    const AscentQuery query{&p, region.view, &live.margins, lower.get(), upper.get(), 0, phase.data(), nullptr};
+    evaluate_bounds(query, r, {alpha.get(), beta.get(), lambda.data()}, bound + 2L * first);
+}
+
+Doubles look_ahead(const HeldProgram& program, const HeldForm& margins, const HeldRegion& region, const Doubles& lower,
+                   const Doubles& upper, const Bytes& phase, const Doubles& alpha, const Doubles& beta, const Doubles& lambda,
+                   const Ints& row, const Ints& unit, int threads) {
+    check_form(program, margins);
+    check_region(program, region);
+    const py::ssize_t count = phase.ndim() == 2 ? phase.shape(0) : -1;
+    const py::ssize_t pairs = row.ndim() == 1 ? row.shape(0) : -1;
+    const py::ssize_t units = program.units;
+    for (const Doubles* interval : {&lower, &upper}) expect(*interval, {units}, "intervals");
+    expect(phase, {count, units}, "phase");
+    expect(alpha, {count, units}, "alpha");
+    expect(beta, {count, units}, "beta");
+    expect(lambda, {count, margins.view.size}, "weights");
+    expect(row, {pairs}, "row");
+    expect(unit, {pairs}, "unit");
+    for (py::ssize_t i = 0; i < pairs; ++i)
+        if (row.at(i) < 0 || row.at(i) >= count || unit.at(i) < 0 || unit.at(i) >= units)
+            throw std::invalid_argument("A row or unit is out of range.");
+    Doubles bound = doubles(pairs, 2);
+    const Rows in{alpha.data(), beta.data(), lambda.data(), phase.data(), nullptr, lower.data(), upper.data(), true};
+    double* found = bound.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        const int n = static_cast<int>(pairs), size = kColumnsPerTask / 2;
+        const LivePart live(program.view, margins.view, live_units(program, in, static_cast<int>(count)));
+        parallel_for((n + size - 1) / size, threads, [&](int task) {
+            bound_children(live, program.offsets(), units, region, in, {row.data(), unit.data()}, task * size,
+                           std::min(size, n - task * size), found);
+        });
+    }
+    return bound;
+}
+
 }  // namespace
 
 void bind_ascent(py::class_<HeldProgram>& cls) {
@@ -168,6 +239,10 @@ void bind_ascent(py::class_<HeldProgram>& cls) {
         py::arg("alpha"), py::arg("beta"), py::arg("weights"), py::kw_only(), py::arg("steps"), py::arg("alpha_rate"),
         py::arg("beta_rate"), py::arg("weight_rate"), py::arg("decay"), py::arg("target"), py::arg("threads"),
         "Dual ascent for one query a row; see kernels/ascent.hpp. Arrays over units have the shape (rows, units).");
+    cls.def("look_ahead", &look_ahead, py::arg("margins"), py::arg("region"), py::arg("lower"), py::arg("upper"),
+            py::arg("phase"), py::arg("alpha"), py::arg("beta"), py::arg("weights"), py::arg("row"), py::arg("unit"),
+            py::kw_only(), py::arg("threads"),
+            "The bounds (pairs, 2) of the rows ``row`` with one more unit fixed, inactive and active, at the duals as they are.");
 }
 
 }  // namespace pydual::bind

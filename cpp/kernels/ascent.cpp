@@ -37,16 +37,79 @@ PYDUAL_DISPATCH void gradients(const double* price, const double* y, const doubl
     }
 }
 
+// The lines of r queries at some duals, and the bound that they give.
+class Relaxation {
+public:
+    Relaxation(const AscentQuery& query, int r, const AscentPoint& start)
+        : q_(query), p_(*query.program), r_(r), alpha(p_, r, 1), beta(p_, r, 1), slope(p_, r, 1), price(p_, r), lines(p_.depth() + 1),
+          lambda(start.lambda, start.lambda + static_cast<long>(query.margins->size) * r), bound(r), offset_(p_, r, 1),
+          split_(p_, r, 1), before_(p_, r, 1), below_(p_.depth() + 1), constant_(r), scratch_(4L * p_.inputs) {
+        for (int k = 1; k <= p_.depth(); ++k) p_.kind(k) == Kind::relu ? start_layer(k, start) : start_curves(k);
+    }
+
+    // Fills bound, price and the minimizing input x.
+    void evaluate(double* x) {
+        price.clear();
+        std::fill(constant_.begin(), constant_.end(), 0.0);
+        for (int m = 0; m < q_.margins->size; ++m)
+            for (int c = 0; c < r_; ++c) constant_[c] += q_.margins->bias[m] * lambda[static_cast<long>(m) * r_ + c];
+        for (const Term& t : q_.margins->terms) apply_transposed(t, lambda.data(), r_, r_, price[t.source], r_);
+        for (int k = 1; k <= p_.depth(); ++k)
+            for (long e = 0; e < count(k); ++e) split_[k][e] = -static_cast<double>(q_.phase[k][e]) * beta[k][e];
+        back_substitute(p_, p_.depth(), lines.data(), split_.get(), r_, {price.get(), before_.get(), constant_.data()});
+        concretize(q_.region, price[0], constant_.data(), r_, bound.data(), x, scratch_.data());
+    }
+
+    long count(int k) const { return static_cast<long>(p_.size(k)) * r_; }
+
+    const AscentQuery& q_;
+    const Program& p_;
+    int r_;
+    Columns alpha, beta, slope, price;
+    std::vector<Lines> lines;
+    std::vector<double> lambda, bound;
+
+private:
+    void start_layer(int k, const AscentPoint& start) {
+        const int n = p_.size(k);
+        for (int i = 0; i < n; ++i)
+            for (int c = 0; c < r_; ++c) start_neuron(k, i, c, start);
+        lines[k] = {alpha[k], slope[k], offset_[k], nullptr, 1, r_};
+    }
+
+    // Shared intervals have shared lines.
+    void start_curves(int k) {
+        const long n = q_.step ? count(k) : p_.size(k);
+        below_[k].resize(n);
+        curve_lines(p_.kind(k), q_.lower[k], q_.upper[k], n, Rule::adaptive, alpha[k], below_[k].data(), slope[k], offset_[k]);
+        lines[k] = {alpha[k], slope[k], offset_[k], below_[k].data(), q_.step, q_.step ? r_ : 1};
+    }
+
+    void start_neuron(int k, int i, int c, const AscentPoint& start) {
+        const long e = static_cast<long>(i) * r_ + c;
+        const long at = q_.step ? e : i;
+        const double l = q_.lower[k][at];
+        const double u = q_.upper[k][at];
+        const signed char phase = q_.phase[k][e];
+        const bool active = phase > 0 || (phase == 0 && l >= 0.0);
+        const bool unstable = phase == 0 && l < 0.0 && u > 0.0;
+        slope[k][e] = unstable ? u / (u - l) : (active ? 1.0 : 0.0);
+        offset_[k][e] = unstable ? -slope[k][e] * l : 0.0;
+        const double given = start.alpha[k][e];
+        alpha[k][e] = unstable ? (given >= 0.0 ? std::min(given, 1.0) : (u > -l ? 1.0 : 0.0)) : slope[k][e];
+        beta[k][e] = phase ? std::max(start.beta[k][e], 0.0) : 0.0;
+    }
+
+    Columns offset_, split_, before_;
+    std::vector<std::vector<double>> below_;  // of curves
+    std::vector<double> constant_, scratch_;
+};
+
 class Ascent {
 public:
     Ascent(const AscentQuery& query, const AscentOptions& options, int r, const AscentPoint& best, const AscentResult& result)
-        : q_(query), p_(*query.program), o_(options), r_(r), best_(best), out_(result),
-          alpha_(p_, r, 1), beta_(p_, r, 1), slope_(p_, r, 1), offset_(p_, r, 1), split_(p_, r, 1),
-          after_(p_, r), before_(p_, r, 1), y_(p_, r, 1), z_(p_, r), gradient_alpha_(p_, r, 1), gradient_beta_(p_, r, 1),
-          first_alpha_(p_, r, 1), second_alpha_(p_, r, 1), first_beta_(p_, r, 1), second_beta_(p_, r, 1),
-          lines_(p_.depth() + 1), below_(p_.depth() + 1), lambda_(best.lambda, best.lambda + static_cast<long>(query.margins->size) * r),
-          constant_(r), bound_(r), scratch_(4L * p_.inputs), values_(static_cast<long>(query.margins->size) * r) {
-        for (int k = 1; k <= p_.depth(); ++k) p_.kind(k) == Kind::relu ? start_layer(k) : start_curves(k);
+        : q_(query), p_(*query.program), o_(options), r_(r), best_(best), out_(result), now_(query, r, best), y_(p_, r, 1), z_(p_, r),
+          moments_(options.steps ? r : 0, p_), values_(static_cast<long>(query.margins->size) * r) {
         std::fill(out_.bound, out_.bound + r, -std::numeric_limits<double>::infinity());
         single_ = !several_margins();
     }
@@ -54,7 +117,8 @@ public:
     void run() {
         double scale = 1.0;
         for (int step = 0;; ++step) {
-            evaluate_bound();
+            now_.evaluate(z_[0]);
+            play_forward(p_, p_.depth(), now_.lines.data(), now_.price.get(), r_, y_.get(), z_.get());
             const bool proved = keep_best();
             if (proved || step >= o_.steps) break;
             move(step + 1, scale);
@@ -64,38 +128,6 @@ public:
     }
 
 private:
-    long count(int k) const { return static_cast<long>(p_.size(k)) * r_; }
-
-    void start_layer(int k) {
-        const int n = p_.size(k);
-        for (int i = 0; i < n; ++i)
-            for (int c = 0; c < r_; ++c) start_neuron(k, i, c);
-        lines_[k] = {alpha_[k], slope_[k], offset_[k], nullptr, 1, r_};
-    }
-
-    // Shared intervals have shared lines.
-    void start_curves(int k) {
-        const long n = q_.step ? count(k) : p_.size(k);
-        below_[k].resize(n);
-        curve_lines(p_.kind(k), q_.lower[k], q_.upper[k], n, Rule::adaptive, alpha_[k], below_[k].data(), slope_[k], offset_[k]);
-        lines_[k] = {alpha_[k], slope_[k], offset_[k], below_[k].data(), q_.step, q_.step ? r_ : 1};
-    }
-
-    void start_neuron(int k, int i, int c) {
-        const long e = static_cast<long>(i) * r_ + c;
-        const long at = q_.step ? e : i;
-        const double l = q_.lower[k][at];
-        const double u = q_.upper[k][at];
-        const signed char phase = q_.phase[k][e];
-        const bool active = phase > 0 || (phase == 0 && l >= 0.0);
-        const bool unstable = phase == 0 && l < 0.0 && u > 0.0;
-        slope_[k][e] = unstable ? u / (u - l) : (active ? 1.0 : 0.0);
-        offset_[k][e] = unstable ? -slope_[k][e] * l : 0.0;
-        const double given = best_.alpha[k][e];
-        alpha_[k][e] = unstable ? (given >= 0.0 ? std::min(given, 1.0) : (u > -l ? 1.0 : 0.0)) : slope_[k][e];
-        beta_[k][e] = phase ? std::max(best_.beta[k][e], 0.0) : 0.0;
-    }
-
     bool several_margins() const {
         for (int c = 0; c < r_; ++c) {
             int n = 0;
@@ -105,37 +137,23 @@ private:
         return false;
     }
 
-    void evaluate_bound() {
-        after_.clear();
-        std::fill(constant_.begin(), constant_.end(), 0.0);
-        const int rows = q_.margins->size;
-        for (int m = 0; m < rows; ++m)
-            for (int c = 0; c < r_; ++c) constant_[c] += q_.margins->bias[m] * lambda_[static_cast<long>(m) * r_ + c];
-        for (const Term& t : q_.margins->terms) apply_transposed(t, lambda_.data(), r_, r_, after_[t.source], r_);
-        for (int k = 1; k <= p_.depth(); ++k)
-            for (long e = 0; e < count(k); ++e) split_[k][e] = -static_cast<double>(q_.phase[k][e]) * beta_[k][e];
-        back_substitute(p_, p_.depth(), lines_.data(), split_.get(), r_, {after_.get(), before_.get(), constant_.data()});
-        concretize(q_.region, after_[0], constant_.data(), r_, bound_.data(), z_[0], scratch_.data());
-        play_forward(p_, p_.depth(), lines_.data(), after_.get(), r_, y_.get(), z_.get());
-    }
-
     // Copies columns that improved; true if every column is above the target.
     bool keep_best() {
         std::vector<char>& better = improved_;
         better.assign(r_, 0);
         bool all = true;
         for (int c = 0; c < r_; ++c) {
-            better[c] = bound_[c] > out_.bound[c];
-            if (better[c]) out_.bound[c] = bound_[c];
+            better[c] = now_.bound[c] > out_.bound[c];
+            if (better[c]) out_.bound[c] = now_.bound[c];
             all = all && out_.bound[c] > o_.target;
         }
-        copy(lambda_.data(), q_.margins->size, best_.lambda);
+        copy(now_.lambda.data(), q_.margins->size, best_.lambda);
         copy(z_[0], p_.inputs, out_.x);
         for (int k = 1; k <= p_.depth(); ++k) {
-            if (p_.kind(k) == Kind::relu) copy(alpha_[k], p_.size(k), best_.alpha[k]);
-            copy(beta_[k], p_.size(k), best_.beta[k]);
+            if (p_.kind(k) == Kind::relu) copy(now_.alpha[k], p_.size(k), best_.alpha[k]);
+            copy(now_.beta[k], p_.size(k), best_.beta[k]);
             copy(y_[k], p_.size(k), out_.y[k]);
-            copy(after_[k], p_.size(k), out_.price[k]);
+            copy(now_.price[k], p_.size(k), out_.price[k]);
         }
         return all;
     }
@@ -143,7 +161,7 @@ private:
     // The outputs of the best play, from its inputs and prices.
     void play_best() {
         for (int k = 1; k <= p_.depth(); ++k) {
-            Lines lines = lines_[k];
+            Lines lines = now_.lines[k];
             if (p_.kind(k) == Kind::relu) lines.alpha = best_.alpha[k];
             relax_forward(lines, out_.price[k], out_.y[k], p_.size(k), r_, out_.z[k]);
         }
@@ -161,11 +179,11 @@ private:
         const double unbounded = std::numeric_limits<double>::infinity();
         for (int k = 1; k <= p_.depth(); ++k) {
             if (p_.kind(k) != Kind::relu) continue;
-            gradients(after_[k], y_[k], slope_[k], q_.phase[k], count(k), gradient_alpha_[k], gradient_beta_[k]);
-            adam(gradient_alpha_[k], count(k), scale * o_.alpha_rate, correct1, correct2, 1.0, first_alpha_[k],
-                 second_alpha_[k], alpha_[k]);
-            adam(gradient_beta_[k], count(k), scale * o_.beta_rate, correct1, correct2, unbounded, first_beta_[k],
-                 second_beta_[k], beta_[k]);
+            gradients(now_.price[k], y_[k], now_.slope[k], q_.phase[k], now_.count(k), moments_.gradient_alpha[k], moments_.gradient_beta[k]);
+            adam(moments_.gradient_alpha[k], now_.count(k), scale * o_.alpha_rate, correct1, correct2, 1.0, moments_.first_alpha[k],
+                 moments_.second_alpha[k], now_.alpha[k]);
+            adam(moments_.gradient_beta[k], now_.count(k), scale * o_.beta_rate, correct1, correct2, unbounded, moments_.first_beta[k],
+                 moments_.second_beta[k], now_.beta[k]);
         }
         if (!single_) move_lambda(scale);
     }
@@ -184,12 +202,20 @@ private:
             if (largest == 0.0) continue;
             for (int m = 0; m < rows; ++m) {
                 const long e = static_cast<long>(m) * r_ + c;
-                if (q_.allowed[e]) lambda_[e] = std::max(lambda_[e], 1e-6) * std::exp(scale * o_.lambda_rate * values_[e] / largest);
-                mean += q_.allowed[e] ? lambda_[e] : 0.0;
+                if (q_.allowed[e]) now_.lambda[e] = std::max(now_.lambda[e], 1e-6) * std::exp(scale * o_.lambda_rate * values_[e] / largest);
+                mean += q_.allowed[e] ? now_.lambda[e] : 0.0;
             }
-            for (int m = 0; m < rows; ++m) lambda_[static_cast<long>(m) * r_ + c] /= mean;
+            for (int m = 0; m < rows; ++m) now_.lambda[static_cast<long>(m) * r_ + c] /= mean;
         }
     }
+
+    // Gradients and their moving averages.
+    struct Moments {
+        Moments(int r, const Program& p)
+            : gradient_alpha(p, r, 1), gradient_beta(p, r, 1), first_alpha(p, r, 1), second_alpha(p, r, 1), first_beta(p, r, 1),
+              second_beta(p, r, 1) {}
+        Columns gradient_alpha, gradient_beta, first_alpha, second_alpha, first_beta, second_beta;
+    };
 
     const AscentQuery& q_;
     const Program& p_;
@@ -197,11 +223,10 @@ private:
     int r_;
     const AscentPoint& best_;
     const AscentResult& out_;
-    Columns alpha_, beta_, slope_, offset_, split_, after_, before_, y_, z_;
-    Columns gradient_alpha_, gradient_beta_, first_alpha_, second_alpha_, first_beta_, second_beta_;
-    std::vector<Lines> lines_;
-    std::vector<std::vector<double>> below_;  // of curves
-    std::vector<double> lambda_, constant_, bound_, scratch_, values_;
+    Relaxation now_;
+    Columns y_, z_;
+    Moments moments_;
+    std::vector<double> values_;
     std::vector<char> improved_;
     bool single_ = true;
 };
@@ -211,6 +236,13 @@ private:
 void ascend(const AscentQuery& query, const AscentOptions& options, int r, const AscentPoint& point,
             const AscentResult& result) {
     Ascent(query, options, r, point, result).run();
+}
+
+void evaluate_bounds(const AscentQuery& query, int r, const AscentPoint& point, double* bound) {
+    Relaxation at(query, r, point);
+    std::vector<double> x(static_cast<std::size_t>(query.program->inputs) * r);
+    at.evaluate(x.data());
+    std::copy(at.bound.begin(), at.bound.end(), bound);
 }
 
 }  // namespace pydual

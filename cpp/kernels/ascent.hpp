@@ -47,4 +47,7 @@ struct AscentResult {
 
 void ascend(const AscentQuery& query, const AscentOptions& options, int r, const AscentPoint& point, const AscentResult& result);
 
+// Only the bounds of the point itself, which stays as it is.
+void evaluate_bounds(const AscentQuery& query, int r, const AscentPoint& point, double* bound);
+
 }  // namespace pydual

@@ -15,6 +15,7 @@ from pydual import certificate
 from pydual.problem import Problem
 from pydual.proof_systems.alpha_crown import AlphaCrown
 from pydual.proof_systems.base import Play, State, start
+from pydual.proof_systems.branching import branching_scores
 from pydual.proof_systems.case_tree import CaseTree
 from pydual.proof_systems.duals import (
     ABOVE_ROUNDING,
@@ -28,7 +29,6 @@ from pydual.proof_systems.duals import (
     root_nodes,
 )
 from pydual.proof_systems.lp import TriangleLP
-from pydual.proof_systems.neuron_splitting import branching_scores
 from pydual.proof_systems.recorder import Leaf, TreeRecorder
 from pydual.region import Region
 from pydual.relax.frame import Frame, Group, group, make_frame
@@ -36,6 +36,16 @@ from pydual.relax.frame import Frame, Group, group, make_frame
 NAMED = 3  # leaves that cannot be proved and are named
 CANDIDATES = 16
 ASCENT, PROGRAM, ANCHOR = range(3)  # what is tried on a cell, in this order; then it is split
+
+
+@dataclass(eq=False)
+class CaseRecorder(TreeRecorder):
+    """A recorder whose anchors are the nodes ``anchored``."""
+
+    anchored: set[int] = field(default_factory=set)
+
+    def _anchors(self) -> list[int]:
+        return [self.anchor if node in self.anchored else 0 for node in range(len(self.kind))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +88,7 @@ class Search:
     """The proof of the problems of one region; a step consumes it. ``failed`` and ``splits`` count by problem and leaf."""
 
     group: Group
-    recorders: list[TreeRecorder]
+    recorders: list[CaseRecorder]
     jobs: list[Job]
     failed: set[tuple[int, int]] = field(default_factory=set)
     splits: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -247,7 +257,7 @@ class _Spot:
 
 def _search(tree: CaseTree, g: Group, batch: int) -> Search:
     """The tree over the group's region, without splits that do not cut it, and a cell for each problem and leaf."""
-    recorder = TreeRecorder(certificate.ADAPTIVE, anchor_cells=True)
+    recorder = CaseRecorder(certificate.ADAPTIVE, anchor_cells=False)
     places: dict[Anchor, list[Cell]] = {}
     pending: list[_Spot | None] = [_Spot(0, g.region.lower, g.region.upper, (), (), None)]
     leaves = -1
@@ -270,7 +280,7 @@ def _search(tree: CaseTree, g: Group, batch: int) -> Search:
     return Search(g, [deepcopy(recorder) for _ in problems], jobs[::-1])
 
 
-def _children(recorder: TreeRecorder, g: Group, spot: _Spot | None, kind: int, index: int, t: float) -> tuple:
+def _children(recorder: CaseRecorder, g: Group, spot: _Spot | None, kind: int, index: int, t: float) -> tuple:
     """The two children; None is one without points, and a split that does not cut the box has its node as the other."""
     if spot is None:
         return None, None

@@ -14,6 +14,7 @@ from pydual import certificate
 from pydual.problem import Problem
 from pydual.proof_systems.alpha_crown import AlphaCrown
 from pydual.proof_systems.base import Play, Snapshot, State, start
+from pydual.proof_systems.branching import candidates, look_ahead
 from pydual.proof_systems.duals import ABOVE_ROUNDING, ADAPTIVE_START, Duals, LinearBound, Nodes, leaf, play
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.partial_tree import partial_tree
@@ -28,7 +29,7 @@ REFINING_SHARE = 0.25  # of the time left, for optimizing the lines of intervals
 @dataclass(frozen=True, eq=False)
 class Node:
     """An open node: its problem and place in the tree, the units of the fixed neurons with their phases, the duals found
-    so far, and the unit to split next."""
+    so far, and the units that may be split next, -1 for none."""
 
     problem: int
     place: int
@@ -38,7 +39,7 @@ class Node:
     beta: np.ndarray
     weights: np.ndarray
     bound: float
-    split: int
+    candidates: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +132,8 @@ class NeuronState(State):
 
 @dataclass(frozen=True)
 class NeuronSplitting:
-    """Splits the neuron whose relaxation costs the bound most. ``root`` bounds the problems once, ``bound`` the nodes.
+    """Splits the best of ``candidates`` neurons, or twice as many (branching.py). ``root`` bounds the problems once,
+    ``bound`` the nodes: their ascent goes on where that of their parents ended, so fewer steps are enough.
 
     ``batch`` nodes are split a step, those with the worst bounds first. A node without unstable neurons is a linear
     program, and ``last`` solves it. With curves, a problem is given up at the first such node: no split can help.
@@ -140,10 +142,11 @@ class NeuronSplitting:
     ``refine_steps`` of ascent (0: never).
     """
 
-    bound: LinearBound = AlphaCrown(steps=12, rate=0.1)
+    bound: LinearBound = AlphaCrown(steps=10, rate=0.1)
     root: LinearBound = AlphaCrown(steps=60, rate=0.1)
     last: LinearBound = TriangleLP()
     batch: int = 64
+    candidates: int = 4
     refine_steps: int = 20
     refine_rate: float = 0.2
 
@@ -226,25 +229,24 @@ class NeuronSplitting:
     def _children(self, search: Search) -> Batch:
         """Both phases of the chosen neuron of the worst nodes: inactive first, as in the proof."""
         parents = search.pop(self.batch)
+        frame, paths, phases = search.frame, [node.path for node in parents], [node.phases for node in parents]
+        nodes = _as_nodes(frame, parents, paths, phases)
+        splits = look_ahead(frame, nodes, np.array([node.candidates for node in parents]))
+        children = nodes.take(np.repeat(np.arange(len(parents)), 2))
+        children.phase[np.arange(len(children.phase)), np.repeat(splits, 2)] = np.tile([-1, 1], len(parents))
         places: list[int] = []
-        paths: list[tuple[int, ...]] = []
-        phases: list[tuple[int, ...]] = []
-        origin: list[Node] = []
-        for parent in parents:
-            neuron = int(search.frame.group.program.neuron_numbers[parent.split])
+        for parent, neuron in zip(parents, frame.group.program.neuron_numbers[splits].tolist(), strict=True):
             first = search.recorders[parent.problem].split(parent.place, certificate.NEURON_SPLIT, neuron)
-            for side, phase in enumerate((-1, 1)):
-                places.append(first + side)
-                paths.append((*parent.path, parent.split))
-                phases.append((*parent.phases, phase))
-                origin.append(parent)
-        return Batch(_as_nodes(search.frame, origin, paths, phases), places, paths, phases)
+            places += (first, first + 1)
+        paths = [(*path, split) for path, split in zip(paths, splits.tolist(), strict=True) for _ in range(2)]
+        phases = [(*above, phase) for above in phases for phase in (-1, 1)]
+        return Batch(children, places, paths, phases)
 
     def _settle(self, search: Search, batch: Batch, duals: Duals, seconds: float) -> np.ndarray:
         """Close the proved nodes, queue the others; what attains the bounds of the others."""
         nodes, places, paths, phases = batch.nodes, batch.places, batch.paths, batch.phases
         unstable = search.frame.unstable
-        score = branching_scores(search.frame, nodes, duals)
+        splits = candidates(search.frame, nodes, duals, self.candidates)
         open_rows = []
         for row, problem in enumerate(nodes.problem.tolist()):
             if duals.bound[row] > ABOVE_ROUNDING:
@@ -253,13 +255,12 @@ class NeuronSplitting:
             open_rows.append(row)
             alpha = duals.alpha[row, unstable].astype(np.float32)
             beta = duals.beta[row, list(paths[row])].astype(np.float32)
-            split = int(score[row].argmax()) if score.shape[1] else -1
-            if split < 0 or score[row, split] < 0:
+            if splits[row, 0] < 0:
                 self._finish_leaf(search, nodes.take(np.array([row])), problem, places[row], paths[row], seconds)
                 continue
             weights = duals.weights[row]
             bound = float(duals.bound[row])
-            search.push(Node(problem, places[row], paths[row], phases[row], alpha, beta, weights, bound, split))
+            search.push(Node(problem, places[row], paths[row], phases[row], alpha, beta, weights, bound, splits[row]))
         return duals.x[open_rows]
 
     def _finish_leaf(
@@ -319,20 +320,6 @@ class NeuronSplitting:
 def new_recorder(frame: Frame) -> TreeRecorder:
     refinements = () if frame.refinement is None else (frame.refinement,)
     return TreeRecorder(frame.anchor, anchor_cells=False, refinements=refinements)
-
-
-def branching_scores(frame: Frame, nodes: Nodes, duals: Duals) -> np.ndarray:
-    """What each neuron's relaxation costs the bound, -1 at curves and where the sign is decided: shape (nodes, units).
-
-    |price| times the gap between the relaxed and the real output at the relaxed play, plus a share of the intercept
-    price * s * l of the upper line (Bunel et al. 2020, BaBSR), which breaks ties.
-    """
-    lower, upper = frame.lower, frame.upper
-    unstable = frame.group.program.is_neuron & (nodes.phase == 0) & (lower < 0) & (upper > 0)
-    gap = np.abs(duals.price) * np.abs(duals.z - np.maximum(duals.y, 0.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        intercept = np.abs(duals.price) * (-upper * lower / (upper - lower))
-    return np.where(unstable, gap + 0.1 * intercept, -1.0)
 
 
 def _shares(searches: tuple[Search, ...]) -> dict[int, float]:
