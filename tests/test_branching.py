@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from test_proof_systems import box, layers
 
 from pydual.checker import Checker, Y
 from pydual.problem import normalize
@@ -13,7 +14,6 @@ from pydual.proof_systems.branching import branching_scores, candidates, look_ah
 from pydual.proof_systems.crown import Crown
 from pydual.proof_systems.duals import Duals, Nodes, root_nodes
 from pydual.relax.frame import Frame, group, make_frame
-from test_proof_systems import box, layers
 
 
 def rooted(seed: int) -> tuple[Frame, Nodes, Duals]:

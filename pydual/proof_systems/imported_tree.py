@@ -38,16 +38,6 @@ CANDIDATES = 16
 ASCENT, PROGRAM, ANCHOR = range(3)  # what is tried on a cell, in this order; then it is split
 
 
-@dataclass(eq=False)
-class CaseRecorder(TreeRecorder):
-    """A recorder whose anchors are the nodes ``anchored``."""
-
-    anchored: set[int] = field(default_factory=set)
-
-    def _anchors(self) -> list[int]:
-        return [self.anchor if node in self.anchored else 0 for node in range(len(self.kind))]
-
-
 @dataclass(frozen=True, eq=False)
 class Anchor:
     """Where intervals are derived: over the group's region, with the units of ``path`` fixed to ``phases``."""
@@ -88,7 +78,7 @@ class Search:
     """The proof of the problems of one region; a step consumes it. ``failed`` and ``splits`` count by problem and leaf."""
 
     group: Group
-    recorders: list[CaseRecorder]
+    recorders: list[TreeRecorder]
     jobs: list[Job]
     failed: set[tuple[int, int]] = field(default_factory=set)
     splits: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -257,7 +247,7 @@ class _Spot:
 
 def _search(tree: CaseTree, g: Group, batch: int) -> Search:
     """The tree over the group's region, without splits that do not cut it, and a cell for each problem and leaf."""
-    recorder = CaseRecorder(certificate.ADAPTIVE, anchor_cells=False)
+    recorder = TreeRecorder(certificate.ADAPTIVE, anchor_cells=True)
     places: dict[Anchor, list[Cell]] = {}
     pending: list[_Spot | None] = [_Spot(0, g.region.lower, g.region.upper, (), (), None)]
     leaves = -1
@@ -280,7 +270,7 @@ def _search(tree: CaseTree, g: Group, batch: int) -> Search:
     return Search(g, [deepcopy(recorder) for _ in problems], jobs[::-1])
 
 
-def _children(recorder: CaseRecorder, g: Group, spot: _Spot | None, kind: int, index: int, t: float) -> tuple:
+def _children(recorder: TreeRecorder, g: Group, spot: _Spot | None, kind: int, index: int, t: float) -> tuple:
     """The two children; None is one without points, and a split that does not cut the box has its node as the other."""
     if spot is None:
         return None, None
