@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pydual.audit.exact_network import Network
 from pydual.audit.exact_onnx import read_network
 from pydual.audit.exact_vnnlib import read_checker
 from pydual.audit.query import query_digest
-from pydual.certificate import FORMAT, Proof, ProofTree
+from pydual.certificate import COLUMNS, FORMAT, PARTS, Proof, ProofTree, Refinement, sharing_refinements
 
 Header = dict[str, Any]
 Layers = list[tuple[list[list[float]], list[float]]]
@@ -43,7 +43,8 @@ class Question:
 
     @property
     def proof(self) -> Proof:
-        return Proof(self.network, self.query, self.trees, self.arithmetic)
+        trees, refinements = sharing_refinements(self.trees)
+        return Proof(self.network, self.query, trees, self.arithmetic, refinements)
 
     @property
     def file(self) -> bytes:
@@ -131,6 +132,22 @@ CURVES = Question(
     (tree(kind=[1, 0, 0], index=[0], threshold=[0.0], anchor=[0, 3, 2], lines=[-3, -2], multipliers=[[1.0]] * 2),) * 2,
 )
 
+# -relu(r) is 0 on [-1, 1], as r = -relu(x - 1/4) + relu(x + 2) - 5/2 <= -1/4; that needs the slope 1 below neuron 0
+REFINED = Question(
+    model([([[1.0], [1.0]], [-0.25, 2.0]), ([[-1.0, 1.0]], [-2.5]), ([[-1.0]], [0.0])], "Relu"),
+    spec("-1", "1", "(<= Y_0 -0.1)"),
+    (
+        replace(
+            tree(anchor=[4]),
+            refinements=(
+                Refinement(
+                    np.array([[-3, -3, -3], [-3, -3, 0]], np.int32), np.array([[128]], np.uint8), np.zeros(1, np.int32)
+                ),
+            ),
+        ),
+    ),
+)
+
 
 # ---- files
 
@@ -147,12 +164,14 @@ def file_of(proof: Proof) -> bytes:
         "problems": str(len(proof.trees)),
     }}  # fmt: skip
     data = b""
-    for i, proven in enumerate(proof.trees):
-        for column in fields(ProofTree):
-            array = getattr(proven, column.name)
+    groups = [(f"{i}", proven, COLUMNS) for i, proven in enumerate(proof.trees)]
+    groups += [(f"refinement/{t}", refinement, PARTS) for t, refinement in enumerate(proof.refinements)]
+    for place, group, names in groups:
+        for name in names:
+            array = getattr(group, name)
             offsets = [len(data), len(data) + array.nbytes]
             entry = {"dtype": NAMES[array.dtype.name], "shape": list(array.shape), "data_offsets": offsets}
-            header[f"{i}/{column.name}"] = entry
+            header[f"{place}/{name}"] = entry
             data += array.tobytes()
     return joined(json.dumps(header).encode(), data)
 
@@ -198,7 +217,7 @@ def with_entry(name: str, at: int | tuple[int, int], value: float) -> Forge:
 
 def with_columns(**columns: Any) -> Forge:
     """Give columns of the last tree anew, as lists or arrays."""
-    return in_tree(lambda true: tree(**{f.name: getattr(true, f.name) for f in fields(ProofTree)} | columns))
+    return in_tree(lambda true: tree(**{name: getattr(true, name) for name in COLUMNS} | columns))
 
 
 def in_proof(**members: Any) -> Forge:

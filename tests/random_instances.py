@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from pydual.audit import query
-from pydual.certificate import Proof, ProofTree
+from pydual.certificate import REFINED, Proof, ProofTree, Refinement, sharing_refinements
 from pydual.checker import Atom, Checker, Condition, Linear, X, Y
 from pydual.network import Network
 from pydual.operators.primitives import GraphBuilder, Relu, Value
@@ -125,8 +125,7 @@ def margins_at(problem: query.Problem, network: Network, x: list[Fraction]) -> l
     """The values of a problem's margins at a point."""
     y = exact_values(network, x)[network.output]
     return [
-        m.constant + sum(c * x[i] for i, c in m.x.items()) + sum(c * y[j] for j, c in m.y.items())
-        for m in problem.margins
+        m.constant + sum(c * x[i] for i, c in m.x.items()) + sum(c * y[j] for j, c in m.y.items()) for m in problem.margins
     ]
 
 
@@ -210,8 +209,8 @@ def _with_zeros(points: list[Fraction], rows: list[list[Fraction]]) -> list[Frac
 
 def random_proof(rng: Generator, network: Network, checker: Checker) -> Proof:
     """A proof with random hints, valid in form."""
-    trees = tuple(random_tree(rng, network, problem) for problem in query.problems(checker))
-    return Proof(network.digest, query.query_digest(checker), trees)
+    trees, refinements = sharing_refinements([random_tree(rng, network, problem) for problem in query.problems(checker)])
+    return Proof(network.digest, query.query_digest(checker), trees, refinements=refinements)
 
 
 def random_tree(rng: Generator, network: Network, problem: query.Problem) -> ProofTree:
@@ -223,7 +222,7 @@ def random_tree(rng: Generator, network: Network, problem: query.Problem) -> Pro
     depths: list[int] = []
 
     def grow(depth: int, taken: tuple[int, ...]) -> None:
-        anchor.append(int(rng.choice([1, 2, 3], p=[0.2, 0.3, 0.5])) if depth == 0 or rng.random() < 0.5 else 0)
+        anchor.append(int(rng.choice(codes)) if depth == 0 or rng.random() < 0.5 else 0)
         choice = rng.random()
         free = [j for j in range(network.neurons) if j not in taken]
         if depth > 3 or choice < 0.4 or (choice < 0.7 and not free):
@@ -243,6 +242,10 @@ def random_tree(rng: Generator, network: Network, problem: query.Problem) -> Pro
         grow(depth + 1, below)
         grow(depth + 1, below)
 
+    row, named = random_slopes(rng, network)
+    lines = rng.integers(-3, len(row), (2, network.neurons), dtype=np.int32)
+    refinements = (Refinement(lines, row, named),) if rng.random() < 0.5 else ()
+    codes = [1, 2, 3, 3, 3, *([REFINED] * 3 * len(refinements))]
     grow(0, ())
     slopes, slope_neurons = random_slopes(rng, network)
     multipliers: np.ndarray = rng.random((len(depths), len(problem.margins))) * rng.integers(0, 3, len(problem.margins))
@@ -261,6 +264,7 @@ def random_tree(rng: Generator, network: Network, problem: query.Problem) -> Pro
         slope_neurons,
         multipliers,
         betas.astype(np.float32 if rng.random() < 0.5 else np.float64),
+        refinements,
     )
 
 

@@ -12,9 +12,19 @@ from fractions import Fraction
 
 import numpy as np
 import scipy.sparse as sparse
+from random_instances import random_slopes
 
 from pydual.audit import query
-from pydual.certificate import ADAPTIVE, INPUT_SPLIT, NEURON_SPLIT, Proof, ProofTree
+from pydual.certificate import (
+    ADAPTIVE,
+    INPUT_SPLIT,
+    NEURON_SPLIT,
+    REFINED,
+    Proof,
+    ProofTree,
+    Refinement,
+    sharing_refinements,
+)
 from pydual.checker import And, Atom, Checker, Condition, Linear, Or
 from pydual.errors import CertificateError
 from pydual.network import Network
@@ -86,10 +96,12 @@ class TreeMaker:
         self.threshold: list[float] = []
         self.anchor: list[int] = []
         self.paths: list[int] = []
+        self.refinements = tuple(random_refinement(rng, network) for _ in range(rng.integers(0, 3)))
 
     def grow(self, depth: int, used: frozenset[int] = frozenset()) -> None:
         first = not self.kind
-        self.anchor.append(int(self.rng.integers(1, 4)) if first or self.rng.random() < 0.3 else 0)
+        code = int(self.rng.integers(1, REFINED + len(self.refinements)))
+        self.anchor.append(code if first or self.rng.random() < 0.3 else 0)
         free = [j for j in range(self.network.neurons) if j not in used]
         choices = [c for c in (INPUT_SPLIT, NEURON_SPLIT) if self.splits in ("both", str(c)) and (c == INPUT_SPLIT or free)]
         if depth == 0 or not choices or (not first and self.rng.random() < 0.2):
@@ -121,12 +133,19 @@ class TreeMaker:
             np.array(self.kind, np.uint8), np.array(self.index, np.int32), np.array(self.threshold),
             np.array(self.anchor, np.uint8), rng.integers(-3, rows, leaves).astype(np.int32), slopes.astype(kind),
             rng.choice(self.network.neurons, columns, replace=False).astype(np.int32), weights.astype(kind),
-            betas.astype("f8" if kind == "u1" else kind),
+            betas.astype("f8" if kind == "u1" else kind), self.refinements,
         )  # fmt: skip
 
 
+def random_refinement(rng: Rng, network: Network) -> Refinement:
+    """A refinement with random lines and slopes for some of the neurons."""
+    slopes, neurons = random_slopes(rng, network)
+    return Refinement(rng.integers(-3, len(slopes), (2, network.neurons), dtype=np.int32), slopes, neurons)
+
+
 def certify(network: Network, checker: Checker, trees: tuple[ProofTree, ...], arithmetic: str = "real") -> Proof:
-    return Proof(network.digest, query.query_digest(checker), trees, arithmetic)
+    shared, refinements = sharing_refinements(trees)
+    return Proof(network.digest, query.query_digest(checker), shared, arithmetic, refinements)
 
 
 def shifted(checker: Checker, shift: Fraction) -> Checker:

@@ -54,7 +54,7 @@ class Reference:
     def _node(self, box: Box, phases: dict[int, bool], bounds: Any, empty: bool) -> None:
         """``bounds``: the intervals of the values that are read, and the errors of affine values."""
         kind, anchor = next(self.nodes)
-        empty = empty or any(low > high for low, high in box)
+        empty = empty or any(low > high for low, high in box) or self._misses_ball(box)
         for derived in (False, True):
             if derived and anchor and not empty:
                 bounds = self._anchor(box, phases, anchor)
@@ -75,6 +75,13 @@ class Reference:
         else:
             for active in (False, True):
                 self._node(box, {**phases, index: active}, bounds, empty)
+
+    def _misses_ball(self, box: Box) -> bool:
+        if (ball := self.problem.ball) is None:
+            return False
+        steps = [max(low - c, c - high, ZERO) for (low, high), c in zip(box, map(Fraction, ball.center), strict=True)]
+        power = 1 if ball.norm == "l1" else 2
+        return sum(step**power for step in steps) > Fraction(ball.radius) ** power
 
     def _cut(self, value: int, intervals: Box, phases: dict[int, bool]) -> Box:
         result = list(intervals)
@@ -191,7 +198,7 @@ class Reference:
                 interval = list(interval)
                 for c, (low, high) in enumerate(interval if code > 1 else []):
                     if (k in self.curved and low < high) or low < 0 < high:
-                        down, up = (self._component(k, c, sign, box, bounds, -code) for sign in (1, -1))
+                        down, up = (self._component(k, c, sign, box, bounds, code) for sign in (1, -1))
                         interval[c] = max(low, down), min(high, -up)
                 bounds[0][k] = interval = self._cut(k, interval, phases)
                 if any(low > high for low, high in interval):
@@ -224,10 +231,23 @@ class Reference:
         intervals = self._anchor(box, phases, anchor)[0]
         return [intervals[source][c] for source, c, _ in self.neurons]
 
-    def _component(self, value: int, component: int, sign: int, box: Box, bounds: Any, rule: int) -> Fraction:
+    def _component(self, value: int, component: int, sign: int, box: Box, bounds: Any, code: int) -> Fraction:
         functions: list[dict[int, Fraction]] = [{} for _ in self.network.sizes]
         functions[value][component] = Fraction(sign)
-        return self._bound(functions, ZERO, box, bounds, rule, {})
+        return self._bound(functions, ZERO, box, bounds, *self._end_lines(value, component, sign, code))
+
+    def _end_lines(self, value: int, component: int, sign: int, code: int) -> tuple[int, dict[int, Fraction]]:
+        """The rule for the lines that bound an end, and the slopes of the row if it names one."""
+        neurons = [j for j, (source, c, _) in enumerate(self.neurons) if (source, c) == (value, component)]
+        if code < 4 or not neurons:
+            return -min(code, 3), {}
+        refinement = self.tree.refinements[code - 4]
+        rule = int(refinement.lines[0 if sign > 0 else 1, neurons[0]])
+        if rule < 0:
+            return rule, {}
+        unit = 128 if refinement.slopes.dtype == np.uint8 else 1
+        row = refinement.slopes[rule].tolist()
+        return rule, {int(j): Fraction(v) / unit for j, v in zip(refinement.neurons, row, strict=True)}
 
 
 def relu_line(c: Fraction, interval: Interval, rule: int, named: Fraction | None) -> tuple[Fraction, Fraction]:

@@ -236,9 +236,10 @@ def test_agrees_with_a_slow_reading(arithmetic: str) -> None:
         for _, network, checker, proof, result in outcomes(inputs, range(25), arithmetic):
             if checker.region.ball is not None:
                 continue
+            trees = [replace(tree, refinements=proof.refinements) for tree in proof.trees]
             bounds = [
                 (bound, sum(map(Fraction, weights)))
-                for tree, problem in zip(proof.trees, query.problems(checker), strict=True)
+                for tree, problem in zip(trees, query.problems(checker), strict=True)
                 for bound, weights in zip(
                     Reference(network, problem, tree, arithmetic).bounds(), tree.multipliers.tolist(), strict=True
                 )

@@ -17,7 +17,7 @@ from random_proofs import certify, judged, random_case, single_leaf
 
 from pydual.audit import query
 from pydual.audit.exact import audit_exact
-from pydual.audit.exact_file import COLUMNS, open_proof
+from pydual.audit.exact_file import COLUMNS, PARTS, open_proof
 from pydual.certificate import INPUT_SPLIT, LEAF, Proof, ProofTree
 from pydual.checker import Checker, Y
 from pydual.errors import CertificateError
@@ -42,10 +42,14 @@ def test_files_are_judged_like_memory(kind: str, tmp_path: Path) -> None:
 
 def test_columns_are_those_of_the_proof(tmp_path: Path) -> None:
     network, checker, trees = random_case(1, "dense", "both", None)
-    certify(network, checker, trees).save(tmp_path / "proof.cert")
+    proof = certify(network, checker, trees)
+    proof.save(tmp_path / "proof.cert")
     with open_proof(tmp_path / "proof.cert") as opened:
-        for read, tree in zip(opened.trees, trees, strict=True):
-            for name in COLUMNS:
+        groups = [(*pair, COLUMNS) for pair in zip(opened.trees, proof.trees, strict=True)]
+        groups += [(*pair, PARTS) for pair in zip(opened.refinements, proof.refinements, strict=True)]
+        assert len(groups) > len(trees)
+        for read, tree, names in groups:
+            for name in names:
                 found, wanted = getattr(read, name), getattr(tree, name)
                 assert (found.dtype, found.shape) == (str(wanted.dtype), wanted.shape)
                 assert found[0 : 10**9] == wanted.tolist() and found[1:2] == wanted[1:2].tolist()

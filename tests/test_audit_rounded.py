@@ -15,7 +15,7 @@ from reference_audit import CURVE_ERROR, Reference, curve
 from pydual.audit import _rounded, query
 from pydual.audit.exact import audit_exact
 from pydual.audit.rounded import audit_rounded
-from pydual.certificate import ADAPTIVE, INTERVAL, PARALLEL, ProofTree
+from pydual.certificate import ADAPTIVE, COLUMNS, INTERVAL, PARALLEL, ProofTree
 from pydual.checker import And, Atom, Checker, Linear, Or
 from pydual.network import CURVES, Network
 from pydual.operators.primitives import Affine, Curve, GraphBuilder, Relu
@@ -106,7 +106,7 @@ def test_random_proofs_are_judged_as_by_the_exact_audit() -> None:
 
 def mutated(rng: np.random.Generator, tree: ProofTree) -> ProofTree:
     """One number of one column is another one; often still a proof, often none."""
-    columns = {name: array.copy() for name, array in vars(tree).items()}
+    columns = {name: getattr(tree, name).copy() for name in COLUMNS}
     name = str(rng.choice([name for name, array in columns.items() if array.size]))
     flat = columns[name].reshape(-1)
     at = int(rng.integers(len(flat)))
@@ -114,7 +114,7 @@ def mutated(rng: np.random.Generator, tree: ProofTree) -> ProofTree:
         flat[at] = rng.choice([0.0, -flat[at], flat[at] * 2, flat[at] + 1, 1e300, 5e-324, 2.0**-1022])
     else:
         flat[at] = rng.choice([0, 1, 2, 3, int(flat[at]) ^ 1])
-    return ProofTree(**columns)
+    return ProofTree(**columns, refinements=tree.refinements)
 
 
 def test_mutated_proofs_are_never_accepted_by_the_rounded_audit_alone() -> None:
@@ -450,7 +450,9 @@ def test_least_values_over_box_and_ball(norm: str) -> None:
         constraints = [x >= low, x <= high, cvxpy.norm(x - center, 1 if norm == "l1" else 2) <= radius]
         truth = cvxpy.Problem(cvxpy.Minimize(w @ x), constraints).solve(solver="CLARABEL")
         net = _rounded.Network(n, [("affine", np.zeros(1), [(0, w[None])]), ("tanh", 1)], 1)
-        found = _rounded.Root(net, low, high, norm, center, radius, False, ADAPTIVE, 1).shift(1)[0]
+        found = _rounded.Root(_rounded.Refinements([], net), net, low, high, norm, center, radius, False, ADAPTIVE, 1).shift(
+            1
+        )[0]
         assert found == pytest.approx(truth, rel=1e-6, abs=1e-5 * np.abs(w).max())
 
 

@@ -10,7 +10,7 @@ computed once, and curves are right to 2**-20.
 
 Everything in the proof is a hint: intervals, bounds and coverage are derived from network and checker alone, in
 integers. To be trusted besides Python: ``query`` (the question), ``exact_network`` (the network as integers),
-``exact_region``, ``exact_curves``, ``exact_float32`` and ``exact_bounds`` (bounds by lines), and this
+``exact_region``, ``exact_curves`` and ``exact_bounds`` (bounds by lines), and this
 page (columns, cells, leaves). Columns are read once, in order and piece by piece: memory grows with the depth of a
 tree, not with its nodes.
 """
@@ -25,9 +25,9 @@ from fractions import Fraction
 from itertools import chain
 from typing import Any
 
-from pydual.audit.exact_bounds import ADAPTIVE, Path, Relaxation, cut_interval, derive, lines_of
+from pydual.audit.exact_bounds import ADAPTIVE, Ends, Path, Relaxation, cut_interval, derive
 from pydual.audit.exact_curves import ONE
-from pydual.audit.exact_network import Activation, Network
+from pydual.audit.exact_network import Network
 from pydual.audit.exact_region import Region, Vector
 from pydual.audit.query import Problem, digest, problems
 from pydual.errors import CertificateError, InputError
@@ -59,10 +59,11 @@ def audit_exact(proof: Any, network: Any, checker: Any, deadline: Callable[[], o
     trees = getattr(proof, "trees", None)
     if not isinstance(trees, (tuple, list)) or len(trees) != len(questions):
         raise CertificateError(f"The certificate must hold {len(questions)} trees, one for each problem of the query.")
+    audit = _Audit(net, getattr(proof, "refinements", None), arithmetic == "float32", deadline or (lambda: None))
     margin: Fraction | float = math.inf
     for number, (tree, problem) in enumerate(zip(trees, questions, strict=True)):
         try:
-            margin = min(margin, _Tree(tree, problem, net, arithmetic == "float32", deadline or (lambda: None)).margin())
+            margin = min(margin, _Tree(tree, problem, audit).margin())
         except CertificateError as error:
             raise CertificateError(f"Problem {number}: {error}") from None
     return margin
@@ -102,6 +103,55 @@ class _Column:
             raise CertificateError(f"'{self._name}' is longer than the tree needs.")
 
 
+class _Slopes:
+    """Rows of slopes and the neurons that their columns belong to."""
+
+    def __init__(self, holder: Any, name: str, neurons: str, net: Network, poll: Callable[[], object]) -> None:
+        one = 128 if str(getattr(getattr(holder, name, None), "dtype", None)) == "uint8" else 1
+        self._rows = _Column(holder, name, REALS_OR_BYTES, (None, None), 0, one)
+        self.rows, columns = self._rows.shape
+        named = _Column(holder, neurons, ("int32",), (columns,), 0, len(net.neurons) - 1)
+        self._named, self._unit = list(named.entries) if columns <= len(net.neurons) else [], ONE // one
+        if len(set(self._named)) < columns:
+            raise CertificateError(f"'{neurons}' names a neuron twice.")
+        for _ in self._rows.entries if columns else ():
+            poll()  # each row is valid, whether something names it or not
+
+    def of(self, rule: int) -> dict[int, int]:
+        """The slopes of a row by neuron, as multiples of 1 / ONE; none where a rule (negative) is named."""
+        rows = self._rows.piece(rule, rule + 1) if rule >= 0 else [[]]
+        return {neuron: int(v * self._unit) for neuron, v in zip(self._named, rows[0], strict=False)}
+
+
+class _Audit:
+    """What the trees of a proof share: the network, the refinements, and the bounds that several of them begin with."""
+
+    def __init__(self, net: Network, refinements: Any, float32: bool, poll: Callable[[], object]) -> None:
+        self.net, self.float32, self.poll = net, float32, poll
+        if not isinstance(refinements, (tuple, list)) or len(refinements) > 255 - ADAPTIVE:
+            raise CertificateError("The certificate's refinements must be a list of at most 252.")
+        self.refinements: list[Ends] = [self._ends(refinement) for refinement in refinements]
+        self._root: tuple[Any, Relaxation | None] = (), None
+
+    def _ends(self, refinement: Any) -> Ends:
+        slopes = _Slopes(refinement, "slopes", "neurons", self.net, self.poll)
+        shape = (2, len(self.net.neurons))
+        lines = list(_Column(refinement, "lines", ("int32",), shape, -ADAPTIVE, slopes.rows - 1).entries)
+        return lambda neuron, side: (lines[side][neuron], slopes.of(lines[side][neuron]))
+
+    def derive(self, region: Region, path: Path, anchor: int) -> Relaxation | None:
+        """The bounds of an anchor."""
+        ends = self.refinements[anchor - ADAPTIVE - 1] if anchor > ADAPTIVE else None
+        return derive(self.net, region, path, min(anchor, ADAPTIVE), ends, self.float32, self.poll)
+
+    def derive_root(self, region: Region, anchor: int) -> Relaxation | None:
+        """The same for the region of a problem, once for all problems in a row that have it."""
+        key = (region.lower, region.upper, anchor)
+        if key != self._root[0]:
+            self._root = key, self.derive(region, (), anchor)
+        return self._root[1]
+
+
 @dataclass(frozen=True)
 class _Cell:
     """A node's cell: its region, the phases of its path, and the bounds of the anchor above (or None), cut by the phases.
@@ -127,38 +177,26 @@ class _Cell:
 class _Tree:
     """The proof of one problem: its columns, and its audit."""
 
-    def __init__(self, tree: Any, problem: Problem, net: Network, float32: bool, poll: Callable[[], object]) -> None:
-        self.problem, self.net, self.float32, self.poll = problem, net, float32, poll
+    def __init__(self, tree: Any, problem: Problem, audit: _Audit) -> None:
+        self.problem, self.audit, self.net = problem, audit, audit.net
+        self.region = Region(problem.lower, problem.upper, problem.ball)
         self.kinds = _Column(tree, "kind", ("uint8",), (None,), LEAF, NEURON_SPLIT)
-        self.anchors = _Column(tree, "anchor", ("uint8",), self.kinds.shape, 0, ADAPTIVE)
+        most = ADAPTIVE + len(audit.refinements)
+        self.anchors = _Column(tree, "anchor", ("uint8",), self.kinds.shape, 0, most)
         self.indices = _Column(tree, "index", ("int32",), (None,), 0, MOST)
         self.thresholds = _Column(tree, "threshold", ("float64",), (None,), -MOST, MOST)
         self.betas = _Column(tree, "split_multipliers", REALS, (None,), 0, MOST)
-        one = 128 if str(getattr(getattr(tree, "slopes", None), "dtype", None)) == "uint8" else 1
-        self._slopes = _Column(tree, "slopes", REALS_OR_BYTES, (None, None), 0, one)
-        rows, columns = self._slopes.shape
-        self.lines = _Column(tree, "lines", ("int32",), (None,), -ADAPTIVE, rows - 1)
+        self.slopes = _Slopes(tree, "slopes", "slope_neurons", audit.net, audit.poll)
+        self.lines = _Column(tree, "lines", ("int32",), (None,), -ADAPTIVE, self.slopes.rows - 1)
         shape = (*self.lines.shape, len(problem.margins))
         self.multipliers = _Column(tree, "multipliers", REALS_OR_BYTES, shape, 0, MOST)
-        named = _Column(tree, "slope_neurons", ("int32",), (columns,), 0, len(net.neurons) - 1)
-        self._named, self._unit = list(named.entries) if columns <= len(net.neurons) else [], ONE // one
-        if len(set(self._named)) < columns:
-            raise CertificateError("'slope_neurons' names a neuron twice.")
-        for _ in self._slopes.entries if columns else ():
-            poll()  # each row is valid, whether a leaf names it or not
-
-    def _row(self, number: int) -> dict[int, int]:
-        """The slopes of a row by neuron, as multiples of 1 / ONE."""
-        (row,) = self._slopes.piece(number, number + 1)
-        return {neuron: int(v * self._unit) for neuron, v in zip(self._named, row, strict=True)}
 
     def margin(self) -> Fraction | float:
         """The least proven margin of the leaves, which must cover the problem's region."""
         margin: Fraction | float = math.inf
-        region = Region(self.problem.lower, self.problem.upper, self.problem.ball)
-        stack = [_Cell(region, region.empty)]
+        stack = [_Cell(self.region, self.region.empty)]
         for node, kind in enumerate(self.kinds.entries):
-            self.poll()
+            self.audit.poll()
             try:
                 if not stack:
                     raise CertificateError("the tree has ended before this node.")
@@ -178,7 +216,11 @@ class _Tree:
 
     def _anchored(self, cell: _Cell, anchor: int) -> _Cell:
         """The cell with the bounds of an anchor."""
-        bounds = None if cell.empty else derive(self.net, cell.region, cell.path, anchor, self.float32, self.poll)
+        bounds = None
+        if not cell.empty and cell.region is self.region and not cell.path:
+            bounds = self.audit.derive_root(cell.region, anchor)
+        elif not cell.empty:
+            bounds = self.audit.derive(cell.region, cell.path, anchor)
         return replace(cell, bounds=bounds or Relaxation(self.net, cell.region, {}, {}, {}), empty=bounds is None)
 
     def _children(self, cell: _Cell, kind: int) -> list[_Cell]:
@@ -200,14 +242,9 @@ class _Tree:
             raise CertificateError("the leaf has no anchor above it.")
         if cell.empty:
             return math.inf
-        slopes = self._row(rule) if rule >= 0 else {}
-        lines = {
-            number: lines_of(value, rule, cell.bounds.intervals[value.source], slopes, self.float32)
-            for number, value in enumerate(self.net.values)
-            if isinstance(value, Activation)
-        }
         function, scale = self._function(weights, betas, cell.path)
-        bound = replace(cell.bounds, region=cell.region, lines=lines).lower_bound(function) / scale
+        relaxation = cell.bounds.with_lines(rule, self.slopes.of(rule), self.audit.float32)
+        bound = replace(relaxation, region=cell.region).lower_bound(function) / scale
         weighted = list(zip(weights, self.problem.margins, strict=True))
         bound += sum(w * margin.constant for w, margin in weighted)
         if bound < 0 or (bound == 0 and not any(w > 0 and margin.strict for w, margin in weighted)):

@@ -6,7 +6,7 @@ Rounding happens where it is sound: intervals and errors outward, chords upward,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from operator import gt
 
@@ -19,6 +19,7 @@ INTERVAL, PARALLEL, ADAPTIVE = 1, 2, 3  # anchors; the rules for lines are their
 CURVE_ERROR = UNIT >> 20  # of a curve in float32
 Path = tuple[tuple[int, bool], ...]  # the neuron splits above a node, from the root: (neuron, active)
 Magnitude = tuple[Vector, int, Vector]  # of a value: A, the number N of roundings, underflows B
+Ends = Callable[[int, int], tuple[int, dict[int, int]]]  # of a neuron and a side (0 below, 1 above): rule, and slopes
 Piece = tuple[int, int, int]  # slope, foot and value at the foot: the line ``slope (p - foot) + value``
 
 
@@ -90,6 +91,12 @@ class Relaxation:
     errors: dict[int, Vector]
     lines: dict[int, Lines]
 
+    def with_lines(self, rule: int, slopes: dict[int, int], float32: bool) -> Relaxation:
+        """The same with the lines of a rule, or of a row of slopes, in the place of those that it has."""
+        activations = [(k, v) for k, v in enumerate(self.net.values) if k in self.lines and isinstance(v, Activation)]
+        lines = {k: lines_of(value, rule, self.intervals[value.source], slopes, float32) for k, value in activations}
+        return replace(self, lines=lines)
+
     def lower_bound(self, pending: dict[int, Vector]) -> Fraction:
         """Section 4: a lower bound of ``sum_k pending[k] . v_k``, the best over the stages. Uses up ``pending``."""
         done, stages = self.write_out(pending, self.errors), []
@@ -122,14 +129,17 @@ class Relaxation:
         return sum((least(w, self.lines[v].ends if v else self.region.interval) for v, w in pending.items()), Fraction(0))
 
 
+Chosen = Callable[[int, int], Relaxation]  # of a component and a side
+
+
 def _accumulate(pending: dict[int, Vector], value: int, more: Vector) -> None:
     pending[value] = total([pending[value], more]) if value in pending else more
 
 
 def derive(
-    net: Network, region: Region, path: Path, anchor: int, float32: bool, poll: Callable[[], object]
+    net: Network, region: Region, path: Path, anchor: int, ends: Ends | None, float32: bool, poll: Callable[[], object]
 ) -> Relaxation | None:
-    """Section 5: the bounds of an anchor, or None if an interval is empty."""
+    """Section 5: the bounds of an anchor, or None if an interval is empty; ``ends`` has the lines that a refinement names."""
     images: list[Interval] = []  # by interval arithmetic, of affine values written out
     magnitudes: list[Magnitude] = []
     relaxation = Relaxation(net, region, {}, {}, {})
@@ -148,7 +158,8 @@ def derive(
             magnitudes.append(((list(map(max, map(abs, lower), map(abs, upper))), exponent), 0, ([0] * len(lower), 0)))
         if number in net.sources:
             if anchor != INTERVAL:
-                interval = _refined(number, interval, relaxation, poll)
+                chosen = _lines_of_ends(number, relaxation, ends, float32)
+                interval = _refined(number, interval, relaxation, chosen, poll)
             for neuron, active in path:
                 source, component = net.neurons[neuron]
                 interval = cut_interval(interval, component, active) if source == number else interval
@@ -172,14 +183,24 @@ def _image(number: int, affine: Affine, images: list[Interval], relaxation: Rela
     return _enclosure(ends)
 
 
-def _refined(number: int, interval: Interval, relaxation: Relaxation, poll: Callable[[], object]) -> Interval:
+def _lines_of_ends(number: int, relaxation: Relaxation, ends: Ends | None, float32: bool) -> Chosen:
+    """What bounds each end of a component of a value, by the first relu that is applied to it."""
+    relus = (v for v in relaxation.net.values if isinstance(v, Activation) and v.kind == "relu" and v.source == number)
+    relu = next(relus, None)
+    if ends is None or relu is None:
+        return lambda component, side: relaxation
+    return lambda component, side: relaxation.with_lines(*ends(relu.first + component, side), float32)
+
+
+def _refined(number: int, interval: Interval, relaxation: Relaxation, chosen: Chosen, poll: Callable[[], object]) -> Interval:
     """The intersection with the bounds by lines, where a curve reads the value or the interval leaves the sign open."""
     lower, upper, e = interval
     ends = [(scaled(low, e), scaled(high, e)) for low, high in zip(lower, upper, strict=True)]
     for i, (low, high) in enumerate(ends):
         if low < 0 < high or (number in relaxation.net.curved and low < high):
             poll()
-            below, above = (relaxation.lower_bound(_component(number, i, len(ends), sign)) for sign in (1, -1))
+            functions = (_component(number, i, len(ends), sign) for sign in (1, -1))
+            below, above = (chosen(i, side).lower_bound(function) for side, function in enumerate(functions))
             ends[i] = max(low, below), min(high, -above)
     return _enclosure(ends)
 

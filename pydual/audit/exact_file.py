@@ -23,6 +23,7 @@ LONGEST_HEADER = 100_000_000
 MAGIC = "pydual-certificate-1"
 METADATA = ("format", "network", "query", "arithmetic", "problems")
 COLUMNS = ("kind", "index", "threshold", "anchor", "lines", "slopes", "slope_neurons", "multipliers", "split_multipliers")
+PARTS = ("lines", "slopes", "neurons")  # of a refinement
 DTYPES = {"U8": ("uint8", "B"), "I32": ("int32", "i"), "F32": ("float32", "f"), "F64": ("float64", "d")}
 # one member of the header, whose value has no braces inside, and what follows it; short, so that no value nests deeply
 _MEMBER = re.compile(r'\s*"([^"\\]{1,100})"\s*:\s*(\{[^{}]{0,1000}\})\s*([,}])')
@@ -66,6 +67,7 @@ class FileProof(AbstractContextManager["FileProof"]):
     query: str
     arithmetic: str
     trees: tuple[Any, ...]  # each with its columns as attributes
+    refinements: tuple[Any, ...]  # likewise
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
@@ -101,11 +103,18 @@ def _proof(file: BinaryIO, size: int) -> FileProof:
         _need(begin == start, "its tensors overlap or leave a gap.")
         start += width
     _need(start == size, "its tensors do not fill the file.")
-    problems = range(len(columns) // len(COLUMNS))
-    whole = set(columns) == {f"{i}/{name}" for i in problems for name in COLUMNS}
-    _need(whole and metadata["problems"] == str(len(problems)), "it has not nine tensors for each problem.")
-    trees = tuple(SimpleNamespace(**{name: columns[f"{i}/{name}"] for name in COLUMNS}) for i in problems)
-    return FileProof(file, metadata["network"], metadata["query"], metadata["arithmetic"], trees)
+    refined = sum(name.startswith("refinement/") for name in columns)
+    trees = _groups(columns, "", (len(columns) - refined) // len(COLUMNS), COLUMNS)
+    refinements = _groups(columns, "refinement/", refined // len(PARTS), PARTS)
+    _need(not columns and metadata["problems"] == str(len(trees)), "it has not nine tensors for each problem.")
+    return FileProof(file, metadata["network"], metadata["query"], metadata["arithmetic"], trees, refinements)
+
+
+def _groups(columns: dict[str, FileColumn], prefix: str, count: int, names: tuple[str, ...]) -> tuple[Any, ...]:
+    """Takes the columns ``prefix + "number/name"`` out, as attributes of an object for each number."""
+    places = [{name: f"{prefix}{i}/{name}" for name in names} for i in range(count)]
+    _need(all(key in columns for group in places for key in group.values()), "a tensor is missing.")
+    return tuple(SimpleNamespace(**{name: columns.pop(key) for name, key in group.items()}) for group in places)
 
 
 def _members(text: str) -> dict[str, dict[str, Any]]:

@@ -80,7 +80,7 @@ def _check_binding(proof: Proof | FileProof, network: Network, query: list[Probl
 
 
 def _refinements(proof: Proof | FileProof) -> tuple[Any, ...] | list[Any]:
-    given: Any = getattr(proof, "refinements", ())
+    given: Any = getattr(proof, "refinements", None)
     if not isinstance(given, (tuple, list)) or len(given) > MOST_REFINEMENTS:
         raise CertificateError(f"The refinements of a certificate must be a tuple of at most {MOST_REFINEMENTS}.")
     return given

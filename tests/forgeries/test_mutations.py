@@ -10,7 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -26,7 +26,7 @@ from pydual.audit.exact import audit_exact
 from pydual.audit.exact_file import open_proof
 from pydual.audit.query import query_digest
 from pydual.audit.rounded import audit_rounded
-from pydual.certificate import Proof, ProofTree
+from pydual.certificate import COLUMNS, Proof, ProofTree
 from pydual.checker import Atom, Checker, Condition, Y
 from pydual.errors import CertificateError
 from pydual.network import Network
@@ -34,7 +34,6 @@ from pydual.region import Ball, Region
 
 SEED = int(os.environ.get("PYDUAL_SEED", "0"))
 PARTS = 200 if os.environ.get("PYDUAL_NIGHTLY") else 4
-COLUMNS = tuple(column.name for column in fields(ProofTree))
 
 Rng = np.random.Generator
 Case = tuple[Network, Checker, Proof, instances.Truth]
