@@ -9,7 +9,7 @@ namespace {
 constexpr int kPasses = 3;
 constexpr double kAboveRounding = 1e-9;  // what closes the part that is cut off must exceed this
 constexpr double kHeavy = 1e-3;          // of the greatest weight, and of the interval: inputs with less are not clipped
-constexpr double kHair = 1e-7;           // of the interval, kept beyond what the lines allow
+constexpr double kHair = 1e-4;            // of the interval, kept beyond what the lines allow
 
 }  // namespace
 
