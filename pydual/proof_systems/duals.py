@@ -152,8 +152,14 @@ def leaf(frame: Frame, problem: int, duals: Duals, row: int, path: tuple[int, ..
     return Leaf(EXPLICIT, multipliers, betas, numbers, slopes)
 
 
+def new_recorder(frame: Frame) -> TreeRecorder:
+    """For a tree whose root is the only anchor, derived like the frame."""
+    refinements = () if frame.refinement is None else (frame.refinement,)
+    return TreeRecorder(frame.anchor, anchor_cells=False, refinements=refinements)
+
+
 def leaf_proof(frame: Frame, problem: int, duals: Duals, row: int) -> ProofTree:
     """The proof that consists of one leaf, at the root."""
-    recorder = TreeRecorder(frame.anchor, anchor_cells=False)
+    recorder = new_recorder(frame)
     recorder.close(0, leaf(frame, problem, duals, row))
     return recorder.finish()

@@ -15,7 +15,7 @@ from pydual.problem import Problem
 from pydual.proof_systems.alpha_crown import AlphaCrown
 from pydual.proof_systems.base import Play, Snapshot, State, start
 from pydual.proof_systems.branching import candidates, look_ahead
-from pydual.proof_systems.duals import ABOVE_ROUNDING, ADAPTIVE_START, Duals, LinearBound, Nodes, leaf, play
+from pydual.proof_systems.duals import ABOVE_ROUNDING, ADAPTIVE_START, Duals, LinearBound, Nodes, leaf, new_recorder, play
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.partial_tree import partial_tree
 from pydual.proof_systems.recorder import Leaf, TreeRecorder
@@ -315,11 +315,6 @@ class NeuronSplitting:
             open_shares={**state.open_shares, **_shares((search,))},
             statistics={**state.counting(nodes=len(nodes.problem)), "open_nodes": sum(len(s.queue) for s in searches)},
         )
-
-
-def new_recorder(frame: Frame) -> TreeRecorder:
-    refinements = () if frame.refinement is None else (frame.refinement,)
-    return TreeRecorder(frame.anchor, anchor_cells=False, refinements=refinements)
 
 
 def _shares(searches: tuple[Search, ...]) -> dict[int, float]:

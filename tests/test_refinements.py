@@ -1,0 +1,158 @@
+"""Intervals whose ends have lines of their own: sound, tighter, found again from the lines alone, and used by the search."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import activation_patterns
+import numpy as np
+import pytest
+from cases import Case
+from random_instances import random_network
+
+from pydual import Checker, Network, Region, Y, certificate, robustness
+from pydual.audit import EXACT, ROUNDED, audit
+from pydual.audit.query import query_digest
+from pydual.certificate import Proof, ProofTree, sharing_refinements
+from pydual.problem import normalize
+from pydual.proof_systems.base import resume, take_snapshot
+from pydual.proof_systems.crown import Crown
+from pydual.proof_systems.duals import leaf_proof, root_nodes
+from pydual.proof_systems.neuron_splitting import NeuronSplitting
+from pydual.relax.engine import single_threaded_blas
+from pydual.relax.frame import Frame, Group, group, make_frame
+from pydual.relax.refine import ends_to_refine, rederive, refine
+
+EAGER = NeuronSplitting(refine_steps=1, batch=2)
+
+
+def deep(seed: int, width: int = 8, depth: int = 4, inputs: int = 3) -> Network:
+    rng = np.random.default_rng(seed)
+    sizes = [inputs, *[width] * depth, 2]
+    pairs = zip(sizes[:-1], sizes[1:], strict=True)
+    return Network.from_layers([(rng.normal(size=(n, m)) * np.sqrt(2 / m), 0.1 * rng.normal(size=n)) for m, n in pairs])
+
+
+def asked(network: Network, ball: str | None = None) -> Group:
+    size = network.input_size
+    checker = Checker(Region(-np.ones(size), np.ones(size)), Y[0] <= Y[1])
+    if ball is not None:
+        checker = robustness(np.zeros(size), 0, 1.0, ball, classes=2)
+    return group(normalize(network, checker))[0]
+
+
+def found(network: Network, ball: str | None = None) -> Frame:
+    with single_threaded_blas():
+        return refine(asked(network, ball), 30, 0.2, lambda: True)
+
+
+@pytest.mark.parametrize("ball", [None, "l1", "l2"])
+def test_refined_intervals_hold_and_are_tighter(ball: str | None) -> None:
+    ratios = []
+    for seed in range(6):
+        network = deep(seed)
+        frame, adaptive = found(network, ball), make_frame(asked(network, ball), certificate.ADAPTIVE)
+        points = np.random.default_rng(seed).uniform(-1, 1, (5000, 3))
+        points = points[[frame.group.region.contains(p) for p in points]]
+        values = network.values(points.T)
+        read = np.concatenate([values[p.source] for p in network.primitives if not hasattr(p, "terms")])
+        assert len(points) and (read >= frame.lower[:, None] - 1e-9).all() and (read <= frame.upper[:, None] + 1e-9).all()
+        ratios.append((frame.upper - frame.lower).sum() / (adaptive.upper - adaptive.lower).sum())
+    assert max(ratios) < 1.01 and np.mean(ratios) < 0.95
+
+
+@pytest.mark.parametrize("ball", [None, "l1", "l2"])
+def test_the_lines_give_the_intervals_again(ball: str | None) -> None:
+    for network in (deep(1), deep(2, depth=2), random_network(np.random.default_rng(5), 2)):
+        frame = found(network, ball)
+        assert frame.refinement is not None
+        again = rederive(frame.group, frame.refinement)
+        np.testing.assert_allclose(again.lower, frame.lower, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(again.upper, frame.upper, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("ball", [None, "l1", "l2"])
+def test_audits_derive_what_the_prover_believes(ball: str | None) -> None:
+    """A bound of CROWN with refined intervals, and margins that are raised until it is just positive."""
+    for seed in range(4):
+        frame = found(deep(seed), ball)
+        with single_threaded_blas():
+            duals = Crown().evaluate(frame, root_nodes(frame), 1.0)
+        (problem,) = frame.group.problems
+        case = Case(problem.network, _checker(frame.group)).raised(0.01 - float(duals.bound[0]))
+        with single_threaded_blas():
+            raised = replace(frame, group=group(case.problems)[0])
+            tree = leaf_proof(raised, 0, Crown().evaluate(raised, root_nodes(raised), 1.0), 0)
+        assert tree.anchor.tolist() == [certificate.REFINED]
+        for level in (EXACT, ROUNDED):
+            margin = audit(proof_of(case, (tree,)), case.network, case.checker, level=level).margin
+            assert 0.01 - 1e-6 <= margin <= 0.02
+
+
+def test_the_search_begins_anew_with_refined_intervals() -> None:
+    """Verdicts at margins just above and below the true minimum, which enumeration of activation patterns knows."""
+    used = 0
+    for seed in range(8):
+        network = deep(seed, width=4, depth=3, inputs=2)
+        region = Region(-np.ones(2), np.ones(2))
+        least = activation_patterns.true_minimum(network, Checker(region, Y[0] <= Y[1]))
+        for gap, proved in ((1e-3, True), (-1e-3, False)):
+            case = Case(network, Checker(region, Y[0] - Y[1] <= Fraction(least - gap)))
+            state = EAGER.init(case.problems)
+            with single_threaded_blas():
+                while not state.finished:
+                    state = EAGER.step(state, 10.0)
+            assert (0 in state.trees) == proved
+            if proved:
+                used += bool(state.trees[0].refinements)
+                assert audit(proof_of(case, (state.trees[0],)), network, case.checker).margin > 0
+    assert used >= 3
+
+
+def test_a_search_goes_on_in_its_refined_frame() -> None:
+    network = deep(0, width=10)
+    case = Case(network, Checker(Region(-np.ones(3), np.ones(3)), Y[0] <= Y[1]))
+    y = network.evaluate(np.random.default_rng(0).uniform(-1, 1, (20_000, 3)))
+    case = case.raised(0.3 - float((y[:, 0] - y[:, 1]).min()))
+    state = EAGER.init(case.problems)
+    with single_threaded_blas():
+        while not state.finished and state.searches[0].frame.anchor != certificate.REFINED:
+            state = EAGER.step(state, 10.0)
+        for _ in range(3):
+            state = EAGER.step(state, 10.0)
+        snapshot = take_snapshot(EAGER, state)
+        again = resume(EAGER, case.problems, snapshot)
+        assert again.searches[0].frame.anchor == certificate.REFINED and again.searches[0].unseen[0].path
+        np.testing.assert_allclose(again.searches[0].frame.lower, state.searches[0].frame.lower, atol=1e-9)
+        while not again.finished:
+            again = EAGER.step(again, 10.0)
+    for tree in again.trees.values():
+        assert audit(proof_of(case, (tree,)), network, case.checker).margin > 0
+
+
+def test_first_layers_and_decided_signs_need_no_lines() -> None:
+    one = asked(Network.from_layers([([[1.0, 1.0], [1.0, -1.0]], [0.0, 0.0]), ([[1.0, 1.0], [0.0, 1.0]], [0.0, 0.0])]))
+    assert ends_to_refine(make_frame(one, certificate.ADAPTIVE)) == 0
+    frame = found(deep(3))
+    assert frame.refinement is not None and (frame.refinement.lines[:, :8] == certificate.ADAPTIVE_LINES).all()
+
+
+def test_shared_refinements_are_numbered_once() -> None:
+    first, second = (found(deep(seed)).refinement for seed in (1, 2))
+    assert first is not None and second is not None
+    nothing = np.zeros(0)
+    leaf = ProofTree(*[nothing] * 3, np.array([4], np.uint8), *[nothing] * 5)
+    given = [replace(leaf, refinements=r) for r in ((first,), (second,), (), (first,))]
+    given[2] = replace(given[2], anchor=np.array([3], np.uint8))
+    trees, refinements = sharing_refinements(given)
+    assert refinements == (first, second) and [t.anchor.tolist() for t in trees] == [[4], [5], [3], [4]]
+
+
+def proof_of(case: Case, trees: tuple[ProofTree, ...]) -> Proof:
+    shared, refinements = sharing_refinements(trees)
+    return Proof(case.network.digest, query_digest(case.checker), shared, refinements=refinements)
+
+
+def _checker(g: Group) -> Checker:
+    return Checker(g.region, Y[1] - Y[0] >= 0)
