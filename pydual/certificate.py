@@ -86,6 +86,12 @@ class Proof:
     arithmetic: str = REAL
     refinements: tuple[Refinement, ...] = ()
 
+    @classmethod
+    def of(cls, network: str, query: str, trees: Sequence[ProofTree], arithmetic: str = REAL) -> Proof:
+        """The proof that trees of searches make, each with refinements of its own."""
+        shared, refinements = _sharing_refinements(trees)
+        return cls(network, query, shared, arithmetic, refinements)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the certificate in the safetensors format; the file appears whole or not at all."""
         from safetensors.numpy import save
@@ -120,7 +126,7 @@ class Proof:
         return sum(tree.leaves for tree in self.trees)
 
 
-def sharing_refinements(trees: Sequence[ProofTree]) -> tuple[tuple[ProofTree, ...], tuple[Refinement, ...]]:
+def _sharing_refinements(trees: Sequence[ProofTree]) -> tuple[tuple[ProofTree, ...], tuple[Refinement, ...]]:
     """The trees with anchors that count the refinements of all, which come second, each once."""
     shared: dict[int, Refinement] = {}
     result = []

@@ -18,7 +18,7 @@ from pydual.attack.search import NORMAL, QUICK, THOROUGH, Adversary, Effort, Fin
 from pydual.audit import EXACT, FOLDED, ROUNDED, Accepted, audit
 from pydual.audit.query import query_digest
 from pydual.budget import Budget
-from pydual.certificate import FLOAT32, REAL, Proof, sharing_refinements
+from pydual.certificate import FLOAT32, REAL, Proof
 from pydual.checker import Checker
 from pydual.checkpoint import Binding, Checkpoint, Keeper
 from pydual.errors import CertificateError, InputError, UnsupportedError
@@ -293,8 +293,7 @@ class _Game:
 
     def _certify(self, state: State) -> Certificate | Unknown:
         trees = tuple(state.trees[problem.index] for problem in self.problems)
-        trees, refinements = sharing_refinements(trees)
-        proof = Proof(self.model.digest, query_digest(self.checker), trees, self.arithmetic, refinements)
+        proof = Proof.of(self.model.digest, query_digest(self.checker), trees, self.arithmetic)
         try:
             with self._timed("audit"):
                 accepted = self._audited(proof)

@@ -16,7 +16,7 @@ from pydual.audit.exact_network import Network
 from pydual.audit.exact_onnx import read_network
 from pydual.audit.exact_vnnlib import read_checker
 from pydual.audit.query import query_digest
-from pydual.certificate import COLUMNS, FORMAT, PARTS, Proof, ProofTree, Refinement, sharing_refinements
+from pydual.certificate import COLUMNS, FORMAT, PARTS, Proof, ProofTree, Refinement
 
 Header = dict[str, Any]
 Layers = list[tuple[list[list[float]], list[float]]]
@@ -43,8 +43,7 @@ class Question:
 
     @property
     def proof(self) -> Proof:
-        trees, refinements = sharing_refinements(self.trees)
-        return Proof(self.network, self.query, trees, self.arithmetic, refinements)
+        return Proof.of(self.network, self.query, self.trees, self.arithmetic)
 
     @property
     def file(self) -> bytes:

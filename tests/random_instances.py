@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from pydual.audit import query
-from pydual.certificate import REFINED, Proof, ProofTree, Refinement, sharing_refinements
+from pydual.certificate import REFINED, Proof, ProofTree, Refinement
 from pydual.checker import Atom, Checker, Condition, Linear, X, Y
 from pydual.network import Network
 from pydual.operators.primitives import GraphBuilder, Relu, Value
@@ -209,8 +209,8 @@ def _with_zeros(points: list[Fraction], rows: list[list[Fraction]]) -> list[Frac
 
 def random_proof(rng: Generator, network: Network, checker: Checker) -> Proof:
     """A proof with random hints, valid in form."""
-    trees, refinements = sharing_refinements([random_tree(rng, network, problem) for problem in query.problems(checker)])
-    return Proof(network.digest, query.query_digest(checker), trees, refinements=refinements)
+    trees = [random_tree(rng, network, problem) for problem in query.problems(checker)]
+    return Proof.of(network.digest, query.query_digest(checker), trees)
 
 
 def random_tree(rng: Generator, network: Network, problem: query.Problem) -> ProofTree:

@@ -23,7 +23,6 @@ from pydual.certificate import (
     Proof,
     ProofTree,
     Refinement,
-    sharing_refinements,
 )
 from pydual.checker import And, Atom, Checker, Condition, Linear, Or
 from pydual.errors import CertificateError
@@ -144,8 +143,7 @@ def random_refinement(rng: Rng, network: Network) -> Refinement:
 
 
 def certify(network: Network, checker: Checker, trees: tuple[ProofTree, ...], arithmetic: str = "real") -> Proof:
-    shared, refinements = sharing_refinements(trees)
-    return Proof(network.digest, query.query_digest(checker), shared, arithmetic, refinements)
+    return Proof.of(network.digest, query.query_digest(checker), trees, arithmetic)
 
 
 def shifted(checker: Checker, shift: Fraction) -> Checker:

@@ -45,7 +45,7 @@ def instance(seed: int, inputs: int, width: int, slack: float) -> tuple[Network,
 
 
 # both take dozens of steps, a second or two, and end in a certificate
-INSTANCES = {"input": (1, 6, 50, 0.1), "neuron": (3, 8, 13, 0.1)}
+INSTANCES = {"input": (1, 6, 50, 0.1), "neuron": (3, 8, 13, 0.06)}
 SYSTEMS = {"input": BranchAndBound(split="input", batch=64), "neuron": BranchAndBound(split="neuron", batch=16)}
 WORK = {"input": "cells", "neuron": "nodes"}
 SPLITTINGS = list(INSTANCES)

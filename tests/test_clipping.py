@@ -95,7 +95,7 @@ def clips_in(tree: ProofTree) -> int:
 
 
 def proof_of(network: Network, checker: Checker, tree: ProofTree) -> Proof:
-    return Proof(network.digest, query_digest(checker), (tree,))
+    return Proof.of(network.digest, query_digest(checker), (tree,))
 
 
 @pytest.mark.parametrize("hidden", [(5,), (4, 4), (4, 4, 3)])

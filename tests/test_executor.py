@@ -334,7 +334,7 @@ def test_trees_of_different_kinds_become_one(seed: int) -> None:
     third, fourth = left.cut((seed + 1) % 3, -0.25)
     for part, system in zip((third, right, fourth), systems, strict=True):
         proved(part, system)
-    proof = Proof(network.digest, query_digest(checker), (graft(root),))
+    proof = Proof.of(network.digest, query_digest(checker), (graft(root),))
     for level in ("exact", "rounded"):
         assert pydual.audit(proof, network, checker, level=level).margin > 0
 
@@ -347,7 +347,7 @@ def test_a_missing_part_is_no_proof() -> None:
     proved(right, BranchAndBound())
     left.tree = right.tree
     with pytest.raises(pydual.CertificateError):
-        pydual.audit(Proof(network.digest, query_digest(checker), (graft(root),)), network, checker, level="exact")
+        pydual.audit(Proof.of(network.digest, query_digest(checker), (graft(root),)), network, checker, level="exact")
 
 
 def leaf_with_slopes(slopes: np.ndarray, neurons: list[int]) -> ProofTree:
@@ -370,7 +370,7 @@ def test_a_stable_neuron_keeps_its_slope_in_wider_rows() -> None:
     assert whole.slope_neurons.tolist() == [0, 1, 2] and whole.slopes.dtype == np.float32
     assert whole.slopes.tolist() == [[0.25, 0.0, 0.5], [1.0, 0.75, 0.0]]
     assert whole.lines.tolist() == [0, 1] and whole.threshold.tolist() == [0.0]
-    assert pydual.audit(Proof(network.digest, query_digest(checker), (whole,)), network, checker).margin > 0
+    assert pydual.audit(Proof.of(network.digest, query_digest(checker), (whole,)), network, checker).margin > 0
 
 
 # threads of the core

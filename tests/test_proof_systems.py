@@ -156,7 +156,7 @@ def run(system: ProofSystem, problems: tuple[Problem, ...], steps: int = 100_000
 def audited(case: Case, state: State) -> list[float]:
     """The margins that the exact and the rounded audit prove."""
     trees = tuple(state.trees[problem.index] for problem in state.problems)
-    proof = Proof(case.network.digest, query_digest(case.checker), trees)
+    proof = Proof.of(case.network.digest, query_digest(case.checker), trees)
     return [audit(proof, case.network, case.checker, level=level).margin for level in (EXACT, ROUNDED)]
 
 

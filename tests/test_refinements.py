@@ -14,7 +14,7 @@ from random_instances import random_network
 from pydual import Checker, Network, Region, Y, certificate, robustness
 from pydual.audit import EXACT, ROUNDED, audit
 from pydual.audit.query import query_digest
-from pydual.certificate import Proof, ProofTree, sharing_refinements
+from pydual.certificate import Proof, ProofTree
 from pydual.problem import normalize
 from pydual.proof_systems.base import resume, take_snapshot
 from pydual.proof_systems.crown import Crown
@@ -145,13 +145,12 @@ def test_shared_refinements_are_numbered_once() -> None:
     leaf = ProofTree(*[nothing] * 3, np.array([4], np.uint8), *[nothing] * 5)
     given = [replace(leaf, refinements=r) for r in ((first,), (second,), (), (first,))]
     given[2] = replace(given[2], anchor=np.array([3], np.uint8))
-    trees, refinements = sharing_refinements(given)
-    assert refinements == (first, second) and [t.anchor.tolist() for t in trees] == [[4], [5], [3], [4]]
+    proof = Proof.of("", "", given)
+    assert proof.refinements == (first, second) and [t.anchor.tolist() for t in proof.trees] == [[4], [5], [3], [4]]
 
 
 def proof_of(case: Case, trees: tuple[ProofTree, ...]) -> Proof:
-    shared, refinements = sharing_refinements(trees)
-    return Proof(case.network.digest, query_digest(case.checker), shared, refinements=refinements)
+    return Proof.of(case.network.digest, query_digest(case.checker), trees)
 
 
 def _checker(g: Group) -> Checker:

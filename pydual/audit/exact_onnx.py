@@ -26,7 +26,7 @@ MAX_INTEGERS = 2**19  # in the messages of a file: keys, lengths and values
 MESSAGES = {
     "Model": "7 graph Graph, 8 opsets Opset*, 25 functions refused",
     "Opset": "1 domain text, 2 version int",
-    "Graph": "1 nodes Node*, 5 initializers Tensor*, 11 inputs Value*, 12 outputs Value*",
+    "Graph": "1 nodes Node*, 5 initializers Tensor*, 11 inputs Value*, 12 outputs Value*, 15 sparse_initializer refused",
     "Node": "1 inputs text*, 2 outputs text*, 3 name text, 4 operator text, 5 attributes Attribute*, 7 domain text",
     "Attribute": "1 name text, 2 f float, 3 i int, 4 s text, 5 t Tensor, 7 floats float*, 8 ints int*, 20 type int, "
     "21 reference refused",
@@ -99,7 +99,7 @@ def _fields(data: memoryview, budget: Iterator[int]) -> Iterator[tuple[int, int,
         value, at = _varint(data, at, budget) if key & 7 in (0, 2) else ({1: 8, 5: 4}[key & 7], at)
         if key & 7:
             value, at = data[at : at + value], at + value
-        require(key > 7 and at <= len(data), "a field has no number or no end")
+        require(7 < key < 1 << 32 and at <= len(data), "a field has no number or no end")  # some cut a key to 32 bits
         yield key >> 3, key & 7, value
 
 
@@ -193,7 +193,7 @@ def _attributes(node: Any) -> dict[str, Any]:
     """The attributes of a node, of the same types as their defaults."""
     values = [getattr(attribute, ATTRIBUTES[attribute.type]) for attribute in node.attributes]
     found = {a.name: tuple(v) if isinstance(v, list) else v for a, v in zip(node.attributes, values, strict=True)}
-    require(len(found) == len(values), "an attribute is given twice")
+    require(len(found) == len(values) and () not in found.values(), "an attribute is an empty list, or given twice")
     for name, default in (OPERATORS[node.operator].__kwdefaults__ or {}).items():
         value = found.get(name, default)
         flag = type(default) is bool and type(value) is int and value in (0, 1)

@@ -21,7 +21,7 @@ MAX_TOKENS = 2**19  # words, parentheses, comments and stretches of white space
 MAX_NESTING = 200  # parentheses open at a time
 MAX_BITS = 3500  # of the numerator or denominator of a coefficient
 
-_TOKEN = re.compile(r"\s+|;[^\n]*|([()])|(\"[^\"]*\"|\|[^|]*\||[^\s();\"|]+)|(.)")
+_TOKEN = re.compile(r"\s+|;[^\n\r]*|([()])|(\"[^\"]*\"|\|[^|]*\||[^\s();\"|]+)|(.)")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][-+]?[0-9]{1,3})?")
 _IGNORED = {"set-logic", "set-info", "set-option", "check-sat", "get-model", "get-value", "get-info", "echo", "exit"}
 _RELATIONS = {"<=": [(1, False)], "<": [(1, True)], ">=": [(-1, False)], ">": [(-1, True)], "=": [(1, False), (-1, False)]}
