@@ -601,6 +601,7 @@ def varint(value: int) -> bytes:
         b"\x38\x01",  # the graph as a number, which others skip
         b"\x3b",  # a group
         b"\x02\x00",  # field number 0
+        b"\xba\x80\x80\x80\x10\x00",  # the graph's key plus 2**32, which others cut to 32 bits
         b"\x3a" + varint(2**40),
         b"\x80" * 11,
     ],
@@ -609,6 +610,29 @@ def test_bytes_that_others_may_read_otherwise_are_refused(more: bytes) -> None:
     assert read_network(SMALL[0])
     with pytest.raises(InputError):
         read_network(SMALL[0] + more)
+
+
+def sparse_weights() -> onnx.ModelProto:
+    """Weights that sparse ones of the same name replace, for onnxruntime."""
+    model = chain([("Mul", ["x", "w"], ["y"], {})], [1, 2], {"w": np.ones(2)})
+    places = numpy_helper.from_array(np.array([0, 1]), "places")
+    values = numpy_helper.from_array(np.array([5.0, 7.0], np.float32), "w")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [2]))
+    return model
+
+
+def squeezed_along_no_axis() -> onnx.ModelProto:
+    """Axes of no number: all of size 1 for onnxruntime, none for the reference implementation."""
+    nodes: Nodes = [("Squeeze", ["x"], ["s"], {"axes": [0]}), ("Gather", ["s", "first"], ["y"], {"axis": 0})]
+    model = chain(nodes, [1, 2, 3], {"first": np.array([0])})
+    model.opset_import[0].version = 11
+    del model.graph.node[0].attribute[0].ints[:]
+    return model
+
+
+@pytest.mark.parametrize("make", [sparse_weights, squeezed_along_no_axis])
+def test_models_that_others_read_otherwise_are_refused(make: Callable[[], onnx.ModelProto], tmp_path: Path) -> None:
+    assert not same_network(make(), tmp_path)
 
 
 # ---- properties
@@ -648,6 +672,7 @@ BOUND = "(declare-const X_0 Real) (declare-const Y_0 Real) (assert (>= X_0 {})) 
         BOUND.format("-1.7976931348623157e308", "1.7976931348623157e308"),
         BOUND.format("0.1", "0.2") + "(assert (or (<= X_0 0.15) (and (>= X_0 0.15) (< Y_0 X_0))))",
         BOUND.format("0.1", "0.2") + "(assert (or (< X_0 0.1) (< X_0 0.15)))",
+        BOUND.format("0", "1") + "; a comment that ends with a carriage return (\r(assert (>= Y_0 -1))",
         "(set-info :source |a ( b|)(set-logic QF_LRA)" + BOUND.format("0", "1") + "; the end (",
     ],
 )
@@ -668,6 +693,11 @@ def test_mutated_properties(folder: Path, text: str, changes: list[tuple[int, in
         assert "\n" not in str(error)
     else:
         assert found == expected
+
+
+def test_comments_end_with_their_line() -> None:
+    text = BOUND.format("0", "1") + "(assert (or (<= Y_0 -1);\r(>= Y_0 -2)\r\n))"
+    assert len(problems(read_checker(text.encode()))) == 2
 
 
 @pytest.mark.parametrize(

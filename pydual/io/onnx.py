@@ -89,6 +89,8 @@ def _check_opset(model: Any) -> None:
         raise UnsupportedError(f"The model uses opset {version}; export it with opset {OLDEST_OPSET} or later.")
     if model.functions:
         raise UnsupportedError("The model defines functions of its own; export it with functions inlined.")
+    if model.graph.sparse_initializer:
+        raise UnsupportedError("The model has sparse initializers; export it with dense ones.")
 
 
 def _define(tensors: dict[str, Any], name: str, tensor: Any) -> None:
@@ -270,6 +272,13 @@ def _gather(graph: GraphBuilder, node: Node) -> Tensor:
     return gather(graph, node.tensor(0), node.constant(1), node.attribute("axis", 0))
 
 
+def _squeeze(graph: GraphBuilder, node: Node) -> Tensor:
+    axes = node.integers(1, "axes")
+    if axes == []:  # none for the reference implementation, all for onnxruntime
+        raise UnsupportedError("the axes are an empty list; name them, or leave them out")
+    return squeeze(graph, node.tensor(0), axes)
+
+
 def _split(graph: GraphBuilder, node: Node) -> list[Tensor]:
     x, axis = node.tensor(0), node.attribute("axis", 0)
     pieces = node.attribute("num_outputs", len(node.proto.output))
@@ -363,7 +372,7 @@ OPERATORS: dict[str, Handler] = {
     "Sigmoid": _unary(sigmoid),
     "Slice": _slice,
     "Split": _split,
-    "Squeeze": lambda graph, node: squeeze(graph, node.tensor(0), node.integers(1, "axes")),
+    "Squeeze": _squeeze,
     "Sub": _binary(subtract),
     "Sum": lambda graph, node: weighted_sum(graph, [(node.tensor(i), 1) for i in range(len(node.inputs))]),
     "Tanh": _unary(tanh),

@@ -32,7 +32,7 @@ _NUMBER = r"[-+]?(?:\d{1,1000}(?:\.\d{0,1000})?|\.\d{1,1000})(?:[eE][-+]?\d{1,4}
 _VARIABLE = rf"[XY]_{_INDEX}"
 _WORD = r"[^\s();\"|]"
 _TOKEN = re.compile(
-    r"\s*(?:;[^\n]*\s*)*(?:"
+    r"\s*(?:;[^\n\r]*\s*)*(?:"
     rf"\(\s*assert\s*\(\s*(?P<side>[<>]=)\s+X_(?P<bounded>{_INDEX})\s+(?P<bound>{_NUMBER})\s*\)\s*\)"
     rf"|\(\s*declare-(?:const|fun)\s+(?P<kind>[XY])_(?P<declared>{_INDEX})\s*(?:\(\s*\)\s*)?\bReal\s*\)"
     rf"|\(\s*(?P<relation>[<>]=?)\s+(?P<left>{_VARIABLE})\s+(?P<right>{_VARIABLE}|{_NUMBER})\s*\)"
