@@ -18,6 +18,7 @@ from reference_audit import Reference
 
 from pydual.audit import query
 from pydual.audit.exact import audit_exact
+from pydual.audit.exact_network import LONG, Matrix
 from pydual.certificate import Proof, ProofTree
 from pydual.checker import And, Atom, Checker, Linear, Or, X, Y
 from pydual.errors import CertificateError, InputError
@@ -438,3 +439,19 @@ def verdict(proof: Proof, network: Network, checker: Checker) -> object:
         return audit_exact(proof, network, checker)
     except CertificateError as error:
         return str(error)
+
+
+def test_products_by_packed_rows_are_those_of_the_definition() -> None:
+    """Coefficients of all lengths in turn, also such at which every term of a field is as large as it can be."""
+    rng = np.random.default_rng(4)
+    for _ in range(30):
+        height, width = (int(n) for n in rng.integers(3, 8, 2))
+        entries = np.where(rng.random((height, width)) < 0.5, 255.0, -255.0) * (rng.random((height, width)) < 0.9)
+        matrix = Matrix([[(c, v) for c, v in enumerate(row) if v] for row in entries.tolist()], width)
+        scale = Fraction(2) ** -matrix.exponent
+        for length in rng.permutation([1, 24, 52, 60, 61, 200, 2000]):
+            largest = 2 ** int(length) - 1
+            w = [largest * int(rng.choice([1, -1, -1])) // int(rng.choice([1, 1, 3])) for _ in range(height)]
+            expected = [sum(c * Fraction(row[j]) * scale for c, row in zip(w, entries, strict=True)) for j in range(width)]
+            assert matrix.transposed_times(w) == expected
+        assert sum(row.bit_length() for row in matrix._packed) < 2 * LONG * height * width

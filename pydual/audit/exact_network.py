@@ -17,6 +17,8 @@ except ImportError:
 from pydual.audit.exact_region import BITS, Interval, Vector, bits, dyadic
 from pydual.errors import InputError
 
+LONG = 512  # bits from which on rows are not packed: they would be kept in too much memory
+
 
 class Matrix:
     """A matrix of dyadic rationals: row ``i`` has the integers ``rows[i][1]`` in the columns ``rows[i][0]``."""
@@ -28,11 +30,11 @@ class Matrix:
         self.rows = [([c for c, _ in row], [next(entries) for _ in row]) for row in rows]
         self.bits = bits(flat)
         self._dense = 4 * len(flat) > len(rows) * width
-        self._packed: dict[int, list[Any]] = {}
+        self._size, self._packed = 0, list[Any]()
 
     def transposed_times(self, w: list[int]) -> list[int]:
         """``w @ M`` as integers (times 2 ** exponent)."""
-        if self._dense and w.count(0) < len(w) - 2:
+        if self._dense and w.count(0) < len(w) - 2 and bits(w) + self.bits < LONG:
             return self._dense_product(w)
         result = [0] * self.width
         for coefficient, (columns, values) in zip(w, self.rows, strict=True):
@@ -45,12 +47,13 @@ class Matrix:
         """The same with one multiplication a row: rows are packed into long integers, an entry in ``size`` bytes."""
         # |(w @ M)_c| < 2 ** (bits of w + bits of M + bits of the height): it fits a signed field of one bit more
         size = (max(BITS, bits(w)) + self.bits + len(w).bit_length()) // 32 * 4 + 4
-        if size not in self._packed:
+        if size > self._size:
             packed = (sum(v << 8 * size * c for c, v in zip(*row, strict=True)) for row in self.rows)
-            self._packed[size] = list(map(long, packed))
+            self._size, self._packed = size, list(map(long, packed))
+        size = self._size
         half = 1 << (8 * size - 1)  # added to each field, and taken off again, so that no field is negative
         halves = int.from_bytes(half.to_bytes(size, "little") * self.width, "little")
-        data = (int(sum(map(mul, w, self._packed[size]))) + halves).to_bytes(size * self.width, "little")
+        data = (int(sum(map(mul, w, self._packed))) + halves).to_bytes(size * self.width, "little")
         return [int.from_bytes(data[i : i + size], "little") - half for i in range(0, len(data), size)]
 
     def image(self, interval: Interval) -> Interval:
