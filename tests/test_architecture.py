@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -134,6 +136,27 @@ def test_the_trusted_base_is_listed_with_its_line_counts() -> None:
     for names, lines in listed.items():
         found = sum(len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in re.findall(r"`([^`]+)`", names))
         assert abs(found - lines) <= max(5, lines // 20), f"{names} has {found} lines; ARCHITECTURE.md says {lines}"
+
+
+def test_the_exact_audit_with_its_readers_has_at_most_1500_lines_of_code() -> None:
+    """Without blank lines, comments and docstrings; ``exact_program`` only puts the files together."""
+    files = {*(ROOT / "pydual/audit").glob("exact*.py"), ROOT / "pydual/audit/query.py"}
+    counts = {path.name: lines_of_code(path) for path in files if path.stem != "exact_program"}
+    said = re.search(r"([\d,]+) lines of code", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"))
+    assert sum(counts.values()) <= 1500, counts
+    assert said and abs(int(said[1].replace(",", "")) - sum(counts.values())) <= 20, counts
+
+
+def lines_of_code(path: Path) -> int:
+    """How many lines have a token that is neither a comment nor part of a docstring."""
+    text = path.read_text(encoding="utf-8")
+    layout = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    tokens = [t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type not in layout]
+    lines = {line for token in tokens for line in range(token.start[0], token.end[0] + 1)}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            lines -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    return len(lines)
 
 
 def test_no_module_is_called_utils() -> None:
