@@ -131,6 +131,9 @@ def _sharing_refinements(trees: Sequence[ProofTree]) -> tuple[tuple[ProofTree, .
     shared: dict[int, Refinement] = {}
     result = []
     for tree in trees:
+        if not tree.refinements:
+            result.append(tree)
+            continue
         for refinement in tree.refinements:
             shared.setdefault(id(refinement), refinement)
         numbers = list(shared)

@@ -30,7 +30,7 @@ def diagonal(entries: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, i
 
 
 def root(net: _rounded.Network, low: np.ndarray, high: np.ndarray, rule: int, float32: bool = False) -> _rounded.Root:
-    return _rounded.Root(net, low, high, "", np.zeros(0), 0.0, float32, rule, 1)
+    return _rounded.Root(_rounded.Refinements([], net), net, low, high, "", np.zeros(0), 0.0, float32, rule, 1)
 
 
 def enclosure(kind: str, points: np.ndarray, float32: bool = False) -> tuple[np.ndarray, np.ndarray]:

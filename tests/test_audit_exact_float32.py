@@ -127,7 +127,7 @@ def float32_points(rng: Rng, lower: np.ndarray, upper: np.ndarray, number: int) 
 
 def derived(network: Network, lower: np.ndarray, upper: np.ndarray, anchor: int) -> Relaxation:
     region = ExactRegion(lower.tolist(), upper.tolist(), None)
-    bounds = derive(ExactNetwork(network), region, (), anchor, True, lambda: None)
+    bounds = derive(ExactNetwork(network), region, (), anchor, None, True, lambda: None)
     assert bounds is not None
     return bounds
 
