@@ -88,8 +88,14 @@ class Proof:
 
     @classmethod
     def of(cls, network: str, query: str, trees: Sequence[ProofTree], arithmetic: str = REAL) -> Proof:
-        """The proof that trees of searches make, each with refinements of its own."""
+        """The proof that trees of searches make, each with refinements of its own.
+
+        Raises CertificateError if these are more than a file can have.
+        """
         shared, refinements = _sharing_refinements(trees)
+        if len(refinements) > MOST_REFINEMENTS:
+            most = f"the format has at most {MOST_REFINEMENTS}"
+            raise CertificateError(f"The proof has {len(refinements)} refinements, {most}; solve without an executor.")
         return cls(network, query, shared, arithmetic, refinements)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -137,7 +143,7 @@ def _sharing_refinements(trees: Sequence[ProofTree]) -> tuple[tuple[ProofTree, .
         for refinement in tree.refinements:
             shared.setdefault(id(refinement), refinement)
         numbers = list(shared)
-        codes = np.arange(256)
+        codes = np.arange(REFINED + max(MOST_REFINEMENTS, len(tree.refinements)))
         codes[REFINED : REFINED + len(tree.refinements)] = [REFINED + numbers.index(id(r)) for r in tree.refinements]
         result.append(replace(tree, anchor=codes[tree.anchor].astype(np.uint8), refinements=()))
     return tuple(result), tuple(shared.values())

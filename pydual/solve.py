@@ -293,8 +293,8 @@ class _Game:
 
     def _certify(self, state: State) -> Certificate | Unknown:
         trees = tuple(state.trees[problem.index] for problem in self.problems)
-        proof = Proof.of(self.model.digest, query_digest(self.checker), trees, self.arithmetic)
         try:
+            proof = Proof.of(self.model.digest, query_digest(self.checker), trees, self.arithmetic)
             with self._timed("audit"):
                 accepted = self._audited(proof)
         except _OutOfTime:

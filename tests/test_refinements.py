@@ -14,7 +14,8 @@ from random_instances import random_network
 from pydual import Checker, Network, Region, Y, certificate, robustness
 from pydual.audit import EXACT, ROUNDED, audit
 from pydual.audit.query import query_digest
-from pydual.certificate import Proof, ProofTree
+from pydual.certificate import MOST_REFINEMENTS, Proof, ProofTree
+from pydual.errors import CertificateError
 from pydual.problem import normalize
 from pydual.proof_systems.base import resume, take_snapshot
 from pydual.proof_systems.crown import Crown
@@ -147,6 +148,17 @@ def test_shared_refinements_are_numbered_once() -> None:
     given[2] = replace(given[2], anchor=np.array([3], np.uint8))
     proof = Proof.of("", "", given)
     assert proof.refinements == (first, second) and [t.anchor.tolist() for t in proof.trees] == [[4], [5], [3], [4]]
+
+
+def test_more_refinements_than_a_file_can_number_are_refused() -> None:
+    refinement = found(deep(1)).refinement
+    assert refinement is not None
+    nothing = np.zeros(0)
+    leaf = ProofTree(*[nothing] * 3, np.array([4], np.uint8), *[nothing] * 5)
+    trees = [replace(leaf, refinements=(replace(refinement),)) for _ in range(MOST_REFINEMENTS + 1)]
+    assert Proof.of("", "", trees[1:]).trees[-1].anchor.tolist() == [255]
+    with pytest.raises(CertificateError, match="253 refinements"):
+        Proof.of("", "", trees)
 
 
 def proof_of(case: Case, trees: tuple[ProofTree, ...]) -> Proof:

@@ -41,7 +41,8 @@ class Nodes:
 class Duals:
     """For each node the bound, what attains it (``x``, relaxed inputs ``y`` and outputs ``z`` of the units), the dual
     variables that prove it, ``price`` (nodes, units), the Lagrangian's coefficients of the outputs, and ``lines``, the rule
-    for the lines as in PROOFS.md, or EXPLICIT."""
+    for the lines as in PROOFS.md, or EXPLICIT. ReLUs that are inactive in all nodes are left out of an ascent: their price
+    is 0, and their ``y`` the upper end of the interval."""
 
     bound: np.ndarray
     x: np.ndarray

@@ -76,11 +76,12 @@ def graft(root: Part) -> ProofTree:
         np.where(t.anchor >= certificate.REFINED, t.anchor + n, t.anchor)
         for t, n in zip(columns, first_refinement, strict=False)
     ]
+    anchor = np.concatenate(anchors)
     return ProofTree(
         kind=np.concatenate([tree.kind for tree in columns]),
         index=np.concatenate([tree.index for tree in columns]),
         threshold=np.concatenate([tree.threshold for tree in columns]),
-        anchor=np.concatenate(anchors).astype(np.uint8),
+        anchor=anchor.astype(np.uint8) if anchor.max() < 256 else anchor,  # ``Proof.of`` refuses larger ones
         lines=np.concatenate(lines).astype(np.int32),
         slopes=np.concatenate([_slopes(part, neurons, kind) for part in proved]),
         slope_neurons=neurons.astype(np.int32),

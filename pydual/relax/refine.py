@@ -24,7 +24,7 @@ ADAPTIVE = -1.0  # an alpha below zero asks for the adaptive slope
 
 @dataclass(eq=False)
 class _Draft:
-    """The intervals so far and the lines that they come from. ``used`` counts the rows of ``slopes``."""
+    """The intervals so far, and the lines that they come from: rules, and rows of ``slopes`` for all units."""
 
     lower: np.ndarray
     upper: np.ndarray
@@ -51,7 +51,7 @@ def refine(group: Group, steps: int, rate: float, in_time: Callable[[], bool]) -
 
 
 def ends_to_refine(frame: Frame) -> int:
-    """How many ends ``refine`` would find lines for: both of each open neuron, but for the first layers over a box."""
+    """How many ends ``refine`` would optimize lines for: both of each open neuron, not in layers that read the input alone."""
     program, ends, begin = frame.group.program, 0, 0
     if not frame.group.problems[0].network.piecewise_linear:
         return 0
@@ -128,6 +128,8 @@ def _refine_layer(
         for chosen in _chunks(neurons):
             bound = below.bound(chosen, sign, None)
             ends[chosen] = sign * np.maximum(sign * ends[chosen], bound)
+    if below.is_first:
+        return
     open_ = neurons[(lower[neurons] < 0) & (upper[neurons] > 0)]
     found = []
     for side, sign, ends in ((0, 1.0, lower), (1, -1.0, upper)):
@@ -154,6 +156,7 @@ class _Below:
         self._core = program.core_below(k)
         self._lower, self._upper = draft.lower[: self._count], draft.upper[: self._count]
         self._total = program.units
+        self.is_first = set(self._layer.terms) == {0}  # then there are no lines to optimize
 
     def bound(self, chosen: np.ndarray, sign: float, alpha: np.ndarray | None) -> np.ndarray:
         """Lower bounds of ``sign`` times the components; the lines are adaptive without ``alpha``."""
