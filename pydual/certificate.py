@@ -1,7 +1,7 @@
 """Proof terms and the certificate file. PROOFS.md specifies their meaning; the audits implement it.
 
-A proof of one problem is a binary tree of ``Split`` nodes whose leaves are ``LinearLeaf`` terms, stored as columns so that
-a tree of a million leaves is a handful of arrays.
+A proof of one problem is a binary tree of ``Split`` nodes whose leaves are ``LinearLeaf`` and ``GramLeaf`` terms,
+stored as columns so that a tree of a million leaves is a handful of arrays.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ FORMAT = "pydual-certificate-1"
 REAL, FLOAT32 = "real", "float32"  # of which execution of the network a proof speaks
 
 # node kinds
-LEAF, INPUT_SPLIT, NEURON_SPLIT = 0, 1, 2
+LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF = 0, 1, 2, 3
 # how the intervals of an anchor are derived; 0: the node is no anchor; REFINED + t: by the lines of refinement t
 INTERVAL, PARALLEL, ADAPTIVE, REFINED = 1, 2, 3, 4
 MOST_REFINEMENTS = 252
@@ -45,10 +45,12 @@ class Refinement:
 class ProofTree:
     """The proof of one problem, as columns (PROOFS.md, "Proof terms").
 
-    With N nodes in preorder, L leaves, M margins, and S the total number of neuron splits above leaves:
+    With N nodes in preorder, L leaves (G of them Gram leaves, with P products in all), M margins, and S the total number of
+    neuron splits above leaves:
     ``kind`` (N, uint8), ``index`` (splits, int32: input or neuron number), ``threshold`` (input splits, float64),
     ``anchor`` (N, uint8), ``lines`` (L, int32), ``slopes`` (rows, columns; uint8 in units of 1/128, or float),
-    ``slope_neurons`` (columns, int32), ``multipliers`` (L, M), ``split_multipliers`` (S,).
+    ``slope_neurons`` (columns, int32), ``multipliers`` (L, M), ``split_multipliers`` (S,),
+    ``products`` (P, 2; int32: numbers of facts), ``product_multipliers`` (P,), ``product_counts`` (G, int32).
 
     Anchors from REFINED on count the ``refinements``; those of a tree that is part of a ``Proof``, the proof's.
     """
@@ -62,6 +64,9 @@ class ProofTree:
     slope_neurons: np.ndarray
     multipliers: np.ndarray
     split_multipliers: np.ndarray
+    products: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int32))
+    product_multipliers: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    product_counts: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     refinements: tuple[Refinement, ...] = ()
 
     @property
@@ -70,6 +75,7 @@ class ProofTree:
 
 
 COLUMNS = ("kind", "index", "threshold", "anchor", "lines", "slopes", "slope_neurons", "multipliers", "split_multipliers")
+GRAM_COLUMNS = ("products", "product_multipliers", "product_counts")  # of a tree with Gram leaves
 PARTS = ("lines", "slopes", "neurons")  # of a refinement
 
 
@@ -106,6 +112,7 @@ class Proof:
             f"{place}/{name}": np.ascontiguousarray(getattr(columns, name))
             for place, columns, names in (
                 *((f"{i}", tree, COLUMNS) for i, tree in enumerate(self.trees)),
+                *((f"{i}", tree, GRAM_COLUMNS) for i, tree in enumerate(self.trees) if len(tree.product_counts)),
                 *((f"refinement/{t}", refinement, PARTS) for t, refinement in enumerate(self.refinements)),
             )
             for name in names
@@ -166,10 +173,14 @@ def load_proof(path: str | os.PathLike[str]) -> Proof:
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
                 raise CertificateError(f"{path} is not a certificate of format {FORMAT}.")
+            names = set(file.keys())
+            columns = [
+                COLUMNS + (GRAM_COLUMNS if f"{i}/product_counts" in names else ()) for i in range(int(header["problems"]))
+            ]
             trees = tuple(
-                ProofTree(**{name: file.get_tensor(f"{i}/{name}") for name in COLUMNS}) for i in range(int(header["problems"]))
+                ProofTree(**{name: file.get_tensor(f"{i}/{name}") for name in given}) for i, given in enumerate(columns)
             )
-            count = sum(name.startswith("refinement/") for name in file.keys()) // len(PARTS)  # noqa: SIM118
+            count = sum(name.startswith("refinement/") for name in names) // len(PARTS)
             refinements = tuple(
                 Refinement(**{name: file.get_tensor(f"refinement/{t}/{name}") for name in PARTS}) for t in range(count)
             )

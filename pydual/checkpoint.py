@@ -22,7 +22,7 @@ from pydual.errors import InputError
 from pydual.proof_systems.base import Snapshot
 from pydual.proof_systems.partial_tree import PartialTree
 
-FAMILY, VERSION = "pydual-checkpoint-", "2"
+FAMILY, VERSION = "pydual-checkpoint-", "3"
 INTERVAL = 2.0  # seconds between two writes, at least
 SHARE = 0.04  # of the time that writing may take
 

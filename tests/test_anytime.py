@@ -479,7 +479,7 @@ def test_a_checkpoint_belongs_to_its_query(what: str, tmp_path: Path) -> None:
 def test_another_version_is_refused(tmp_path: Path) -> None:
     saved(tmp_path / "c", steps=1)
     content = (tmp_path / "c").read_bytes()
-    (tmp_path / "c").write_bytes(content.replace(b"pydual-checkpoint-2", b"pydual-checkpoint-7"))
+    (tmp_path / "c").write_bytes(content.replace(b"pydual-checkpoint-3", b"pydual-checkpoint-7"))
     with pytest.raises(pydual.InputError, match="unknown version 'pydual-checkpoint-7'"):
         Keeper(tmp_path / "c", BINDING).load()
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from pydual.certificate import ADAPTIVE_LINES, INPUT_SPLIT, LEAF, NEURON_SPLIT, REFINED, Refinement
-from pydual.proof_systems.recorder import EXPLICIT, Leaf, TreeRecorder
+from pydual.proof_systems.recorder import EXPLICIT, NO_PRODUCTS, Leaf, TreeRecorder
 
 KINDS = (LEAF, INPUT_SPLIT, NEURON_SPLIT)
 PER_NODE = ("kind", "index", "threshold", "first")
-MATRICES = ("multipliers", "refined_lines", "refined_slopes")
-PER_LEAF = ("closed", "lines", "multipliers", "beta_count", "sloped_set", "active_set")
+MATRICES = ("multipliers", "products", "refined_lines", "refined_slopes")
+PER_LEAF = ("closed", "lines", "multipliers", "beta_count", "product_count", "sloped_set", "active_set")
 
 NO_REFINEMENT = Refinement(np.zeros((0, 0), np.int32), np.zeros((0, 0), np.uint8), np.zeros(0, np.int32))
 
@@ -26,7 +26,8 @@ class PartialTree:
     (1,), and ``anchored``, the nodes that are anchors where not the root alone is. With C closed leaves: ``closed`` (C,)
     their nodes, ``lines`` (C,), ``multipliers`` (C, margins), ``betas`` of all, ``beta_count`` (C,). Sets of neurons, which
     many leaves share, are written once: ``members`` of all sets, ``set_size`` (sets,), and of each leaf the numbers of the
-    sets ``sloped_set`` that ``slopes`` belong to and ``active_set``.
+    sets ``sloped_set`` that ``slopes`` belong to and ``active_set``. ``products`` and ``product_multipliers`` of all Gram
+    leaves, ``product_count`` (C,) how many each leaf has, -1 for linear leaves.
     Where the anchor is REFINED, its refinement's ``refined_lines``, ``refined_slopes`` and ``refined_neurons``; else they are
     empty.
     """
@@ -47,6 +48,9 @@ class PartialTree:
     sloped_set: np.ndarray
     active_set: np.ndarray
     slopes: np.ndarray
+    products: np.ndarray
+    product_multipliers: np.ndarray
+    product_count: np.ndarray
     refined_lines: np.ndarray
     refined_slopes: np.ndarray
     refined_neurons: np.ndarray
@@ -89,11 +93,17 @@ class PartialTree:
         slopes = _parts(self.slopes, self.set_size[self.sloped_set])
         columns = zip(
             self.closed.tolist(), self.lines.tolist(), self.multipliers, betas, self.sloped_set.tolist(), slopes,
-            self.active_set.tolist(), strict=True,
+            self.active_set.tolist(), self._grams(), strict=True,
         )  # fmt: skip
-        for node, lines, multipliers, beta, sloped, slope, active in columns:
-            recorder.close(node, Leaf(lines, multipliers, beta, sets[sloped], slope, sets[active]))
+        for node, lines, multipliers, beta, sloped, slope, active, gram in columns:
+            recorder.close(node, Leaf(lines, multipliers, beta, sets[sloped], slope, sets[active], *gram))
         return recorder
+
+    def _grams(self) -> Iterable[tuple[np.ndarray, ...]]:
+        """Of each closed leaf its products and their multipliers; nothing for linear leaves."""
+        counts = np.maximum(self.product_count, 0)
+        pairs = zip(_parts(self.products, counts), _parts(self.product_multipliers, counts), strict=True)
+        return (pair if count >= 0 else () for count, pair in zip(self.product_count.tolist(), pairs, strict=True))
 
     def boxes(self, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The cells of the open leaves, rows of (open, inputs). Raises ValueError where one lies below another split."""
@@ -142,7 +152,7 @@ class PartialTree:
     def check(self) -> None:
         """Raises ValueError where the columns do not fit together."""
         n, c, sets = len(self.kind), len(self.closed), len(self.set_size)
-        real = ("threshold", "multipliers", "betas", "slopes", "refined_slopes")
+        real = ("threshold", "multipliers", "betas", "product_multipliers", "slopes", "refined_slopes")
         for name, column in vars(self).items():
             kinds = "fu" if name in real else "iu"
             _require(column.dtype.kind in kinds and column.ndim == (2 if name in MATRICES else 1))
@@ -169,6 +179,8 @@ class PartialTree:
             (self.members, self.set_size),
             (self.betas, self.beta_count),
             (self.slopes, self.set_size[self.sloped_set]),
+            (self.products, np.maximum(self.product_count, 0)),
+            (self.product_multipliers, np.maximum(self.product_count, 0)),
         ):
             _require(bool((count >= 0).all()) and len(parts) == count.sum())
 
@@ -180,6 +192,7 @@ def partial_tree(recorder: TreeRecorder, margins: int) -> PartialTree:
     sets = _Sets()
     sloped = [sets.number(leaf.neurons) for leaf in leaves]
     active = [sets.number(leaf.active) for leaf in leaves]
+    grams = [(leaf.products, leaf.product_multipliers) for leaf in leaves if leaf.products is not None]
     return PartialTree(
         anchor=np.array([recorder.anchor], dtype=np.uint8),
         anchored=np.array(sorted(recorder.anchored), dtype=np.int32),
@@ -197,6 +210,9 @@ def partial_tree(recorder: TreeRecorder, margins: int) -> PartialTree:
         sloped_set=np.array(sloped, dtype=np.int32),
         active_set=np.array(active, dtype=np.int32),
         slopes=_joined([leaf.slopes for leaf in leaves if leaf.lines == EXPLICIT]),
+        products=np.concatenate([NO_PRODUCTS, *(products for products, _ in grams)]).astype(np.int32),
+        product_multipliers=_joined([multipliers for _, multipliers in grams]),
+        product_count=np.array([-1 if leaf.products is None else len(leaf.products) for leaf in leaves], dtype=np.int32),
         refined_lines=refinement.lines,
         refined_slopes=refinement.slopes,
         refined_neurons=refinement.neurons,

@@ -12,6 +12,7 @@ from pydual.certificate import ProofTree, Refinement
 EXPLICIT = 0
 ONE = 128  # the slope 1 in the units of a uint8
 NOTHING = np.zeros(0, dtype=np.int64)
+NO_PRODUCTS, NO_MULTIPLIERS = np.zeros((0, 2), dtype=np.int32), np.zeros(0, dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +20,8 @@ class Leaf:
     """What closes a node: multipliers, a beta for each neuron split above it from the root down, and lines.
 
     ``lines`` is a rule of PROOFS.md, or EXPLICIT: then ``slopes`` belong to the neurons numbered in ``neurons``, and those
-    in ``active`` are active in the whole cell.
+    in ``active`` are active in the whole cell. A Gram leaf has ``products`` (products, 2), pairs of
+    facts, and their multipliers.
     """
 
     lines: int
@@ -28,6 +30,8 @@ class Leaf:
     neurons: np.ndarray = field(default_factory=lambda: NOTHING)
     slopes: np.ndarray = field(default_factory=lambda: NOTHING)
     active: np.ndarray = field(default_factory=lambda: NOTHING)
+    products: np.ndarray | None = None
+    product_multipliers: np.ndarray = field(default_factory=lambda: NO_MULTIPLIERS)
 
 
 @dataclass(eq=False)
@@ -68,7 +72,9 @@ class TreeRecorder:
         index = np.array(self.index, dtype=np.int32)[order][split]
         threshold = np.array(self.threshold)[order][kind == certificate.INPUT_SPLIT]
         leaves = [self.leaves[node] for node in np.array(order)[~split].tolist()]
+        kind[~split] = [certificate.LEAF if leaf.products is None else certificate.GRAM_LEAF for leaf in leaves]
         lines, slopes, slope_neurons = _lines(leaves)
+        grams = [(leaf.products, leaf.product_multipliers) for leaf in leaves if leaf.products is not None]
         return ProofTree(
             kind=kind,
             index=index,
@@ -79,6 +85,9 @@ class TreeRecorder:
             slope_neurons=slope_neurons,
             multipliers=np.array([leaf.multipliers for leaf in leaves]),
             split_multipliers=np.concatenate([leaf.betas for leaf in leaves]),
+            products=np.concatenate([NO_PRODUCTS, *(products for products, _ in grams)]).astype(np.int32),
+            product_multipliers=np.concatenate([multipliers for _, multipliers in grams] or [NO_MULTIPLIERS]),
+            product_counts=np.array([len(products) for products, _ in grams], dtype=np.int32),
             refinements=self.refinements,
         )
 
