@@ -264,7 +264,7 @@ def random_tree(rng: Generator, network: Network, problem: query.Problem) -> Pro
         slope_neurons,
         multipliers,
         betas.astype(np.float32 if rng.random() < 0.5 else np.float64),
-        refinements,
+        refinements=refinements,
     )
 
 

@@ -17,7 +17,9 @@ from random_instances import random_slopes
 from pydual.audit import query
 from pydual.certificate import (
     ADAPTIVE,
+    GRAM_LEAF,
     INPUT_SPLIT,
+    LEAF,
     NEURON_SPLIT,
     REFINED,
     Proof,
@@ -132,8 +134,51 @@ class TreeMaker:
             np.array(self.kind, np.uint8), np.array(self.index, np.int32), np.array(self.threshold),
             np.array(self.anchor, np.uint8), rng.integers(-3, rows, leaves).astype(np.int32), slopes.astype(kind),
             rng.choice(self.network.neurons, columns, replace=False).astype(np.int32), weights.astype(kind),
-            betas.astype("f8" if kind == "u1" else kind), self.refinements,
+            betas.astype("f8" if kind == "u1" else kind), refinements=self.refinements,
         )  # fmt: skip
+
+
+def with_gram_leaves(
+    rng: Rng, tree: ProofTree, network: Network, problem: query.Problem, share: float = 0.7, size: float = 1.0
+) -> ProofTree:
+    """The tree with a ``share`` of its leaves turned into Gram leaves, with random products and multipliers up to ``size``."""
+    kind = tree.kind.copy()
+    chosen = (kind == LEAF) & (rng.random(len(kind)) < share)
+    if not chosen.any():
+        return tree
+    kind[chosen] = GRAM_LEAF
+    leaves = [random_products(rng, network, problem, int(rng.integers(0, 12)), size) for _ in range(int(chosen.sum()))]
+    return replace(
+        tree,
+        kind=kind,
+        products=np.concatenate([pairs for pairs, _ in leaves]),
+        product_multipliers=np.concatenate([rho for _, rho in leaves]).astype(rng.choice(["f4", "f8"])),
+        product_counts=np.array([len(pairs) for pairs, _ in leaves], np.int32),
+    )
+
+
+def random_products(
+    rng: Rng, network: Network, problem: query.Problem, count: int, size: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """``count`` allowed pairs of facts, of all kinds, and their multipliers, float32 numbers."""
+    # PROOFS.md, section 3: facts of inputs begin at 1, those of neurons at ``first``, that of the ball is ``last``
+    first, last = 1 + 2 * network.input_size, 1 + 2 * network.input_size + 4 * network.neurons
+    facts = last + (problem.ball is not None and problem.ball.norm == "l2")
+    pairs, rho = np.zeros((count, 2), np.int32), (rng.exponential(size=count) * size).astype(np.float32)
+    for row in range(count):
+        choice = rng.random() if network.neurons else rng.uniform(0.2, 0.6)
+        z = first + 4 * int(rng.integers(max(1, network.neurons)))
+        if choice < 0.2:  # of a neuron with its own facts; z (z - p) with either sign
+            pairs[row] = z, z + int(rng.integers(4))
+            rho[row] *= -1 if pairs[row, 1] == z + 1 and rng.random() < 0.5 else 1
+        elif choice < 0.35:
+            i = int(rng.integers(network.input_size))
+            pairs[row] = 1 + 2 * i, 2 + 2 * i
+        elif choice < 0.6:
+            pairs[row] = 0, int(rng.integers(facts)) if rng.random() < 0.7 else facts - 1
+        else:
+            pairs[row] = z + 3 * int(rng.integers(2)), int(rng.integers(last))
+    return pairs, rho
 
 
 def random_refinement(rng: Rng, network: Network) -> Refinement:
@@ -167,6 +212,16 @@ def random_case(seed: int, kind: str, splits: str, ball: str | None, constant: F
     checker = random_checker(rng, network, constant, ball)
     trees = tuple(TreeMaker(rng, network, p, splits).tree(int(rng.integers(0, 4))) for p in query.problems(checker))
     return network, checker, trees
+
+
+def random_gram_case(
+    seed: int, kind: str, splits: str, ball: str | None, constant: Fraction = Fraction(0), size: float = 1.0
+) -> Case:
+    """The same with Gram leaves; with a ``constant`` of 2**20 and multipliers up to 1 all leaves hold."""
+    network, checker, trees = random_case(seed, kind, splits, ball, constant)
+    rng = np.random.default_rng([seed, 1])
+    pairs = zip(trees, query.problems(checker), strict=True)
+    return network, checker, tuple(with_gram_leaves(rng, tree, network, problem, size=size) for tree, problem in pairs)
 
 
 def single_leaf(margins: int, anchor: int = ADAPTIVE, lines: int = -3) -> ProofTree:
