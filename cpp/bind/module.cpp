@@ -5,13 +5,23 @@
 namespace pydual::bind {
 namespace {
 
-void set_dgemm(const py::capsule& capsule) { dgemm_pointer() = reinterpret_cast<Dgemm>(capsule.get_pointer<void>()); }
+template <class Function>
+Function pointer_in(const py::dict& capsules, const char* name) {
+    return reinterpret_cast<Function>(capsules[name].cast<py::capsule>().get_pointer<void>());
+}
+
+void set_linear_algebra(const py::dict& capsules) {
+    linear_algebra() = {pointer_in<Dgemm>(capsules, "dgemm"),   pointer_in<Dgemv>(capsules, "dgemv"),
+                        pointer_in<Dsyrk>(capsules, "dsyrk"),   pointer_in<Dtrsm>(capsules, "dtrsm"),
+                        pointer_in<Dpotrf>(capsules, "dpotrf"), pointer_in<Dpotri>(capsules, "dpotri")};
+}
 
 }  // namespace
 
 PYBIND11_MODULE(_core, m, py::mod_gil_used()) {
     m.doc() = "Kernels of pydual: bounds, dual ascent, primal descent.";
-    m.def("set_dgemm", &set_dgemm, "Hands over the capsule of scipy.linalg.cython_blas's dgemm; call once before any kernel.");
+    m.def("set_linear_algebra", &set_linear_algebra,
+          "Hands over the capsules of scipy.linalg.cython_blas and cython_lapack by name; call once before any kernel.");
     py::class_<HeldForm>(m, "Form").def(py::init(&hold_form), py::arg("bias"), py::arg("terms"));
     py::class_<HeldRegion>(m, "Region")
         .def(py::init<const Doubles&, const Doubles&, const std::string&, const Doubles&, double>(), py::arg("lower"),
@@ -21,6 +31,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_used()) {
         .def_readonly("units", &HeldProgram::units)
         .def_property_readonly("inputs", [](const HeldProgram& p) { return p.view.inputs; });
     bind_lines(m);
+    bind_gram(m);
     bind_bounds(program);
     bind_ascent(program);
     bind_cells(program);

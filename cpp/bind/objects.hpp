@@ -39,6 +39,7 @@ void check_region(const HeldProgram& program, const HeldRegion& region);
 Kind kind_of(const std::string& name);
 
 void bind_lines(py::module_& m);
+void bind_gram(py::module_& m);
 void bind_bounds(py::class_<HeldProgram>& cls);
 void bind_ascent(py::class_<HeldProgram>& cls);
 void bind_cells(py::class_<HeldProgram>& cls);

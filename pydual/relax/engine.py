@@ -1,4 +1,4 @@
-"""The door to the C++ core: hands it scipy's BLAS once, and says how many threads it may use."""
+"""The door to the C++ core: hands it scipy's BLAS and LAPACK once, and says how many threads it may use."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from threading import Lock
 from typing import Any
 
 import scipy.linalg.cython_blas as cython_blas
+import scipy.linalg.cython_lapack as cython_lapack
 
 from pydual import _core
 
-_core.set_dgemm(cython_blas.__pyx_capi__["dgemm"])
+_core.set_linear_algebra({**cython_blas.__pyx_capi__, **cython_lapack.__pyx_capi__})
 
 __all__ = ["_core", "one_thread", "single_threaded_blas", "threads"]
 

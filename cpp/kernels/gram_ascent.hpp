@@ -1,0 +1,61 @@
+// Ascent of a Gram dual along its central path: maximizes bound + weight * barrier by L-BFGS for a falling series of weights.
+#pragma once
+
+#include <vector>
+
+#include "kernels/gram.hpp"
+#include "kernels/lbfgs.hpp"
+
+namespace pydual {
+
+struct GramOptions {
+    double first_weight = 2e-3;
+    double last_weight = 8e-5;
+    double decay = 0.2;
+    int steps_per_weight = 2500;
+    double flatness = 1e-4;  // a weight is done with when ten steps gain less than this part of it
+};
+
+class GramAscent {
+public:
+    // `start` needs positive kappas; the other nonnegative multipliers are raised to a small positive number.
+    GramAscent(GramProblem problem, const GramMultipliers& start, std::vector<double> lambda_scale, const GramOptions& options);
+    GramAscent(const GramAscent&) = delete;
+    GramAscent& operator=(const GramAscent&) = delete;
+
+    // At most `steps` steps, fewer once the bound is above `goal` or the path has ended.
+    void advance(int steps, double goal);
+
+    bool ended() const { return ended_; }
+    double bound() const { return best_bound_; }               // the best so far
+    const GramMultipliers& multipliers() const { return best_; }  // which prove it
+    double weight() const { return weight_; }
+    int steps() const { return taken_; }
+
+    // The relaxed adversary at the present point: the pseudo-mean, in t; and how far the bound may still rise, if the
+    // present weight's optimum is near: bound + weight * (number of barriers).
+    const std::vector<double>& inputs() const { return dual_.inputs(); }
+    const std::vector<double>& kept() const { return dual_.kept(); }
+    double ceiling() const;
+    const GramProblem& problem() const { return problem_; }
+
+private:
+    double evaluate(const double* point, double* gradient);
+    void read(const double* point);
+    double present_bound() const { return present_bound_; }
+
+    GramProblem problem_;
+    GramOptions options_;
+    std::vector<double> lambda_scale_;
+    GramDual dual_;
+    GramMultipliers at_, slopes_, best_;
+    Lbfgs minimizer_;
+    std::vector<double> point_;
+    double weight_;
+    double present_bound_, best_bound_;
+    double gained_ = 0.0;
+    int taken_ = 0, taken_at_weight_ = 0, barriers_ = 0;
+    bool ended_ = false, started_ = false;
+};
+
+}  // namespace pydual

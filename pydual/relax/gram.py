@@ -1,0 +1,102 @@
+"""A cell's Gram dual for the core, and its multipliers as products of facts (PROOFS.md, section 3, Gram leaves).
+
+The core works in t in [-1, 1]: ``x = center + radius t`` for the inputs of positive width, ``z = half (1 + t)`` for kept neurons,
+with ``half = upper / 2``. So ``z (upper - z) = half^2 (1 - t^2)``, and likewise for inputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pydual.region import Region
+from pydual.relax.engine import _core
+from pydual.relax.reduced import Reduced, Rows, stacked
+
+LEAST = 1e-2  # what kappas start above, as a share of the largest
+ONE = 0  # the fact 1
+
+
+@dataclass(frozen=True, eq=False)
+class GramCell:
+    """What the adversary's relaxation of degree 2 is about: one function over a cell.
+
+    ``moving``: the inputs of positive width; ``center``, ``radius`` of all. ``function`` is one row, ``cuts`` rows that are >= 0.
+    """
+
+    reduced: Reduced
+    region: Region
+    function: Rows
+    cuts: Rows
+
+    @property
+    def slope(self) -> np.ndarray:
+        return self.reduced.upper / (self.reduced.upper - self.reduced.lower)
+
+    @property
+    def half(self) -> np.ndarray:
+        return self.reduced.upper / 2
+
+    @property
+    def center(self) -> np.ndarray:
+        return (self.region.lower + self.region.upper) / 2
+
+    @property
+    def radius(self) -> np.ndarray:
+        return (self.region.upper - self.region.lower) / 2
+
+    @property
+    def moving(self) -> np.ndarray:
+        return np.flatnonzero(self.radius > 0)
+
+    def core_problem(self) -> _core.GramProblem:
+        rows, moving = self._rows(), self.moving
+        constant = rows.constant + rows.x @ self.center + rows.z @ self.half
+        squares, ball_constant = np.zeros(0), 0.0
+        if self.region.ball is not None:
+            squares = self.radius[moving] ** 2
+            ball_constant = float(np.sum((self.center - self.region.ball.center) ** 2) - self.region.ball.radius**2)
+            constant[-2] = 0.0
+        return _core.GramProblem(
+            x=rows.x[:, moving] * self.radius[moving], h=rows.z * self.half, constant=constant, half=self.half,
+            lower=self.reduced.lower, slope=self.slope, squares=squares, ball_constant=ball_constant,
+        )  # fmt: skip
+
+    def _rows(self) -> Rows:
+        """In the order that the core wants: slacks, cuts, the linear part of the ball's square, the function."""
+        y, kept = self.reduced.inputs, len(self.reduced.units)
+        parts = [Rows(-y.x, np.eye(kept) - y.z, -y.constant), self.cuts]
+        if self.region.ball is not None:
+            away = 2 * (self.center - self.region.ball.center)
+            parts.append(Rows(away[None], np.zeros((1, kept)), np.zeros(1)))
+        return stacked([*parts, self.function])
+
+    def start(self, alpha: np.ndarray, betas: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Multipliers that prove nearly what lines with the slopes ``alpha`` (kept,) do, and the scale of the lambdas.
+
+        With the price ``v`` of a kept output: sigma = alpha v, mu = (1 - alpha) v where v >= 0, tau = -v elsewhere (triangle).
+        """
+        rest = stacked([self.function, self.cuts]).combined(np.concatenate([[1.0], -betas]))
+        x, z = rest.x[0], rest.z[0]
+        y, slope = self.reduced.inputs, self.slope
+        price = np.zeros(len(z))
+        for j in range(len(z) - 1, -1, -1):
+            price[j] = z[j]
+            kept = (alpha[j] if price[j] >= 0 else slope[j]) * price[j]
+            x = x + kept * y.x[j]
+            z = z + kept * y.z[j]
+        over, under = np.maximum(price, 0), np.maximum(-price, 0)
+        pull = np.abs(x * self.radius)[self.moving] / 2
+        floor = LEAST * (pull.mean() if len(pull) else 1.0)
+        multipliers = {
+            "scaled_lambda": np.zeros(len(z)),
+            "mu": (1 - alpha) * over,
+            "sigma": alpha * over,
+            "tau": under,
+            "kappa_kept": np.full(len(z), floor),
+            "beta": betas,
+            "ball": np.zeros(0 if self.region.ball is None else 1),
+            "kappa_inputs": pull + floor,
+        }
+        return multipliers, np.abs(price) + LEAST * np.abs(price).max(initial=1e-9)
