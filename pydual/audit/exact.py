@@ -10,7 +10,7 @@ computed once, and curves are right to 2**-20.
 
 Everything in the proof is a hint: intervals, bounds and coverage are derived from network and checker alone, in
 integers. To be trusted besides Python: ``query`` (the question), ``exact_network`` (the network as integers),
-``exact_region``, ``exact_curves`` and ``exact_bounds`` (bounds by lines), and this
+``exact_region``, ``exact_curves``, ``exact_bounds`` (bounds by lines), ``exact_gram`` (products of facts), and this
 page (columns, cells, leaves). Columns are read once, in order and piece by piece: memory grows with the depth of a
 tree, not with its nodes.
 """
@@ -25,14 +25,15 @@ from fractions import Fraction
 from itertools import chain
 from typing import Any
 
-from pydual.audit.exact_bounds import ADAPTIVE, Ends, Path, Relaxation, cut_interval, derive
+from pydual.audit.exact_bounds import ADAPTIVE, Ends, Linear, Path, Relaxation, cut_interval, derive
 from pydual.audit.exact_curves import ONE
+from pydual.audit.exact_gram import Facts, Products, gram_bound
 from pydual.audit.exact_network import Network
-from pydual.audit.exact_region import Region, Vector
+from pydual.audit.exact_region import Region
 from pydual.audit.query import Problem, digest, problems
 from pydual.errors import CertificateError, InputError
 
-LEAF, INPUT_SPLIT, NEURON_SPLIT = 0, 1, 2
+LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF = 0, 1, 2, 3
 PIECE = 8192  # numbers of a column that are held at a time, or one row
 MOST = sys.float_info.max
 REALS, REALS_OR_BYTES = ("float32", "float64"), ("uint8", "float32", "float64")
@@ -180,7 +181,7 @@ class _Tree:
     def __init__(self, tree: Any, problem: Problem, audit: _Audit) -> None:
         self.problem, self.audit, self.net = problem, audit, audit.net
         self.region = Region(problem.lower, problem.upper, problem.ball)
-        self.kinds = _Column(tree, "kind", ("uint8",), (None,), LEAF, NEURON_SPLIT)
+        self.kinds = _Column(tree, "kind", ("uint8",), (None,), LEAF, GRAM_LEAF)
         most = ADAPTIVE + len(audit.refinements)
         self.anchors = _Column(tree, "anchor", ("uint8",), self.kinds.shape, 0, most)
         self.indices = _Column(tree, "index", ("int32",), (None,), 0, MOST)
@@ -190,6 +191,10 @@ class _Tree:
         self.lines = _Column(tree, "lines", ("int32",), (None,), -ADAPTIVE, self.slopes.rows - 1)
         shape = (*self.lines.shape, len(problem.margins))
         self.multipliers = _Column(tree, "multipliers", REALS_OR_BYTES, shape, 0, MOST)
+        self.facts = Facts(audit.net, problem.ball is not None and problem.ball.norm == "l2")
+        self.products = _Column(tree, "products", ("int32",), (None, 2), 0, self.facts.count - 1)
+        self.rhos = _Column(tree, "product_multipliers", REALS, self.products.shape[:1], -MOST, MOST)
+        self.counts = _Column(tree, "product_counts", ("int32",), (None,), 0, MOST)
 
     def margin(self) -> Fraction | float:
         """The least proven margin of the leaves, which must cover the problem's region."""
@@ -202,15 +207,15 @@ class _Tree:
                     raise CertificateError("the tree has ended before this node.")
                 cell, anchor = stack.pop(), self.anchors.next()
                 cell = self._anchored(cell, anchor) if anchor else cell
-                if kind == LEAF:
-                    margin = min(margin, self._leaf(cell))
+                if kind in (LEAF, GRAM_LEAF):
+                    margin = min(margin, self._leaf(cell, kind))
                 else:
                     stack += reversed(self._children(cell, kind))
             except CertificateError as error:
                 raise CertificateError(f"node {node}: {error}") from None
         if stack:
             raise CertificateError("The tree ends before it covers the region.")
-        for column in (self.indices, self.thresholds, self.lines, self.betas):
+        for column in (self.indices, self.thresholds, self.lines, self.betas, self.products, self.counts):
             column.finish()
         return margin
 
@@ -234,31 +239,42 @@ class _Tree:
             raise CertificateError(f"neuron {index} is split twice on one path.")
         return [cell.with_phase(index, active, self.net.neurons[index]) for active in (False, True)]
 
-    def _leaf(self, cell: _Cell) -> Fraction | float:
+    def _leaf(self, cell: _Cell, kind: int) -> Fraction | float:
         """Section 3, leaves: the proven margin of a leaf that holds."""
         rule, weights = self.lines.next(), list(map(Fraction, self.multipliers.next()))
         betas = [Fraction(self.betas.next()) for _ in cell.path]
+        products = self._products() if kind == GRAM_LEAF else {}
         if cell.bounds is None:
             raise CertificateError("the leaf has no anchor above it.")
         if cell.empty:
             return math.inf
-        function, scale = self._function(weights, betas, cell.path)
-        relaxation = cell.bounds.with_lines(rule, self.slopes.of(rule), self.audit.float32)
-        bound = replace(relaxation, region=cell.region).lower_bound(function) / scale
-        weighted = list(zip(weights, self.problem.margins, strict=True))
-        bound += sum(w * margin.constant for w, margin in weighted)
-        if bound < 0 or (bound == 0 and not any(w > 0 and margin.strict for w, margin in weighted)):
+        function = self._function(weights, betas, cell.path)
+        relaxation = replace(cell.bounds.with_lines(rule, self.slopes.of(rule), self.audit.float32), region=cell.region)
+        if kind == GRAM_LEAF:
+            bound = gram_bound(relaxation, self.facts, function, products, self.audit.poll)
+        else:
+            scale = function.scale()
+            bound = function.constant + relaxation.lower_bound(function.integers(scale, self.net.sizes)) / scale
+        strict = any(w > 0 and margin.strict for w, margin in zip(weights, self.problem.margins, strict=True))
+        if bound < 0 or (bound == 0 and not strict):
             raise CertificateError(f"the leaf's bound F = {float(max(bound, Fraction(-(10**300)))):.6g} is not positive.")
         return bound / sum(weights) if any(weights) else math.inf
 
-    def _function(self, weights: list[Fraction], betas: list[Fraction], path: Path) -> tuple[dict[int, Vector], int]:
-        """The leaf's function without its constant: coefficients of values, times a common denominator."""
+    def _products(self) -> Products:
+        """The products of a Gram leaf, all of them allowed."""
+        products: Products = {}
+        for _ in range(self.counts.next()):
+            self.audit.poll()
+            (f, g), rho = self.products.next(), self.rhos.next()
+            if not self.facts.allow(f, g, rho):
+                raise CertificateError(f"the facts {f} and {g} make no product, or none with a multiplier of {rho}.")
+            products[f, g] = products.get((f, g), Fraction(0)) + Fraction(rho)
+        return products
+
+    def _function(self, weights: list[Fraction], betas: list[Fraction], path: Path) -> Linear:
+        """The function that a linear leaf bounds."""
         weighted, output, neurons = list(zip(weights, self.problem.margins, strict=True)), self.net.output, self.net.neurons
         terms = [(0, i, w * c) for w, margin in weighted for i, c in margin.x.items()]
         terms += [(output, j, w * c) for w, margin in weighted for j, c in margin.y.items()]
         terms += [(*neurons[n], -beta if active else beta) for beta, (n, active) in zip(betas, path, strict=True)]
-        scale = math.lcm(*(amount.denominator for _, _, amount in terms))
-        function: dict[int, Vector] = {}
-        for value, i, amount in terms:
-            function.setdefault(value, ([0] * self.net.sizes[value], 0))[0][i] += int(amount * scale)
-        return function, scale
+        return Linear(terms, sum((w * margin.constant for w, margin in weighted), Fraction(0)))

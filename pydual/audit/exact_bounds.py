@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import lcm
 from operator import gt
 
 from pydual.audit.exact_curves import ONE, PLACES, UNIT, curve_lines, curve_value
@@ -53,7 +54,7 @@ def lines_of(activation: Activation, rule: int, interval: Interval, slopes: dict
     if kind == "relu":
         ends: Interval = [max(v, 0) for v in lower], [max(v, 0) for v in upper], e
         for neuron, (low, high) in enumerate(zip(lower, upper, strict=True), activation.first):
-            pieces.append(_relu_lines(low, high, rule, slopes.get(neuron)))
+            pieces.append(relu_lines(low, high, rule, slopes.get(neuron)))
     else:
         slack = CURVE_ERROR if float32 else 0
         points = [(scaled(low, e), scaled(high, e)) for low, high in zip(lower, upper, strict=True)]
@@ -65,7 +66,7 @@ def lines_of(activation: Activation, rule: int, interval: Interval, slopes: dict
     return Lines(ends, e, pieces if rule != -INTERVAL else [])
 
 
-def _relu_lines(low: int, high: int, rule: int, slope: int | None) -> tuple[Piece, Piece]:
+def relu_lines(low: int, high: int, rule: int, slope: int | None) -> tuple[Piece, Piece]:
     """The table of section 4."""
     if low >= 0 or high <= 0:
         line = (ONE if low >= 0 else 0), 0, 0
@@ -76,6 +77,31 @@ def _relu_lines(low: int, high: int, rule: int, slope: int | None) -> tuple[Piec
     elif slope is None:
         slope = ONE if high > -low else 0
     return (slope, 0, 0), (chord, low, 0)
+
+
+@dataclass
+class Linear:
+    """A linear function of values: terms (value, component, coefficient), and a constant."""
+
+    terms: list[tuple[int, int, Fraction]]
+    constant: Fraction
+
+    def add(self, factor: Fraction, other: Linear) -> None:
+        """Adds ``factor`` times another one."""
+        self.terms += [(value, i, factor * amount) for value, i, amount in other.terms]
+        self.constant += factor * other.constant
+
+    def scale(self) -> int:
+        """A common denominator of the coefficients."""
+        return lcm(*(amount.denominator for _, _, amount in self.terms))
+
+    def integers(self, scale: int, sizes: list[int]) -> dict[int, Vector]:
+        """The coefficients by value, times a common denominator."""
+        function: dict[int, Vector] = {}
+        for value, i, amount in self.terms:
+            coefficients, _ = function.setdefault(value, ([0] * sizes[value], 0))
+            coefficients[i] += amount.numerator * (scale // amount.denominator)
+        return function
 
 
 @dataclass
@@ -102,14 +128,18 @@ class Relaxation:
         done, stages = self.write_out(pending, self.errors), []
         while last := max(pending, default=0):
             stages.append(done + self.least(pending))
-            w, lines, activation = pending.pop(last), self.lines[last], self.net.values[last]
-            if not lines.pairs:
-                done += least(w, lines.ends)
-            elif isinstance(activation, Activation):
-                coefficients, constant = lines.lower_bound(w)
-                _accumulate(pending, activation.source, coefficients)
-                done += constant + self.write_out(pending, self.errors)
+            done += self.replace_activation(last, pending.pop(last), pending)
         return max([done + self.region.minimum(pending.get(0, ([0] * self.net.sizes[0], 0))), *stages])
+
+    def replace_activation(self, number: int, w: Vector, pending: dict[int, Vector]) -> Fraction:
+        """Replaces ``w . v`` of an activation, the last one, by what its lines read; the constant that they leave."""
+        lines, activation = self.lines[number], self.net.values[number]
+        if not lines.pairs:
+            return least(w, lines.ends)
+        assert isinstance(activation, Activation)
+        coefficients, constant = lines.lower_bound(w)
+        _accumulate(pending, activation.source, coefficients)
+        return constant + self.write_out(pending, self.errors)
 
     def write_out(self, pending: dict[int, Vector], errors: dict[int, Vector]) -> Fraction:
         """Replaces affine values, the last first, by what they read; the constant that they leave, less their errors."""

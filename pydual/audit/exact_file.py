@@ -23,6 +23,8 @@ LONGEST_HEADER = 100_000_000
 MAGIC = "pydual-certificate-1"
 METADATA = ("format", "network", "query", "arithmetic", "problems")
 COLUMNS = ("kind", "index", "threshold", "anchor", "lines", "slopes", "slope_neurons", "multipliers", "split_multipliers")
+GRAM_COLUMNS = ("products", "product_multipliers", "product_counts")  # of a tree with Gram leaves
+NO_PRODUCTS = {"products": ("I32", [0, 2]), "product_multipliers": ("F32", [0]), "product_counts": ("I32", [0])}
 PARTS = ("lines", "slopes", "neurons")  # of a refinement
 DTYPES = {"U8": ("uint8", "B"), "I32": ("int32", "i"), "F32": ("float32", "f"), "F64": ("float64", "d")}
 # one member of the header, whose value has no braces inside, and what follows it; short, so that no value nests deeply
@@ -103,18 +105,28 @@ def _proof(file: BinaryIO, size: int) -> FileProof:
         _need(begin == start, "its tensors overlap or leave a gap.")
         start += width
     _need(start == size, "its tensors do not fill the file.")
+    trees = tuple(_tree(columns, number, file) for number in range(sum(name.endswith("/kind") for name in columns)))
     refined = sum(name.startswith("refinement/") for name in columns)
-    trees = _groups(columns, "", (len(columns) - refined) // len(COLUMNS), COLUMNS)
-    refinements = _groups(columns, "refinement/", refined // len(PARTS), PARTS)
-    _need(not columns and metadata["problems"] == str(len(trees)), "it has not nine tensors for each problem.")
+    refinements = tuple(_group(columns, f"refinement/{number}", PARTS) for number in range(refined // len(PARTS)))
+    _need(not columns and metadata["problems"] == str(len(trees)), "it has other tensors than those of its problems.")
     return FileProof(file, metadata["network"], metadata["query"], metadata["arithmetic"], trees, refinements)
 
 
-def _groups(columns: dict[str, FileColumn], prefix: str, count: int, names: tuple[str, ...]) -> tuple[Any, ...]:
-    """Takes the columns ``prefix + "number/name"`` out, as attributes of an object for each number."""
-    places = [{name: f"{prefix}{i}/{name}" for name in names} for i in range(count)]
-    _need(all(key in columns for group in places for key in group.values()), "a tensor is missing.")
-    return tuple(SimpleNamespace(**{name: columns.pop(key) for name, key in group.items()}) for group in places)
+def _tree(columns: dict[str, FileColumn], number: int, file: BinaryIO) -> Any:
+    """Takes the columns of a tree out; those of products are empty where the file has none."""
+    if f"{number}/product_counts" in columns:
+        tree = _group(columns, str(number), COLUMNS + GRAM_COLUMNS)
+        _need(tree.product_counts.shape[0] > 0, "a tree has tensors of products, but no Gram leaf.")
+        return tree
+    empty = {name: {"dtype": code, "shape": shape, "data_offsets": [0, 0]} for name, (code, shape) in NO_PRODUCTS.items()}
+    products = {name: FileColumn(file, 0, entry) for name, entry in empty.items()}
+    return SimpleNamespace(**vars(_group(columns, str(number), COLUMNS)), **products)
+
+
+def _group(columns: dict[str, FileColumn], prefix: str, names: tuple[str, ...]) -> Any:
+    """Takes the columns ``prefix/name`` out, as attributes of an object."""
+    _need(all(f"{prefix}/{name}" in columns for name in names), "a tensor is missing.")
+    return SimpleNamespace(**{name: columns.pop(f"{prefix}/{name}") for name in names})
 
 
 def _members(text: str) -> dict[str, dict[str, Any]]:
