@@ -16,12 +16,14 @@ from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.milp import MILP
 from pydual.proof_systems.neuron_splitting import NeuronSplitting
 from pydual.proof_systems.portfolio import Portfolio
+from pydual.proof_systems.sdp import SDP
 
 BY_NAME: dict[str, Callable[[], ProofSystem]] = {
     "interval": Interval,
     "crown": Crown,
     "alpha-crown": AlphaCrown,
     "lp": TriangleLP,
+    "sdp": SDP,
     "bab": BranchAndBound,
     "milp": MILP,
     "auto": Auto,
@@ -30,6 +32,7 @@ BY_NAME: dict[str, Callable[[], ProofSystem]] = {
 __all__ = [
     "BY_NAME",
     "MILP",
+    "SDP",
     "AlphaCrown",
     "Auto",
     "BranchAndBound",

@@ -1,7 +1,7 @@
 """A cell's Gram dual for the core, and its multipliers as products of facts (PROOFS.md, section 3, Gram leaves).
 
-The core works in t in [-1, 1]: ``x = center + radius t`` for the inputs of positive width, ``z = half (1 + t)`` for kept neurons,
-with ``half = upper / 2``. So ``z (upper - z) = half^2 (1 - t^2)``, and likewise for inputs.
+The core works in t in [-1, 1]: ``x = center + radius t`` for the inputs of positive width, ``z = half (1 + t)`` for kept
+neurons, with ``half = upper / 2``. So ``z (upper - z) = half^2 (1 - t^2)``, and likewise for inputs.
 """
 
 from __future__ import annotations
@@ -16,19 +16,23 @@ from pydual.relax.reduced import Reduced, Rows, stacked
 
 LEAST = 1e-2  # what kappas start above, as a share of the largest
 ONE = 0  # the fact 1
+ROUNDING = 1e-4  # of a bound
 
 
 @dataclass(frozen=True, eq=False)
 class GramCell:
     """What the adversary's relaxation of degree 2 is about: one function over a cell.
 
-    ``moving``: the inputs of positive width; ``center``, ``radius`` of all. ``function`` is one row, ``cuts`` rows that are >= 0.
+    ``moving``: the inputs of positive width; ``center``, ``radius`` of all. ``function`` is one row, ``cuts`` rows that are
+    >= 0. ``neurons`` (kept,) are the numbers of the kept neurons, of ``all_neurons``.
     """
 
     reduced: Reduced
     region: Region
     function: Rows
     cuts: Rows
+    neurons: np.ndarray
+    all_neurons: int
 
     @property
     def slope(self) -> np.ndarray:
@@ -100,3 +104,39 @@ class GramCell:
             "kappa_inputs": pull + floor,
         }
         return multipliers, np.abs(price) + LEAST * np.abs(price).max(initial=1e-9)
+
+    def products(self, multipliers: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The products (products, 2) of facts, their multipliers, and the betas of the cuts.
+
+        In float32 where that proves as much up to ``ROUNDING`` of the bound, else in float64.
+        """
+        problem = self.core_problem()
+        goal = (1.0 - ROUNDING) * problem.bound(multipliers)
+        for kind in (np.float32, np.float64):
+            values = {name: (part / self._units(name)).astype(kind) for name, part in multipliers.items()}
+            rounded = {name: value.astype(float) * self._units(name) for name, value in values.items()}
+            if kind is np.float64 or problem.bound(rounded) >= goal:
+                break
+        facts = self._facts()
+        pairs = np.concatenate([np.stack(np.broadcast_arrays(*facts[name]), axis=1) for name in facts])
+        return pairs.astype(np.int32), np.concatenate([values[name] for name in facts]), values["beta"].astype(float)
+
+    def _units(self, name: str) -> np.ndarray | float:
+        """A multiplier of the core is this times one of the product of facts."""
+        scale = {"scaled_lambda": -self.half, "kappa_kept": self.half**2, "kappa_inputs": self.radius[self.moving] ** 2}
+        return scale.get(name, 1.0)
+
+    def _facts(self) -> dict[str, tuple[np.ndarray | int, np.ndarray | int]]:
+        inputs = self.region.size
+        low, neuron = 1 + 2 * self.moving, 1 + 2 * inputs + 4 * self.neurons
+        facts: dict[str, tuple[np.ndarray | int, np.ndarray | int]] = {
+            "scaled_lambda": (neuron, neuron + 1),
+            "mu": (ONE, neuron),
+            "sigma": (ONE, neuron + 1),
+            "tau": (ONE, neuron + 2),
+            "kappa_kept": (neuron, neuron + 3),
+            "kappa_inputs": (low, low + 1),
+        }
+        if self.region.ball is not None:
+            facts["ball"] = (ONE, np.array([1 + 2 * inputs + 4 * self.all_neurons]))
+        return facts

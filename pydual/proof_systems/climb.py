@@ -1,0 +1,150 @@
+"""One node's ascent in the relaxation of degree 2: from its linear bound to a Gram leaf (PROOFS.md, section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from pydual.certificate import ADAPTIVE_LINES
+from pydual.proof_systems.base import Play
+from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, Nodes
+from pydual.proof_systems.recorder import Leaf
+from pydual.relax.engine import _core, threads
+from pydual.relax.frame import Frame
+from pydual.relax.gram import GramCell
+from pydual.relax.reduced import Reduced, Rows, reduce, relaxed_values
+
+CHUNK = 100  # steps between two looks at the clock, fewer where they take more than
+PRODUCTS = 3e9
+MOST = 3e7  # entries of the matrix of kept neurons by inputs, of which an ascent holds three
+
+
+LEAST_BOUND = 1e-6
+
+
+@dataclass(frozen=True)
+class Path:
+    """The weights of the barrier that an ascent follows (cpp/kernels/gram_ascent.hpp), each for at most ``steps`` steps.
+
+    ``first`` and ``last``: what all barriers together may cost, as a share of the linear bound.
+    """
+
+    first: float = 0.8
+    last: float = 0.01
+    decay: float = 0.2
+    steps: int = 2500
+    flatness: float = 1e-3
+
+
+@dataclass(eq=False)
+class Climb:
+    """The ascent of node ``row`` of ``nodes``, from the bound and the lines of ``duals``; ``units`` are those
+    split above it."""
+
+    frame: Frame
+    nodes: Nodes
+    duals: Duals
+    row: int
+    units: tuple[int, ...]
+    reduced: Reduced
+    margins: Rows
+    path: Path
+    _ascent: _core.GramAscent | None = field(default=None, init=False)
+
+    @property
+    def problem(self) -> int:
+        return int(self.nodes.problem[self.row])
+
+    @cached_property
+    def cell(self) -> GramCell:
+        program = self.frame.group.program
+        function = self.margins.combined(self.duals.weights[self.row])
+        cuts = self.reduced.watched.scaled(self.nodes.phase[self.row, list(self.units)].astype(float))
+        numbers = program.neuron_numbers[self.reduced.units]
+        return GramCell(self.reduced, self.frame.group.region, function, cuts, numbers, program.neurons)
+
+    @property
+    def ascent(self) -> _core.GramAscent:
+        if self._ascent is None:
+            alpha = np.clip(self.duals.alpha[self.row, self.reduced.units], 0.0, 1.0)
+            start, scale = self.cell.start(alpha, self.duals.beta[self.row, list(self.units)])
+            path, barriers = self.path, sum(map(len, start.values()))
+            weight = max(abs(float(self.duals.bound[self.row])), LEAST_BOUND) / barriers
+            self._ascent = _core.GramAscent(
+                self.cell.core_problem(), start, scale, first_weight=path.first * weight, last_weight=path.last * weight,
+                decay=path.decay, steps_per_weight=path.steps, flatness=path.flatness,
+            )  # fmt: skip
+        return self._ascent
+
+    @property
+    def bound(self) -> float:
+        linear = float(self.duals.bound[self.row])
+        return linear if self._ascent is None else max(linear, float(self._ascent.bound))
+
+    @property
+    def proved(self) -> bool:
+        return self.bound > ABOVE_ROUNDING
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more steps are of use: proved, or at the end of the path."""
+        return self.proved or (self._ascent is not None and self._ascent.ended)
+
+    @property
+    def steps_in_chunk(self) -> int:
+        kept, inputs = self.reduced.inputs.x.shape
+        products = float(kept) ** 2 * (2.0 * inputs + kept) + 1.0  # of one step, nearly
+        return int(min(CHUNK, max(1.0, PRODUCTS / products)))
+
+    @property
+    def hopeless_size(self) -> bool:
+        """Whether an ascent would take too much memory."""
+        return self.reduced.inputs.x.size > MOST
+
+    def leaf(self) -> Leaf:
+        """What proves the node."""
+        products, multipliers, betas = self.cell.products(self.ascent.multipliers)
+        weights = self.duals.weights[self.row, self.frame.group.columns(self.problem)]
+        return Leaf(ADAPTIVE_LINES, weights, betas, products=products, product_multipliers=multipliers)
+
+    def point(self) -> tuple[np.ndarray, np.ndarray]:
+        """The pseudo-mean of the input, and of the outputs of the kept neurons."""
+        cell, ascent = self.cell, self.ascent
+        x = cell.center.copy()
+        x[cell.moving] += cell.radius[cell.moving] * np.clip(ascent.inputs, -1.0, 1.0)
+        return x, cell.half * (1.0 + np.clip(ascent.kept, -1.0, 1.0))
+
+    def play(self) -> Play:
+        """What the relaxed adversary plays: inputs and outputs of the neurons at the pseudo-mean."""
+        g, (x, z) = self.frame.group, self.point()
+        y, outputs = relaxed_values(g.program, self.reduced, x, z)
+        neurons = g.program.neuron_units
+        return Play(g.problems[self.problem], x, self.bound, y[neurons], outputs[neurons])
+
+
+def start_climbs(
+    frame: Frame, nodes: Nodes, duals: Duals, rows: list[int], units: list[tuple[int, ...]], path: Path
+) -> list[Climb]:
+    """The ascents of these rows of the nodes; nodes without split neurons share what is written out."""
+    shared: dict[tuple[tuple[int, ...], bytes], tuple[Reduced, Rows]] = {}
+    climbs = []
+    for row, split in zip(rows, units, strict=True):
+        phase = nodes.phase[row]
+        key = split, phase.tobytes()
+        if key not in shared:
+            lower = np.where(phase > 0, np.maximum(frame.lower, 0.0), frame.lower)
+            upper = np.where(phase < 0, np.minimum(frame.upper, 0.0), frame.upper)
+            watched = np.array(split, dtype=np.int64)
+            reduced = reduce(frame.group.program, frame.group.region.size, lower, upper, watched)
+            shared[key] = reduced, reduced.write(frame.group.margins)
+        climbs.append(Climb(frame, nodes, duals, row, split, *shared[key], path))
+    return climbs
+
+
+def advance(climbs: list[Climb]) -> None:
+    """A chunk of steps for each of the climbs, on all threads."""
+    steps = min((climb.steps_in_chunk for climb in climbs), default=1)
+    ascents = [climb.ascent for climb in climbs]
+    _core.advance_grams(ascents, steps=steps, goal=2 * ABOVE_ROUNDING, threads=threads())

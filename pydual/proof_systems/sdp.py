@@ -1,0 +1,117 @@
+"""Sums of squares of degree 2: the adversary plays pseudo-moments of degree 2 (Raghunathan, Steinhardt, Liang, NeurIPS 2018).
+
+The relaxation is theirs with triangle rows (Batten et al., IJCAI 2021) and stable neurons substituted: moments of the inputs
+and the unstable neurons, with z (z - y) = 0, products of each variable's two bounds, and the linear rows of the triangle. It
+is solved from its dual (cpp/kernels/gram.hpp), beginning at the linear bound, so it never ends below that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pydual import certificate
+from pydual.errors import UnsupportedError
+from pydual.problem import Problem
+from pydual.proof_systems.alpha_crown import AlphaCrown
+from pydual.proof_systems.base import State, start
+from pydual.proof_systems.climb import Climb, Path, advance, start_climbs
+from pydual.proof_systems.duals import ABOVE_ROUNDING, LinearBound, leaf_proof, new_recorder, play, root_nodes
+from pydual.relax.engine import threads
+from pydual.relax.frame import Frame, Group, group, make_frame
+from pydual.relax.refine import refine
+
+AT_ONCE = 2  # climbs for each thread
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SDPState(State):
+    """``climbs``: those under way; ``waiting``: those that are not."""
+
+    groups: tuple[Group, ...]
+    climbs: tuple[Climb, ...] = field(default=())
+    waiting: tuple[Climb, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class SDP:
+    """``linear`` bounds the problems first; those that it leaves open climb along ``path`` (proof_systems/climb.py).
+
+    Intervals are optimized by ``refine_steps`` of ascent for each end (0: adaptive lines). The problem with the worst linear
+    bound comes first, and the first that stays open ends the game: the relaxed adversary wins there.
+    """
+
+    linear: LinearBound = AlphaCrown(steps=60, rate=0.1)
+    path: Path = Path()
+    refine_steps: int = 20
+    refine_rate: float = 0.2
+
+    name = "sdp"
+    complete = False
+
+    def init(self, problems: tuple[Problem, ...]) -> SDPState:
+        if any(not problem.network.piecewise_linear for problem in problems):
+            raise UnsupportedError("The proof system 'sdp' knows ReLU networks only; use 'bab' or 'alpha-crown'.")
+        return SDPState(**vars(start(problems)), groups=tuple(group(problems)))
+
+    def step(self, state: SDPState, seconds: float) -> SDPState:
+        if state.climbs:
+            return self._climb(state)
+        return self._begin(state, seconds)
+
+    def frame(self, g: Group) -> Frame:
+        """The group's intervals."""
+        if not self.refine_steps:
+            return make_frame(g, certificate.ADAPTIVE)
+        return refine(g, self.refine_steps, self.refine_rate, lambda: True)
+
+    def _begin(self, state: SDPState, seconds: float) -> SDPState:
+        """The linear bounds of the next group, and what is left to climb."""
+        now, later = state.groups[0], state.groups[1:]
+        frame = self.frame(now)
+        nodes = root_nodes(frame)
+        duals = self.linear.evaluate(frame, nodes, seconds)
+        lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
+        for row, problem in enumerate(now.problems):
+            lower[problem.index] = float(duals.bound[row])
+            if duals.bound[row] > ABOVE_ROUNDING:
+                trees[problem.index] = leaf_proof(frame, row, duals, row)
+            else:
+                plays[problem.index] = play(frame, row, duals, row)
+        rows = [row for row in np.argsort(duals.bound).tolist() if duals.bound[row] <= ABOVE_ROUNDING]
+        climbs = start_climbs(frame, nodes, duals, rows, [()] * len(rows), self.path)
+        state = replace(
+            state, groups=later, lower=lower, trees=trees, plays=plays, candidates=duals.x, waiting=tuple(climbs),
+            statistics=state.counting(bounds=len(now.problems), unstable_neurons=len(frame.unstable), climbs=len(climbs)),
+        )  # fmt: skip
+        return self._go_on(state, ())
+
+    def _climb(self, state: SDPState) -> SDPState:
+        """A chunk of steps."""
+        before = sum(climb.ascent.steps for climb in state.climbs)
+        advance(list(state.climbs))
+        lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
+        for climb in state.climbs:
+            problem = climb.frame.group.problems[climb.problem]
+            lower[problem.index] = climb.bound
+            if climb.proved:
+                recorder = new_recorder(climb.frame)
+                recorder.close(0, climb.leaf())
+                trees[problem.index] = recorder.finish()
+                plays.pop(problem.index)
+            else:
+                plays[problem.index] = climb.play()
+        points = np.array([climb.point()[0] for climb in state.climbs])
+        steps = sum(climb.ascent.steps for climb in state.climbs) - before
+        state = replace(
+            state, lower=lower, trees=trees, plays=plays, candidates=points, statistics=state.counting(steps=steps)
+        )
+        return self._go_on(state, tuple(climb for climb in state.climbs if not climb.proved))
+
+    def _go_on(self, state: SDPState, climbs: tuple[Climb, ...]) -> SDPState:
+        """Fill up the climbs under way; finished where one has ended without a proof, or nothing is left."""
+        free = AT_ONCE * threads() - len(climbs)
+        climbs, waiting = (*climbs, *state.waiting[:free]), state.waiting[free:]
+        lost = any(climb.ended for climb in climbs)
+        return replace(state, climbs=climbs, waiting=waiting, finished=lost or not (climbs or waiting or state.groups))
