@@ -30,8 +30,16 @@ class Refused(Exception):
     """The certificate is rejected whatever its bounds are (section 6)."""
 
 
+Monomial = tuple[tuple[str, int], ...]  # at most two variables: ("x", input), less its lower bound, or ("z", neuron)
+Polynomial = dict[Monomial, Fraction]
+Function = tuple[list[dict[int, Fraction]], Fraction]  # coefficients of values, and a constant
+
+
 class Reference:
-    """The bounds F of the leaves of a tree: ``bounds`` lists them in preorder, None for an empty cell."""
+    """The bounds F of the leaves of a tree: ``bounds`` lists them in preorder, None for an empty cell.
+
+    ``grams`` has those of Gram leaves whose cell is not empty, in preorder.
+    """
 
     def __init__(self, network: Network, problem: query.Problem, tree: ProofTree, arithmetic: str = "real") -> None:
         self.network, self.problem, self.tree = network, problem, tree
@@ -46,6 +54,9 @@ class Reference:
         self.nodes = zip(self.tree.kind.tolist(), self.tree.anchor.tolist(), strict=True)
         self.indices, self.thresholds = iter(self.tree.index.tolist()), iter(self.tree.threshold.tolist())
         self.betas, self.leaf = iter(self.tree.split_multipliers.tolist()), 0
+        multipliers = map(Fraction, self.tree.product_multipliers.tolist())
+        self.products = zip(self.tree.products.tolist(), multipliers, strict=True)
+        self.counts, self.grams = iter(self.tree.product_counts.tolist()), list[GramLeaf]()
         box = [(Fraction(a), Fraction(b)) for a, b in zip(self.problem.lower, self.problem.upper, strict=True)]
         self.found: list[Fraction | None] = []
         self._node(box, {}, None, False)
@@ -61,9 +72,10 @@ class Reference:
             if bounds is not None and not empty:
                 bounds = {v: self._cut(v, b, phases) for v, b in bounds[0].items()}, bounds[1]
                 empty = any(low > high for intervals in bounds[0].values() for low, high in intervals)
-        if kind == 0:
+        if kind in (0, 3):
             betas = {j: Fraction(next(self.betas)) for j in phases}
-            self.found.append(None if empty else self._leaf(box, phases, bounds, betas))
+            products = [next(self.products) for _ in range(next(self.counts))] if kind == 3 else None
+            self.found.append(None if empty else self._leaf(box, phases, bounds, betas, products))
             self.leaf += 1
             return
         index = next(self.indices)
@@ -92,7 +104,7 @@ class Reference:
                 result[c] = (max(low, ZERO), high) if active else (low, min(high, ZERO))
         return result
 
-    def _leaf(self, box: Box, phases: dict[int, bool], bounds: Any, betas: dict[int, Fraction]) -> Fraction:
+    def _leaf(self, box: Box, phases: dict[int, bool], bounds: Any, betas: dict[int, Fraction], products: Any) -> Fraction:
         tree, rule = self.tree, int(self.tree.lines[self.leaf])
         unit = 128 if tree.slopes.dtype == np.uint8 else 1
         row = tree.slopes[rule].tolist() if rule >= 0 else []
@@ -108,7 +120,10 @@ class Reference:
         for j, active in phases.items():
             source, component, _ = self.neurons[j]
             functions[source][component] = functions[source].get(component, 0) + (-betas[j] if active else betas[j])
-        return self._bound(functions, constant, box, bounds, rule, named)
+        if products is None:
+            return self._bound(functions, constant, box, bounds, rule, named)
+        self.grams.append(GramLeaf(self, box, phases, bounds, rule, named, (functions, constant), products))
+        return self.grams[-1].bound()
 
     def _bound(
         self, w: list[dict[int, Fraction]], constant: Fraction, box: Box, bounds: Any, rule: int, named: dict[int, Fraction]
@@ -248,6 +263,165 @@ class Reference:
         unit = 128 if refinement.slopes.dtype == np.uint8 else 1
         row = refinement.slopes[rule].tolist()
         return rule, {int(j): Fraction(v) / unit for j, v in zip(refinement.neurons, row, strict=True)}
+
+
+class GramLeaf:
+    """The function Q of a Gram leaf, the polynomial below it, and the bound by squares of one variable after the other."""
+
+    def __init__(
+        self, reference: Reference, box: Box, phases: dict[int, bool], bounds: Any, rule: int,
+        named: dict[int, Fraction], function: Function, products: list[tuple[list[int], Fraction]],
+    ) -> None:  # fmt: skip
+        self.reference, self.network, self.function, self.products = reference, reference.network, function, products
+        self.box, self.phases, self.bounds, self.rule, self.named = box, phases, bounds, rule, named
+        self.inputs, self.neurons = len(box), reference.neurons
+        facts = [n for pair, _ in products for n in pair if 1 + 2 * self.inputs <= n < self.ball]
+        self.kept = {(n - 1 - 2 * self.inputs) // 4 for n in facts}
+
+    @property
+    def ball(self) -> int:
+        """The number of the fact ``r^2 - |x - c|^2``."""
+        return 1 + 2 * self.inputs + 4 * len(self.neurons)
+
+    def interval(self, j: int) -> Interval:
+        source, component, _ = self.neurons[j]
+        return self.bounds[0][source][component]
+
+    def fact(self, number: int) -> Function:
+        """A fact, other than that of the ball, as a linear function of values."""
+        functions: list[dict[int, Fraction]] = [{} for _ in self.network.sizes]
+        if number == 0:
+            return functions, ONE
+        if number <= 2 * self.inputs:
+            i, which = divmod(number - 1, 2)
+            functions[0][i] = Fraction(1 - 2 * which)
+            return functions, self.box[i][1] if which else -self.box[i][0]
+        j, kind = divmod(number - 1 - 2 * self.inputs, 4)
+        (source, component, k), (low, high) = self.neurons[j], self.interval(j)
+        functions[k + 1][component] = ONE if kind < 2 else -ONE
+        if kind == 1:
+            functions[source][component] = -ONE
+        if kind == 2 and (high > 0 or low >= 0):
+            s = ONE if low >= 0 else high / (high - low)
+            functions[source][component] = s
+            return functions, ZERO if low >= 0 else -s * low
+        return functions, max(high, ZERO) if kind == 3 else ZERO
+
+    def fact_at(self, number: int, values: list[list[Fraction]]) -> Fraction:
+        if number == self.ball:
+            assert (ball := self.reference.problem.ball) is not None
+            steps = [x - Fraction(c) for x, c in zip(values[0], ball.center, strict=True)]
+            return Fraction(ball.radius) ** 2 - sum((s * s for s in steps), ZERO)
+        return at(self.fact(number), values)
+
+    def at(self, values: list[list[Fraction]]) -> Fraction:
+        """Q where the network has these values."""
+        products = (rho * self.fact_at(f, values) * self.fact_at(g, values) for (f, g), rho in self.products)
+        return at(self.function, values) - sum(products, ZERO)
+
+    def below(self, function: Function) -> Polynomial:
+        """A linear function of the input and the kept outputs that is nowhere greater."""
+        w, constant = [dict(coefficients) for coefficients in function[0]], function[1]
+        found: Polynomial = {}
+        while k := self.reference._next(w):
+            primitive, coefficients, w[k] = self.network.primitives[k - 1], w[k], {}
+            for component, c in coefficients.items():
+                if isinstance(primitive, Affine):
+                    constant += c * Fraction(float(primitive.bias[component]))
+                    constant -= abs(c) * self.bounds[1].get(k, {}).get(component, ZERO)
+                    for source, i, m in entries(primitive, component):
+                        w[source][i] = w[source].get(i, 0) + c * m
+                    continue
+                interval, j = self.bounds[0][primitive.source][component], self.reference.number.get((k - 1, component))
+                if j in self.kept:
+                    found[("z", j),] = c
+                    continue
+                if isinstance(primitive, Relu):
+                    slope, shift = relu_line(c, interval, self.rule, self.named.get(j))
+                else:
+                    slope, shift = curve_line(primitive.kind, c, interval, self.rule)
+                    constant -= abs(c) * (CURVE_ERROR if self.reference.float32 else 0)
+                w[primitive.source][component] = w[primitive.source].get(component, 0) + c * slope
+                constant += c * shift
+        found.update({(("x", i),): c for i, c in w[0].items()})
+        return {**found, (): constant + sum(c * self.box[i][0] for i, c in w[0].items())}
+
+    def polynomial(self) -> Polynomial:
+        """Below Q, in ``x - lower`` and the outputs of kept neurons."""
+        inputs, factors = self.inputs, {j: zero(self.network) for j in self.kept}
+        (functions, constant), squares = zero(self.network), [ZERO] * inputs
+        linear = add((functions, constant), self.function, ONE)
+        for (f, g), rho in self.products:
+            if 0 < f <= 2 * inputs:  # x' (R - x')
+                i = f // 2
+                linear = add(linear, self.fact(f), -rho * (self.box[i][1] - self.box[i][0]))
+                squares[i] += rho
+            elif g == self.ball:
+                assert (ball := self.reference.problem.ball) is not None
+                linear = linear[0], linear[1] - rho * Fraction(ball.radius) ** 2
+                for i, c in enumerate(map(Fraction, ball.center)):  # (x - c)^2 = x'^2 + 2 (lower - c) x' + (lower - c)^2
+                    gap = self.box[i][0] - c
+                    linear = add(linear, self.fact(1 + 2 * i), 2 * rho * gap)
+                    linear, squares[i] = (linear[0], linear[1] + rho * gap * gap), squares[i] + rho
+            elif f == 0:
+                linear = add(linear, self.fact(g), -rho)
+            else:
+                j, kind = divmod(f - 1 - 2 * inputs, 4)
+                factors[j] = add(factors[j], self.fact(g), rho if kind else -rho)
+                linear = add(linear, self.fact(g), -rho * max(self.interval(j)[1], ZERO)) if kind else linear
+        found = self.below(linear)
+        for j, factor in factors.items():
+            for monomial, c in self.below(factor).items():
+                product = tuple(sorted([*monomial, ("z", j)]))
+                found[product] = found.get(product, ZERO) + c
+        for i, c in enumerate(squares):
+            found[("x", i), ("x", i)] = c
+        return found
+
+    def greatest(self, monomial: Monomial) -> Fraction:
+        result = ONE
+        for kind, i in monomial:
+            result *= self.box[i][1] - self.box[i][0] if kind == "x" else max(self.interval(i)[1], ZERO)
+        return result
+
+    def bound(self) -> Fraction:
+        rest = {monomial: c * self.greatest(monomial) for monomial, c in self.polynomial().items()}
+        for variable in [("x", i) for i in range(self.inputs)] + [("z", j) for j in sorted(self.kept)]:
+            if (d := rest.get((variable, variable), ZERO)) > 0:  # less d (variable + ...)^2
+                halves = {other: c / (2 * d) for other, c in cofactor(rest, variable).items()}
+                if sum(h * h for h in halves.values()) > 10**12:
+                    continue
+                for a, b in [(a, b) for a in [(variable,), *halves] for b in [(variable,), *halves]]:
+                    product = tuple(sorted([*a, *b]))
+                    rest[product] = rest.get(product, ZERO) - d * halves.get(a, ONE) * halves.get(b, ONE)
+        self.rest = {monomial: c for monomial, c in rest.items() if monomial and c < 0}
+        return rest[()] + sum(self.rest.values(), ZERO)
+
+
+def cofactor(polynomial: Polynomial, variable: tuple[str, int]) -> Polynomial:
+    """What a variable is multiplied with, other than itself."""
+    found: Polynomial = {}
+    for monomial, c in polynomial.items():
+        if monomial.count(variable) == 1:
+            found[tuple(v for v in monomial if v != variable)] = c
+    return found
+
+
+def zero(network: Network) -> Function:
+    return [{} for _ in network.sizes], ZERO
+
+
+def add(a: Function, b: Function, factor: Fraction) -> Function:
+    functions = [dict(coefficients) for coefficients in a[0]]
+    for total, more in zip(functions, b[0], strict=True):
+        for i, c in more.items():
+            total[i] = total.get(i, ZERO) + factor * c
+    return functions, a[1] + factor * b[1]
+
+
+def at(function: Function, values: list[list[Fraction]]) -> Fraction:
+    terms = (c * values[k][i] for k, coefficients in enumerate(function[0]) for i, c in coefficients.items())
+    return function[1] + sum(terms, ZERO)
 
 
 def relu_line(c: Fraction, interval: Interval, rule: int, named: Fraction | None) -> tuple[Fraction, Fraction]:
