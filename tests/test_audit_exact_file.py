@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import random_instances as instances
-from random_proofs import certify, judged, random_case, single_leaf
+from random_proofs import certify, judged, random_case, random_gram_case, single_leaf
 
 from pydual.audit import query
 from pydual.audit.exact import audit_exact
-from pydual.audit.exact_file import COLUMNS, PARTS, open_proof
-from pydual.certificate import INPUT_SPLIT, LEAF, Proof, ProofTree
+from pydual.audit.exact_file import COLUMNS, GRAM_COLUMNS, PARTS, open_proof
+from pydual.certificate import GRAM_LEAF, INPUT_SPLIT, LEAF, Proof, ProofTree
 from pydual.checker import Checker, Y
 from pydual.errors import CertificateError
 from pydual.network import Network
@@ -30,7 +30,8 @@ def test_files_are_judged_like_memory(kind: str, tmp_path: Path) -> None:
     verdicts = set()
     for seed in range(20):
         for constant, arithmetic in ((0, "real"), (2**10, "real"), (2**10, "float32")):
-            network, checker, trees = random_case(seed, kind, "both", None, Fraction(constant))
+            case = random_case if seed % 2 else random_gram_case
+            network, checker, trees = case(seed, kind, "both", None, Fraction(constant))
             proof = certify(network, checker, trees, arithmetic)
             proof.save(tmp_path / "proof.cert")
             with open_proof(tmp_path / "proof.cert") as opened:
@@ -41,11 +42,12 @@ def test_files_are_judged_like_memory(kind: str, tmp_path: Path) -> None:
 
 
 def test_columns_are_those_of_the_proof(tmp_path: Path) -> None:
-    network, checker, trees = random_case(1, "dense", "both", None)
-    proof = certify(network, checker, trees)
+    network, checker, trees = random_gram_case(1, "dense", "both", None)
+    assert sum(len(tree.products) for tree in trees) > 5
+    proof = certify(network, checker, (*trees, single_leaf(1)))
     proof.save(tmp_path / "proof.cert")
     with open_proof(tmp_path / "proof.cert") as opened:
-        groups = [(*pair, COLUMNS) for pair in zip(opened.trees, proof.trees, strict=True)]
+        groups = [(*pair, COLUMNS + GRAM_COLUMNS) for pair in zip(opened.trees, proof.trees, strict=True)]
         groups += [(*pair, PARTS) for pair in zip(opened.refinements, proof.refinements, strict=True)]
         assert len(groups) > len(trees)
         for read, tree, names in groups:
@@ -224,6 +226,62 @@ TEXTS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+GRAM = replace(
+    single_leaf(1),
+    kind=np.full(1, GRAM_LEAF, np.uint8),
+    products=np.array([[0, 3]], np.int32),
+    product_multipliers=np.array([0.5], np.float32),
+    product_counts=np.ones(1, np.int32),
+)
+PRODUCTS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "products are missing": lambda h: h.pop("0/products"),
+    "multipliers are missing": lambda h: h.pop("0/product_multipliers"),
+    "counts are missing": lambda h: h.pop("0/product_counts"),
+    "products alone": lambda h: (h.pop("0/product_counts"), h.pop("0/product_multipliers")),
+    "products of another tree": lambda h: [h.update({f"1/{name}": h.pop(f"0/{name}")}) for name in GRAM_COLUMNS],
+    "products without a place": lambda h: h.update({"0/products_": h.pop("0/products")}),
+    "no Gram leaf": lambda h: [
+        h[f"0/{name}"].update(shape=[0, 2] if name == "products" else [0], data_offsets=[0, 0]) for name in GRAM_COLUMNS
+    ],
+}
+
+
+@pytest.mark.parametrize("trick", PRODUCTS)
+def test_forged_products(trick: str, tmp_path: Path) -> None:
+    """All three tensors of products, or none, and none without Gram leaves."""
+    header, data = parts(saved(tmp_path, GRAM))
+    with open_proof(tmp_path / "proof.cert") as opened:
+        assert audit_exact(opened, RELU, CHECKER) > 0
+    PRODUCTS[trick](header)
+    refused(retiled(tmp_path, header, data))
+
+
+def retiled(folder: Path, header: dict[str, Any], data: bytes) -> Path:
+    """The file with the tensors of a header one after the other, none left out, so that they alone decide."""
+    pieces = []
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            entry["data_offsets"] = [sum(map(len, pieces)), sum(map(len, pieces)) + end - begin]
+            pieces.append(data[begin:end])
+    return written(folder, header, b"".join(pieces))
+
+
+def test_products_without_tensors_are_too_short(tmp_path: Path) -> None:
+    header, data = parts(saved(tmp_path, GRAM))
+    for name in GRAM_COLUMNS:
+        header.pop(f"0/{name}")
+    with open_proof(retiled(tmp_path, header, data)) as opened:
+        assert [getattr(opened.trees[0], name).shape for name in GRAM_COLUMNS] == [(0, 2), (0,), (0,)]
+        with pytest.raises(CertificateError, match="'product_counts' is too short"):
+            audit_exact(opened, RELU, CHECKER)
+
+
+def test_retiling_alone_changes_nothing(tmp_path: Path) -> None:
+    with open_proof(retiled(tmp_path, *parts(saved(tmp_path, GRAM)))) as opened:
+        assert audit_exact(opened, RELU, CHECKER) > 0
+
+
 @pytest.mark.parametrize("trick", TEXTS)
 def test_forged_text(trick: str, tmp_path: Path) -> None:
     header, data = parts(saved(tmp_path, single_leaf(1)))
@@ -259,9 +317,10 @@ def test_a_file_that_shrinks_is_rejected(tmp_path: Path) -> None:
         audit_exact(opened, RELU, CHECKER)
 
 
-def test_mutated_files_are_rejected_or_true(tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", [random_case, random_gram_case])
+def test_mutated_files_are_rejected_or_true(case: Callable[..., Any], tmp_path: Path) -> None:
     """A byte changed, cut out or put in, anywhere: no other exception than CertificateError; what passes is true."""
-    network, checker, trees = random_case(5, "dense", "both", None, Fraction(2**10))
+    network, checker, trees = case(5, "dense", "both", None, Fraction(2**10))
     certify(network, checker, trees).save(tmp_path / "proof.cert")
     file = (tmp_path / "proof.cert").read_bytes()
     rng = np.random.default_rng(0)
