@@ -106,7 +106,7 @@ def test_no_point_of_the_cell_is_below_the_bound(kind: str, ball: str | None, ar
     """Every fact is >= 0 and Q is at least F, at points of the cell and in executions there."""
     seen: Counter[str] = Counter()
     float32, slack = arithmetic == "float32", TINY if kind == "curves" else ZERO
-    for seed in range(12):
+    for seed in range(8):
         bounds.clear()
         _, _, leaves = leaves_of(seed, kind, ball, arithmetic)
         assert len(bounds) == len(leaves)
@@ -348,3 +348,33 @@ def test_coefficients_do_not_grow_from_neuron_to_neuron(inputs: int) -> None:
     products |= {(1 + 2 * i, 2 + 2 * i): 2.0**-600 for i in range(inputs)}
     with pytest.raises(CertificateError, match="F = -.* is not positive"):
         prove(network, Checker(region, Y[0] >= 1000), gram_tree(products))
+
+
+# rounding, on integers so small that it shows
+
+
+def test_squares_of_small_integers_leave_a_lower_bound() -> None:
+    rng = np.random.default_rng(0)
+    squares_used = 0
+    for _ in range(300):
+        size, kept = int(rng.integers(0, 4)), int(rng.integers(0, 4))
+        slopes, squares = rng.integers(-9, 10, size + kept).tolist(), rng.integers(0, 12, size).tolist()
+        gram = rng.integers(-6, 7, (kept, size + kept))
+        gram[:, size:] += 12 * np.eye(kept, dtype=int)
+        bound = exact_gram._rest(slopes, squares, gram.tolist())
+        squares_used += bound > sum(min(0, v) for v in [*slopes, *gram.flatten().tolist()])
+        for _ in range(30):
+            t = rng.random(size + kept) if rng.random() < 0.5 else rng.integers(0, 9, size + kept) / 8
+            x = [Fraction(v) for v in t.tolist()]
+            found = sum((a * v for a, v in zip(slopes, x, strict=True)), ZERO)
+            found += sum(d * v * v for d, v in zip(squares, x, strict=False))
+            found += sum(c * v * x[size + j] for j, row in enumerate(gram.tolist()) for c, v in zip(row, x, strict=True))
+            assert found >= bound
+    assert squares_used > 100
+
+
+@pytest.mark.parametrize(("exponent", "unit"), [(-3, 0), (0, 0), (2, 1), (-2000, -3), (5000, 4999)])
+def test_coefficients_are_rounded_down(exponent: int, unit: int) -> None:
+    numbers = [-9, -8, -1, 0, 1, 7, 8]
+    factor = Fraction(2) ** (exponent - unit)
+    assert exact_gram._rounded_down(numbers, exponent, unit) == [(v * factor).__floor__() for v in numbers]
