@@ -79,7 +79,17 @@ void bind_gram(py::module_& m) {
         .def("bound", [](const GramProblem& problem, const py::dict& multipliers) {
             GramDual dual(problem);
             return dual.bound(gram_multipliers(problem, multipliers));
-        });
+        })
+        .def("differentiate", [](const GramProblem& problem, const py::dict& multipliers, double weight) {
+            GramDual dual(problem);
+            const GramMultipliers at = gram_multipliers(problem, multipliers);
+            GramMultipliers slopes(problem);
+            const double bound = dual.bound(at);
+            dual.gradient(at, weight, slopes);
+            return py::make_tuple(bound + weight * (dual.log_determinant() + dual.log_curvatures()), as_dict(slopes));
+        }, py::arg("multipliers"), py::arg("weight"),
+             "The bound plus `weight` times the logarithm of the determinant of the matrix that proves it, and its derivatives; "
+             "for multipliers that prove a bound.");
     py::class_<GramAscent>(m, "GramAscent")
         .def(py::init([](const GramProblem& problem, const py::dict& start, const Doubles& lambda_scale, double first_weight,
                          double last_weight, double decay, int steps_per_weight, double flatness) {
@@ -91,7 +101,6 @@ void bind_gram(py::module_& m) {
              py::arg("last_weight"), py::arg("decay"), py::arg("steps_per_weight"), py::arg("flatness"))
         .def_property_readonly("bound", &GramAscent::bound)
         .def_property_readonly("ended", &GramAscent::ended)
-        .def_property_readonly("ceiling", &GramAscent::ceiling)
         .def_property_readonly("weight", &GramAscent::weight)
         .def_property_readonly("steps", &GramAscent::steps)
         .def_property_readonly("multipliers", [](const GramAscent& a) { return as_dict(a.multipliers()); })

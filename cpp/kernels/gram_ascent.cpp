@@ -11,6 +11,7 @@ namespace {
 constexpr double kLeast = 1e-6;       // nonnegative multipliers start above this
 constexpr double kLargestLog = 60.0;  // of a multiplier
 constexpr int kMemory = 25;
+constexpr double kDoubt = 1.5;  // the central path is not reached exactly
 constexpr double kLongest = 2.0;  // of a step, in the logarithm of a multiplier
 
 // The nonnegative multipliers whose logarithms are variables, in their order.
@@ -72,6 +73,7 @@ void GramAscent::advance(int steps, double goal) {
     if (!started_) {
         minimizer_.start(f, point_);
         best_bound_ = present_bound_;
+        best_ = at_;
         started_ = true;
         ended_ = !std::isfinite(present_bound_);
     }
@@ -86,13 +88,17 @@ void GramAscent::advance(int steps, double goal) {
         gained_ = 0.9 * gained_ + minimizer_.decrease();
         const bool flat = taken_at_weight_ > 20 && gained_ < options_.flatness * weight_ * barriers_;
         if (moved && !flat && taken_at_weight_ < options_.steps_per_weight) continue;
-        ended_ = weight_ <= options_.last_weight * 1.0001;
-        weight_ = std::max(weight_ * options_.decay, options_.last_weight);
-        taken_at_weight_ = 0;
+        lower_weight(goal);
         minimizer_.start(f, point_);
     }
 }
 
-double GramAscent::ceiling() const { return best_bound_ + weight_ * barriers_; }
+// On the central path the relaxation's optimum is at most bound + weight * (number of barriers).
+void GramAscent::lower_weight(double goal) {
+    const bool hopeless = best_bound_ + kDoubt * weight_ * barriers_ < goal;
+    ended_ = hopeless || weight_ <= options_.last_weight * (1.0 + 1e-9);
+    weight_ = std::max(weight_ * options_.decay, options_.last_weight);
+    taken_at_weight_ = 0;
+}
 
 }  // namespace pydual

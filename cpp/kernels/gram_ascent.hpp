@@ -23,7 +23,8 @@ public:
     GramAscent(const GramAscent&) = delete;
     GramAscent& operator=(const GramAscent&) = delete;
 
-    // At most `steps` steps, fewer once the bound is above `goal` or the path has ended.
+    // At most `steps` steps, fewer once the bound is above `goal` or the path has ended: at its last weight, or where the
+    // central path says that the optimum is below the goal.
     void advance(int steps, double goal);
 
     bool ended() const { return ended_; }
@@ -32,17 +33,15 @@ public:
     double weight() const { return weight_; }
     int steps() const { return taken_; }
 
-    // The relaxed adversary at the present point: the pseudo-mean, in t; and how far the bound may still rise, if the
-    // present weight's optimum is near: bound + weight * (number of barriers).
+    // The relaxed adversary at the present point: the pseudo-mean, in t.
     const std::vector<double>& inputs() const { return dual_.inputs(); }
     const std::vector<double>& kept() const { return dual_.kept(); }
-    double ceiling() const;
     const GramProblem& problem() const { return problem_; }
 
 private:
     double evaluate(const double* point, double* gradient);
     void read(const double* point);
-    double present_bound() const { return present_bound_; }
+    void lower_weight(double goal);
 
     GramProblem problem_;
     GramOptions options_;

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from pydual.certificate import ADAPTIVE_LINES
 from pydual.proof_systems.base import Play
 from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, Nodes
-from pydual.proof_systems.recorder import Leaf
 from pydual.relax.engine import _core, threads
 from pydual.relax.frame import Frame
 from pydual.relax.gram import GramCell
@@ -21,19 +19,16 @@ PRODUCTS = 3e9
 MOST = 3e7  # entries of the matrix of kept neurons by inputs, of which an ascent holds three
 
 
-LEAST_BOUND = 1e-6
-
-
 @dataclass(frozen=True)
 class Path:
     """The weights of the barrier that an ascent follows (cpp/kernels/gram_ascent.hpp), each for at most ``steps`` steps.
 
-    ``first`` and ``last``: what all barriers together may cost, as a share of the linear bound.
+    ``first`` and ``last``: times the number of barriers, as a share of what the inputs contribute to the linear bound.
     """
 
-    first: float = 0.8
+    first: float = 2.0
     last: float = 0.01
-    decay: float = 0.2
+    decay: float = 0.4
     steps: int = 2500
     flatness: float = 1e-3
 
@@ -71,7 +66,7 @@ class Climb:
             alpha = np.clip(self.duals.alpha[self.row, self.reduced.units], 0.0, 1.0)
             start, scale = self.cell.start(alpha, self.duals.beta[self.row, list(self.units)])
             path, barriers = self.path, sum(map(len, start.values()))
-            weight = max(abs(float(self.duals.bound[self.row])), LEAST_BOUND) / barriers
+            weight = float(start["kappa_inputs"].sum()) / barriers
             self._ascent = _core.GramAscent(
                 self.cell.core_problem(), start, scale, first_weight=path.first * weight, last_weight=path.last * weight,
                 decay=path.decay, steps_per_weight=path.steps, flatness=path.flatness,
@@ -99,15 +94,13 @@ class Climb:
         return int(min(CHUNK, max(1.0, PRODUCTS / products)))
 
     @property
-    def hopeless_size(self) -> bool:
-        """Whether an ascent would take too much memory."""
-        return self.reduced.inputs.x.size > MOST
+    def is_possible(self) -> bool:
+        """Whether there is anything to gain, and memory for it: without kept neurons the linear bound is exact."""
+        return 0 < self.reduced.inputs.x.size <= MOST
 
-    def leaf(self) -> Leaf:
-        """What proves the node."""
-        products, multipliers, betas = self.cell.products(self.ascent.multipliers)
-        weights = self.duals.weights[self.row, self.frame.group.columns(self.problem)]
-        return Leaf(ADAPTIVE_LINES, weights, betas, products=products, product_multipliers=multipliers)
+    def products(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What proves the node: products of facts, their multipliers, and the betas of the split neurons."""
+        return self.cell.products(self.ascent.multipliers)
 
     def point(self) -> tuple[np.ndarray, np.ndarray]:
         """The pseudo-mean of the input, and of the outputs of the kept neurons."""
@@ -118,10 +111,14 @@ class Climb:
 
     def play(self) -> Play:
         """What the relaxed adversary plays: inputs and outputs of the neurons at the pseudo-mean."""
-        g, (x, z) = self.frame.group, self.point()
-        y, outputs = relaxed_values(g.program, self.reduced, x, z)
+        g, (x, y, z) = self.frame.group, self.values()
         neurons = g.program.neuron_units
-        return Play(g.problems[self.problem], x, self.bound, y[neurons], outputs[neurons])
+        return Play(g.problems[self.problem], x, self.bound, y[neurons], z[neurons])
+
+    def values(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The input, and inputs and outputs of all units, at the pseudo-mean."""
+        x, z = self.point()
+        return (x, *relaxed_values(self.frame.group.program, self.reduced, x, z))
 
 
 def start_climbs(
@@ -141,6 +138,21 @@ def start_climbs(
             shared[key] = reduced, reduced.write(frame.group.margins)
         climbs.append(Climb(frame, nodes, duals, row, split, *shared[key], path))
     return climbs
+
+
+def closed(duals: Duals, climbs: list[Climb]) -> Duals:
+    """The duals with what the climbs have found: leaves of those that proved their nodes, pseudo-means of the others."""
+    bound, x, y, z, beta = (part.copy() for part in (duals.bound, duals.x, duals.y, duals.z, duals.beta))
+    grams = {}
+    for climb in climbs:
+        row = climb.row
+        bound[row] = climb.bound
+        if climb.proved:
+            products, multipliers, beta[row, list(climb.units)] = climb.products()
+            grams[row] = products, multipliers
+        else:
+            x[row], y[row], z[row] = climb.values()
+    return replace(duals, bound=bound, x=x, y=y, z=z, beta=beta, grams=grams)
 
 
 def advance(climbs: list[Climb]) -> None:

@@ -6,7 +6,7 @@ variables give a valid bound (PROOFS.md, section 4), which is what makes them a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -42,7 +42,8 @@ class Duals:
     """For each node the bound, what attains it (``x``, relaxed inputs ``y`` and outputs ``z`` of the units), the dual
     variables that prove it, ``price`` (nodes, units), the Lagrangian's coefficients of the outputs, and ``lines``, the rule
     for the lines as in PROOFS.md, or EXPLICIT. ReLUs that are inactive in all nodes are left out of an ascent: their price
-    is 0, and their ``y`` the upper end of the interval."""
+    is 0, and their ``y`` the upper end of the interval. ``grams``: products of facts and their multipliers, of rows whose
+    bound is that of a Gram leaf."""
 
     bound: np.ndarray
     x: np.ndarray
@@ -53,17 +54,18 @@ class Duals:
     beta: np.ndarray
     weights: np.ndarray
     lines: np.ndarray
+    grams: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
 
 def better_of(first: Duals, second: Duals) -> Duals:
-    """Node by node the duals with the larger bound."""
+    """Node by node the duals with the larger bound; of linear ones."""
     choose = second.bound > first.bound
-    columns = zip(vars(first).items(), vars(second).values(), strict=True)
-    return Duals(**{k: np.where(choose.reshape(-1, *(1,) * (a.ndim - 1)), b, a) for (k, a), b in columns})
+    columns = [(k, a, vars(second)[k]) for k, a in vars(first).items() if k != "grams"]
+    return Duals(**{k: np.where(choose.reshape(-1, *(1,) * (a.ndim - 1)), b, a) for k, a, b in columns})
 
 
 class LinearBound(Protocol):
-    """A relaxation whose bounds are proved by one ``LinearLeaf``; ``anchor`` is how its intervals are derived."""
+    """A relaxation whose bounds are proved by one leaf; ``anchor`` is how its intervals are derived."""
 
     @property
     def anchor(self) -> int: ...
@@ -146,6 +148,9 @@ def leaf(frame: Frame, problem: int, duals: Duals, row: int, path: tuple[int, ..
     """What proves a node; ``path`` lists the units of the neurons split above it."""
     multipliers = duals.weights[row, frame.group.columns(problem)]
     betas = duals.beta[row, list(path)]
+    if row in duals.grams:
+        products, of_products = duals.grams[row]
+        return Leaf(certificate.ADAPTIVE_LINES, multipliers, betas, products=products, product_multipliers=of_products)
     if duals.lines[row] != EXPLICIT:
         return Leaf(int(duals.lines[row]), multipliers, betas)
     slopes = np.clip(duals.alpha[row, frame.unstable], 0.0, 1.0)

@@ -7,6 +7,7 @@ is solved from its dual (cpp/kernels/gram.hpp), beginning at the linear bound, s
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,8 +17,8 @@ from pydual.errors import UnsupportedError
 from pydual.problem import Problem
 from pydual.proof_systems.alpha_crown import AlphaCrown
 from pydual.proof_systems.base import State, start
-from pydual.proof_systems.climb import Climb, Path, advance, start_climbs
-from pydual.proof_systems.duals import ABOVE_ROUNDING, LinearBound, leaf_proof, new_recorder, play, root_nodes
+from pydual.proof_systems.climb import Climb, Path, advance, closed, start_climbs
+from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, LinearBound, Nodes, leaf_proof, play, root_nodes
 from pydual.relax.engine import threads
 from pydual.relax.frame import Frame, Group, group, make_frame
 from pydual.relax.refine import refine
@@ -49,6 +50,7 @@ class SDP:
 
     name = "sdp"
     complete = False
+    anchor = certificate.ADAPTIVE
 
     def init(self, problems: tuple[Problem, ...]) -> SDPState:
         if any(not problem.network.piecewise_linear for problem in problems):
@@ -59,6 +61,19 @@ class SDP:
         if state.climbs:
             return self._climb(state)
         return self._begin(state, seconds)
+
+    def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
+        """The bounds of nodes of a branch and bound: linear ones, and climbs where these prove nothing."""
+        deadline = time.monotonic() + seconds
+        duals = self.linear.evaluate(frame, nodes, seconds)
+        rows = np.flatnonzero(duals.bound <= ABOVE_ROUNDING).tolist()
+        units = [tuple(np.flatnonzero(nodes.phase[row]).tolist()) for row in rows]
+        climbs = [climb for climb in start_climbs(frame, nodes, duals, rows, units, self.path) if climb.is_possible]
+        under_way = climbs
+        while under_way and time.monotonic() < deadline:
+            advance(under_way)
+            under_way = [climb for climb in under_way if not climb.ended]
+        return closed(duals, climbs)
 
     def frame(self, g: Group) -> Frame:
         """The group's intervals."""
@@ -80,7 +95,7 @@ class SDP:
             else:
                 plays[problem.index] = play(frame, row, duals, row)
         rows = [row for row in np.argsort(duals.bound).tolist() if duals.bound[row] <= ABOVE_ROUNDING]
-        climbs = start_climbs(frame, nodes, duals, rows, [()] * len(rows), self.path)
+        climbs = [c for c in start_climbs(frame, nodes, duals, rows, [()] * len(rows), self.path) if c.is_possible]
         state = replace(
             state, groups=later, lower=lower, trees=trees, plays=plays, candidates=duals.x, waiting=tuple(climbs),
             statistics=state.counting(bounds=len(now.problems), unstable_neurons=len(frame.unstable), climbs=len(climbs)),
@@ -96,9 +111,7 @@ class SDP:
             problem = climb.frame.group.problems[climb.problem]
             lower[problem.index] = climb.bound
             if climb.proved:
-                recorder = new_recorder(climb.frame)
-                recorder.close(0, climb.leaf())
-                trees[problem.index] = recorder.finish()
+                trees[problem.index] = leaf_proof(climb.frame, climb.problem, closed(climb.duals, [climb]), climb.row)
                 plays.pop(problem.index)
             else:
                 plays[problem.index] = climb.play()
