@@ -174,6 +174,33 @@ void Backward::bound(double* best) {
     input(best);
 }
 
+void Backward::write_out(const std::vector<int>& kept, double* out) {
+    std::fill(out, out + kept.size() * kLanes, 0.0);
+    int top = static_cast<int>(net_.values.size()) - 1;
+    while ((top = replace_affine(top)) > 0) {
+        keep(top, kept, out);
+        activation(top);
+        used_[top] = 0;
+    }
+}
+
+void Backward::keep(int k, const std::vector<int>& kept, double* out) {
+    for (std::size_t t = 0; t < kept.size(); ++t) {
+        const Neuron& neuron = net_.neurons[kept[t]];
+        if (neuron.value != k) continue;
+        double* w = pending_[k].data() + static_cast<std::ptrdiff_t>(neuron.component) * kLanes;
+        std::copy(w, w + kLanes, out + t * kLanes);
+        std::fill(w, w + kLanes, 0.0);
+    }
+}
+
+Interval Backward::source_interval(int neuron) {
+    const Neuron& at = net_.neurons[neuron];
+    const Gathered& g = intervals(at.source);
+    const std::size_t e = static_cast<std::size_t>(at.component) * kLanes;
+    return {g.low[e], g.neg[e]};
+}
+
 // Replaces the affine values up to number `top`; the number of the last activation that is left, or 0.
 int Backward::replace_affine(int top) {
     int last = 0;

@@ -19,6 +19,10 @@ struct Row {
     const double* slopes = nullptr;   // by neuron, negative where the rule decides; or null
 };
 
+struct Interval {
+    double low, neg;  // [low, -neg]
+};
+
 // Workspace of one thread, reused.
 class Backward {
 public:
@@ -33,6 +37,11 @@ public:
     // The lower bounds of the rows over their boxes, the best of all stages; -infinity or NaN where nothing is known.
     void bound(double* best);
 
+    // Replaces all values but the input and the outputs of these neurons, whose coefficients go to out[neuron][lane].
+    void write_out(const std::vector<int>& kept, double* out);
+    // What a neuron reads, as row 0 has it.
+    Interval source_interval(int neuron);
+
 private:
     struct Gathered {
         std::vector<double> low, neg;
@@ -41,6 +50,7 @@ private:
 
     const Gathered& intervals(int source);
     void cut(int source, Gathered& g);
+    void keep(int k, const std::vector<int>& kept, double* out);
     void affine(int k);
     void activation(int k);
     void relu_lines(int k, const Gathered& g);

@@ -174,13 +174,19 @@ struct HeldTree {
         const py::array& multipliers = column("multipliers");
         const py::array& anchor = column("anchor");
         const py::array& slope_neurons = column("slope_neurons");
+        const py::array& products = column("products");
+        const py::array& product_multipliers = column("product_multipliers");
+        const py::array& product_counts = column("product_counts");
         c.nodes = kind.size();
         c.splits = index.size();
         c.thresholds = threshold.size();
         c.leaves = lines.size();
         c.betas = betas.size();
+        c.products = product_multipliers.size();
+        c.gram_leaves = product_counts.size();
         const auto margins = static_cast<py::ssize_t>(strict.size());
-        if (anchor.size() != kind.size() || multipliers.size() != lines.size() * margins || constants.size() != margins)
+        if (anchor.size() != kind.size() || multipliers.size() != lines.size() * margins || constants.size() != margins ||
+            products.size() != 2 * product_multipliers.size())
             throw std::invalid_argument("The columns do not fit together.");
         c.kind = static_cast<const std::uint8_t*>(kind.data());
         c.anchor = static_cast<const std::uint8_t*>(anchor.data());
@@ -191,6 +197,9 @@ struct HeldTree {
         c.refinements = &root->refinements->views;
         c.multipliers = numbers(multipliers);
         c.split_multipliers = numbers(betas);
+        c.product_facts = static_cast<const std::int32_t*>(products.data());
+        c.product_multipliers = numbers(product_multipliers);
+        c.product_counts = static_cast<const std::int32_t*>(product_counts.data());
         Margins m{static_cast<int>(margins), copied(constants), {strict.begin(), strict.end()}, x, y};
         audit = std::make_unique<TreeAudit>(*root->root, std::move(m), c, threads);
     }

@@ -8,7 +8,7 @@
 namespace pydual::audit {
 namespace {
 
-enum NodeKind : int { kLeaf = 0, kInputSplit = 1, kNeuronSplit = 2 };
+enum NodeKind : int { kLeaf = 0, kInputSplit = 1, kNeuronSplit = 2, kGramLeaf = 3 };
 
 constexpr std::size_t kBatchNumbers = std::size_t{1} << 23;  // doubles held by a batch
 constexpr std::size_t kBatchLeaves = 4096;
@@ -62,7 +62,7 @@ bool TreeAudit::batch_full() const { return leaves_.size() >= kBatchLeaves || ba
 void TreeAudit::finish() {
     if (!stack_.empty()) throw Rejected("the tree ends before it covers the region.");
     const bool used = split_ == columns_.splits && threshold_ == columns_.thresholds && leaf_ == columns_.leaves &&
-                      beta_ == columns_.betas;
+                      beta_ == columns_.betas && product_ == columns_.products && gram_leaf_ == columns_.gram_leaves;
     if (!used) throw Rejected("a column is longer than the tree needs.");
 }
 
@@ -82,7 +82,8 @@ void TreeAudit::read_node() {
         }
     }
     switch (columns_.kind[node_]) {
-        case kLeaf: read_leaf(node); break;
+        case kLeaf: read_leaf(node, false); break;
+        case kGramLeaf: read_leaf(node, true); break;
         case kInputSplit: split_input(node); break;
         default: split_neuron(node);
     }
@@ -131,17 +132,35 @@ void TreeAudit::split_neuron(const Open& node) {
     stack_.push_back({node.box, node.anchor, path_.size(), true, {neuron, false}});
 }
 
-void TreeAudit::read_leaf(const Open& node) {
+void TreeAudit::read_leaf(const Open& node, bool gram) {
     if (leaf_ >= columns_.leaves) reject(node_, "'lines' ends before this leaf.");
     if (!node.anchor) reject(node_, "the leaf has no anchor above it.");
     const std::int64_t depth = static_cast<std::int64_t>(path_.size());
     const std::int32_t rule = columns_.lines[leaf_];
     if (rule < -kAdaptiveRule || rule >= columns_.slopes.rows) reject(node_, "'lines' names a row that does not exist.");
     if (beta_ + depth > columns_.betas) reject(node_, "'split_multipliers' is too short.");
-    leaves_.push_back({node_, leaf_, beta_, rule, node.box, node.anchor, path_});
+    leaves_.push_back({node_, leaf_, beta_, rule, gram, 0, 0, node.box, node.anchor, path_});
+    if (gram) read_products(leaves_.back());
     batch_numbers_ += 8 + path_.size();
     ++leaf_;
     beta_ += depth;
+}
+
+void TreeAudit::read_products(Leaf& leaf) {
+    if (gram_leaf_ >= columns_.gram_leaves) reject(node_, "'product_counts' ends before this leaf.");
+    leaf.products = columns_.product_counts[gram_leaf_++];
+    if (leaf.products < 0 || leaf.products > columns_.products - product_) reject(node_, "'products' does not fit its counts.");
+    leaf.first_product = product_;
+    product_ += leaf.products;
+    for (std::int64_t t = leaf.first_product; t < product_; ++t)
+        if (!is_allowed(root_.setting, product(t)))
+            reject(node_, "a product of facts is not allowed, or its multiplier is negative.");
+    batch_numbers_ += static_cast<std::size_t>(std::min(polynomial_numbers(net_, leaf.products), 1e9));  // that is, work
+}
+
+Product TreeAudit::product(std::int64_t number) const {
+    const std::int32_t* facts = columns_.product_facts + 2 * number;
+    return {facts[0], facts[1], columns_.product_multipliers[number]};
 }
 
 // Many anchors: a block for each thread in turn. Few: the threads share out the rows of each block.
@@ -170,16 +189,20 @@ void TreeAudit::derive_block(int first, std::vector<Backward>& workspaces) {
 }
 
 void TreeAudit::check_leaves() {
-    std::vector<const Leaf*> open;
+    std::vector<const Leaf*> open, gram;
     for (const Leaf& leaf : leaves_)
-        if (!is_empty(leaf)) open.push_back(&leaf);
+        if (!is_empty(leaf)) (leaf.gram ? gram : open).push_back(&leaf);
     std::vector<double> bounds((open.size() + kLanes - 1) / kLanes * kLanes);
     share_out(static_cast<int>(bounds.size() / kLanes), threads_, [&](int b, int worker) {
         const int first = b * kLanes;
         const int count = std::min(kLanes, static_cast<int>(open.size()) - first);
         check_rows(open.data() + first, count, workspaces_[worker], bounds.data() + first);
     });
+    std::vector<double> gram_bounds(gram.size());
+    share_out(static_cast<int>(gram.size()), threads_,
+              [&](int t, int worker) { gram_bounds[t] = check_gram(*gram[t], workspaces_[worker]); });
     for (std::size_t t = 0; t < open.size(); ++t) margin_ = std::min(margin_, proven_margin(*open[t], bounds[t]));
+    for (std::size_t t = 0; t < gram.size(); ++t) margin_ = std::min(margin_, proven_margin(*gram[t], gram_bounds[t]));
 }
 
 void TreeAudit::find_empty(Anchor& anchor) const {
@@ -204,15 +227,26 @@ bool TreeAudit::is_empty(const Leaf& leaf) const { return leaf.box->empty || con
 
 void TreeAudit::check_rows(const Leaf* const* leaves, int count, Workspace& space, double* bounds) const {
     Row rows[kLanes];
-    for (int lane = 0; lane < count; ++lane) {
-        const Leaf& leaf = *leaves[lane];
-        const int rule = leaf.rule;
-        rows[lane] = {leaf.anchor->block.get(), leaf.anchor->lane, leaf.box.get(), &leaf.phases,
-                      rule < 0 ? -rule : kAdaptiveRule, slopes_of(leaf, space.slopes[lane])};
-    }
+    for (int lane = 0; lane < count; ++lane) rows[lane] = row_of(*leaves[lane], space.slopes[lane]);
     space.backward.start(rows, count);
     for (int lane = 0; lane < count; ++lane) seed(*leaves[lane], lane, space.backward);
     space.backward.bound(bounds);
+}
+
+Row TreeAudit::row_of(const Leaf& leaf, std::vector<double>& slopes) const {
+    return {leaf.anchor->block.get(), leaf.anchor->lane, leaf.box.get(), &leaf.phases,
+            leaf.rule < 0 ? -leaf.rule : kAdaptiveRule, slopes_of(leaf, slopes)};
+}
+
+double TreeAudit::check_gram(const Leaf& leaf, Workspace& space) const {
+    std::vector<Product> products;
+    for (std::int32_t t = 0; t < leaf.products; ++t) products.push_back(product(leaf.first_product + t));
+    const Row row = row_of(leaf, space.slopes[0]);
+    try {
+        return gram_bound(root_.setting, row, products, space.backward, [&] { seed(leaf, 0, space.backward); });
+    } catch (const TooManyKept& error) {
+        reject(leaf.node, error.what());
+    }
 }
 
 const double* TreeAudit::slopes_of(const Leaf& leaf, std::vector<double>& slopes) const {

@@ -8,13 +8,14 @@
 
 #include "audit/backward.hpp"
 #include "audit/cells.hpp"
+#include "audit/gram.hpp"
 #include "audit/slopes.hpp"
 
 namespace pydual::audit {
 
 // The columns of a tree, whose types, lengths and ranges have been checked, but not that they fit together.
 struct Columns {
-    std::int64_t nodes = 0, splits = 0, thresholds = 0, leaves = 0, betas = 0;
+    std::int64_t nodes = 0, splits = 0, thresholds = 0, leaves = 0, betas = 0, products = 0, gram_leaves = 0;
     const std::uint8_t* kind = nullptr;
     const std::uint8_t* anchor = nullptr;
     const std::int32_t* index = nullptr;
@@ -22,6 +23,9 @@ struct Columns {
     const std::int32_t* lines = nullptr;
     Slopes slopes;
     Numbers multipliers, split_multipliers;
+    const std::int32_t* product_facts = nullptr;  // two for each product
+    Numbers product_multipliers;
+    const std::int32_t* product_counts = nullptr;
     const std::vector<Refinement>* refinements = nullptr;
 };
 
@@ -73,6 +77,9 @@ private:
         std::int64_t number = 0;
         std::int64_t first_beta = 0;
         std::int32_t rule = 0;  // for lines, or a row of slopes
+        bool gram = false;
+        std::int64_t first_product = 0;
+        std::int32_t products = 0;
         BoxPointer box;
         std::shared_ptr<const Anchor> anchor;
         Phases phases;
@@ -88,7 +95,9 @@ private:
     void enter(const Open& node);
     void split_input(const Open& node);
     void split_neuron(const Open& node);
-    void read_leaf(const Open& node);
+    void read_leaf(const Open& node, bool gram);
+    void read_products(Leaf& leaf);
+    Product product(std::int64_t number) const;
     void finish();
     bool batch_full() const;
     void derive_anchors();
@@ -98,6 +107,8 @@ private:
     bool contradicted(const Anchor& anchor, const Phases& phases) const;
     bool is_empty(const Leaf& leaf) const;
     void check_rows(const Leaf* const* leaves, int count, Workspace& space, double* bounds) const;
+    double check_gram(const Leaf& leaf, Workspace& space) const;
+    Row row_of(const Leaf& leaf, std::vector<double>& slopes) const;
     void seed(const Leaf& leaf, int lane, Backward& backward) const;
     const double* slopes_of(const Leaf& leaf, std::vector<double>& slopes) const;
     double proven_margin(const Leaf& leaf, double bound) const;
@@ -114,7 +125,7 @@ private:
     std::vector<Open> stack_;
     Phases path_;
     std::vector<char> on_path_;
-    std::int64_t node_ = 0, split_ = 0, threshold_ = 0, leaf_ = 0, beta_ = 0;
+    std::int64_t node_ = 0, split_ = 0, threshold_ = 0, leaf_ = 0, beta_ = 0, product_ = 0, gram_leaf_ = 0;
     std::vector<std::shared_ptr<Anchor>> anchors_;
     std::vector<Leaf> leaves_;
     std::size_t batch_numbers_ = 0;

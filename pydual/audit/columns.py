@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pydual.audit.exact_file import FileColumn
-from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, INPUT_SPLIT, LEAF, NEURON_SPLIT
+from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, GRAM_LEAF, INPUT_SPLIT, LEAF
 from pydual.errors import CertificateError
 from pydual.network import Network
 
@@ -28,19 +28,23 @@ _TYPES = {
     "slope_neurons": (1, ("<i4",)),
     "multipliers": (2, ("|u1", *_REAL)),
     "split_multipliers": (1, _REAL),
+    "products": (2, ("<i4",)),
+    "product_multipliers": (1, _REAL),
+    "product_counts": (1, ("<i4",)),
 }
 _REFINEMENT = {"lines": (2, ("<i4",)), "slopes": (2, ("|u1", *_REAL)), "neurons": (1, ("<i4",))}
 
 
-def validate(tree: Any, network: Network, margins: int, refinements: int) -> dict[str, np.ndarray]:
+def validate(tree: Any, network: Network, margins: int, refinements: int, in_l2_ball: bool) -> dict[str, np.ndarray]:
     """The columns by name, C-contiguous. Raises CertificateError for the first that is not as the format says."""
     columns = {name: _typed(tree, name, kind) for name, kind in _TYPES.items()}
     kind, slopes, lines = columns["kind"], columns["slopes"], columns["lines"]
     rows, width = slopes.shape
     _require(len(kind) > 0, "'kind' is empty; a tree has at least one node")
     counts = sum((np.bincount(part, minlength=256) for part in _chunks(kind)), np.zeros(256, dtype=np.int64))
-    leaves, cuts = int(counts[LEAF]), int(counts[INPUT_SPLIT])
-    _require(not counts[NEURON_SPLIT + 1 :].any(), "a node's kind is unknown")
+    gram, cuts = int(counts[GRAM_LEAF]), int(counts[INPUT_SPLIT])
+    leaves = int(counts[LEAF]) + gram
+    _require(not counts[GRAM_LEAF + 1 :].any(), "a node's kind is unknown")
     lengths = {
         "anchor": len(kind),
         "index": len(kind) - leaves,
@@ -48,6 +52,7 @@ def validate(tree: Any, network: Network, margins: int, refinements: int) -> dic
         "lines": leaves,
         "slope_neurons": width,
         "multipliers": leaves,
+        "product_counts": gram,
     }
     for name, length in lengths.items():
         _require(len(columns[name]) == length, f"'{name}' has {len(columns[name])} entries; expected {length}")
@@ -59,7 +64,18 @@ def validate(tree: Any, network: Network, margins: int, refinements: int) -> dic
     for name in ("multipliers", "split_multipliers"):
         _all(columns[name], f"'{name}' has a negative number, NaN or infinity", lambda v: (v >= 0) & np.isfinite(v))
     _check_slopes(slopes, columns["slope_neurons"], network, "'slope_neurons'")
+    _check_products(columns, 1 + 2 * network.input_size + 4 * network.neurons + in_l2_ball)
     return columns
+
+
+def _check_products(columns: dict[str, np.ndarray], facts: int) -> None:
+    products, multipliers, counts = (columns[name] for name in ("products", "product_multipliers", "product_counts"))
+    _require(products.shape == (len(multipliers), 2), "'products' does not have two facts for each multiplier")
+    _all(counts, "'product_counts' has a negative number", lambda v: v >= 0)
+    total = sum(int(part.sum(dtype=np.int64)) for part in _chunks(counts))
+    _require(total == len(multipliers), f"'product_counts' has {total} products in all; expected {len(multipliers)}")
+    _all(products, "'products' names a fact that does not exist", lambda v: (v >= 0) & (v < facts))
+    _all(multipliers, "'product_multipliers' has NaN or infinity", np.isfinite)
 
 
 def validate_refinement(refinement: Any, network: Network) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

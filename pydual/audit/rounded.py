@@ -99,14 +99,16 @@ class _Session:
         self._roots: dict[object, _rounded.Root] = {}
 
     def margin(self, tree: Any, problem: Problem) -> float:
-        columns = validate(tree, self._network, len(problem.margins), self._count)
+        in_l2_ball = problem.ball is not None and problem.ball.norm == "l2"
+        columns = validate(tree, self._network, len(problem.margins), self._count, in_l2_ball)
         root = self._root(problem, int(columns["anchor"][0]) or PARALLEL)
         inputs, outputs = root.shift(0).tolist(), root.shift(self._network.output).tolist()
         constants = np.array([_constant(m, inputs, outputs) for m in problem.margins])
         x = [_dense(m.x, len(inputs)) for m in problem.margins]
         y = [_dense(m.y, len(outputs)) for m in problem.margins]
         strict = [m.strict for m in problem.margins]
-        threads = self._threads(int(np.count_nonzero(columns["anchor"])), len(columns["lines"]))
+        rows = len(columns["lines"]) + len(columns["products"])  # to be written out, about
+        threads = self._threads(int(np.count_nonzero(columns["anchor"])), rows)
         audit = _rounded.Tree(root, constants, strict, x, y, columns, threads)
         while audit.advance():
             self._poll()
@@ -125,9 +127,9 @@ class _Session:
             )
         return self._roots[key]
 
-    def _threads(self, anchors: int, leaves: int) -> int:
+    def _threads(self, anchors: int, rows: int) -> int:
         """One where more would not pay for being started."""
-        if self._network.connections * (self._network.neurons * anchors + leaves) < SMALL:
+        if self._network.connections * (self._network.neurons * anchors + rows) < SMALL:
             return 1
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
