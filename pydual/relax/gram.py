@@ -16,6 +16,7 @@ from pydual.relax.reduced import Reduced, Rows, stacked
 
 LEAST = 1e-2  # what kappas start above, as a share of the largest
 ONE = 0  # the fact 1
+TINY = 1e-12
 ROUNDING = 1e-4  # of a bound
 
 
@@ -91,8 +92,8 @@ class GramCell:
             x = x + kept * y.x[j]
             z = z + kept * y.z[j]
         over, under = np.maximum(price, 0), np.maximum(-price, 0)
-        pull = np.abs(x * self.radius)[self.moving] / 2
-        floor = LEAST * (pull.mean() if len(pull) else 1.0)
+        ball, pull = self._shares(x)
+        floor = LEAST * (np.abs(x * self.radius).mean() / 2 if len(pull) else 1.0)
         multipliers = {
             "scaled_lambda": np.zeros(len(z)),
             "mu": (1 - alpha) * over,
@@ -100,10 +101,33 @@ class GramCell:
             "tau": under,
             "kappa_kept": np.full(len(z), floor),
             "beta": betas,
-            "ball": np.zeros(0 if self.region.ball is None else 1),
+            "ball": ball,
             "kappa_inputs": pull + floor,
         }
         return multipliers, np.abs(price) + LEAST * np.abs(price).max(initial=1e-9)
+
+    def _shares(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The multipliers of the ball (one or none) and of the inputs' boxes that bound ``x`` best over the region.
+
+        With the multiplier b of the ball and the linear part g(b) in t, those of the boxes are max(|g_i| / 2 - b r_i^2, 0).
+        """
+        radius, pull = self.radius[self.moving], (x * self.radius)[self.moving]
+        if self.region.ball is None:
+            return np.zeros(0), np.abs(pull) / 2
+        away = (self.center - self.region.ball.center)[self.moving]
+        constant = np.sum((self.center - self.region.ball.center) ** 2) - self.region.ball.radius**2
+
+        def boxes(b: float) -> np.ndarray:
+            return np.maximum(np.abs(pull + 2 * b * radius * away) / 2 - b * radius**2, 0.0)
+
+        def bound(b: float) -> float:
+            linear, kappa = pull + 2 * b * radius * away, boxes(b)
+            return float(b * constant - kappa.sum() - np.sum(linear**2 / (4 * (kappa + b * radius**2) + TINY)))
+
+        most = np.linalg.norm(x) / self.region.ball.radius + TINY  # twice the best multiplier over the ball alone
+        candidates = most * np.geomspace(1e-4, 1.0, 200)
+        best = float(max(candidates, key=bound))
+        return np.array([best]), boxes(best)
 
     def products(self, multipliers: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The products (products, 2) of facts, their multipliers, and the betas of the cuts.
