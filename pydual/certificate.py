@@ -1,6 +1,6 @@
 """Proof terms and the certificate file. PROOFS.md specifies their meaning; the audits implement it.
 
-A proof of one problem is a binary tree of ``Split`` nodes whose leaves are ``LinearLeaf`` and ``GramLeaf`` terms,
+A proof of one problem is a binary tree of ``Split`` nodes whose leaves are ``LinearLeaf``, ``GramLeaf`` and ``SosLeaf`` terms,
 stored as columns so that a tree of a million leaves is a handful of arrays.
 """
 
@@ -20,10 +20,11 @@ FORMAT = "pydual-certificate-1"
 REAL, FLOAT32 = "real", "float32"  # of which execution of the network a proof speaks
 
 # node kinds
-LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF = 0, 1, 2, 3
+LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF, SOS_LEAF = 0, 1, 2, 3, 4
 # how the intervals of an anchor are derived; 0: the node is no anchor; REFINED + t: by the lines of refinement t
 INTERVAL, PARALLEL, ADAPTIVE, REFINED = 1, 2, 3, 4
 MOST_REFINEMENTS = 252
+MOST_DEGREE = 8  # of the polynomials of Sos leaves
 # rules for the lines of a leaf, where it does not name a row of ``slopes``
 INTERVAL_LINES, PARALLEL_LINES, ADAPTIVE_LINES = -1, -2, -3
 
@@ -51,6 +52,8 @@ class ProofTree:
     ``anchor`` (N, uint8), ``lines`` (L, int32), ``slopes`` (rows, columns; uint8 in units of 1/128, or float),
     ``slope_neurons`` (columns, int32), ``multipliers`` (L, M), ``split_multipliers`` (S,),
     ``products`` (P, 2; int32: numbers of facts), ``product_multipliers`` (P,), ``product_counts`` (G, int32).
+    Of the Sos leaves, of which there are K: ``sos_sizes`` (K, 2; int32: variables and terms of each), ``sos_variables``
+    (int32), ``sos_terms`` (terms, 3; int32: two facts and a degree), ``sos_coefficients`` (float64).
 
     Anchors from REFINED on count the ``refinements``; those of a tree that is part of a ``Proof``, the proof's.
     """
@@ -67,6 +70,10 @@ class ProofTree:
     products: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int32))
     product_multipliers: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     product_counts: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    sos_sizes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int32))
+    sos_variables: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    sos_terms: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int32))
+    sos_coefficients: np.ndarray = field(default_factory=lambda: np.zeros(0))
     refinements: tuple[Refinement, ...] = ()
 
     @property
@@ -76,6 +83,7 @@ class ProofTree:
 
 COLUMNS = ("kind", "index", "threshold", "anchor", "lines", "slopes", "slope_neurons", "multipliers", "split_multipliers")
 GRAM_COLUMNS = ("products", "product_multipliers", "product_counts")  # of a tree with Gram leaves
+SOS_COLUMNS = ("sos_sizes", "sos_variables", "sos_terms", "sos_coefficients")  # of a tree with Sos leaves
 PARTS = ("lines", "slopes", "neurons")  # of a refinement
 
 
@@ -113,6 +121,7 @@ class Proof:
             for place, columns, names in (
                 *((f"{i}", tree, COLUMNS) for i, tree in enumerate(self.trees)),
                 *((f"{i}", tree, GRAM_COLUMNS) for i, tree in enumerate(self.trees) if len(tree.product_counts)),
+                *((f"{i}", tree, SOS_COLUMNS) for i, tree in enumerate(self.trees) if len(tree.sos_sizes)),
                 *((f"refinement/{t}", refinement, PARTS) for t, refinement in enumerate(self.refinements)),
             )
             for name in names
@@ -175,7 +184,10 @@ def load_proof(path: str | os.PathLike[str]) -> Proof:
                 raise CertificateError(f"{path} is not a certificate of format {FORMAT}.")
             names = set(file.keys())
             columns = [
-                COLUMNS + (GRAM_COLUMNS if f"{i}/product_counts" in names else ()) for i in range(int(header["problems"]))
+                COLUMNS
+                + (GRAM_COLUMNS if f"{i}/product_counts" in names else ())
+                + (SOS_COLUMNS if f"{i}/sos_sizes" in names else ())
+                for i in range(int(header["problems"]))
             ]
             trees = tuple(
                 ProofTree(**{name: file.get_tensor(f"{i}/{name}") for name in given}) for i, given in enumerate(columns)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import islice
 
 import pydual
-from pydual.audit.exact_file import COLUMNS, GRAM_COLUMNS, open_proof
+from pydual.audit.exact_file import COLUMNS, GRAM_COLUMNS, SOS_COLUMNS, open_proof
 from pydual.audit.exact_network import Network
 from pydual.audit.exact_onnx import read_input_file, read_network
 from pydual.audit.exact_vnnlib import read_checker
@@ -16,7 +16,7 @@ from pydual.audit.query import query_digest
 def _certificate(path: str) -> None:
     with open_proof(path) as proof:
         for tree in islice(proof.trees, 100):
-            for name in COLUMNS + GRAM_COLUMNS:
+            for name in COLUMNS + GRAM_COLUMNS + SOS_COLUMNS:
                 column = getattr(tree, name)
                 if column.across < 10**6:
                     assert len(column[0:3]) == min(3, column.shape[0])

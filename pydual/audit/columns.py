@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pydual.audit.exact_file import FileColumn
-from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, GRAM_LEAF, INPUT_SPLIT, LEAF
+from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, GRAM_LEAF, INPUT_SPLIT, LEAF, SOS_LEAF
 from pydual.errors import CertificateError
 from pydual.network import Network
 
@@ -44,7 +44,8 @@ def validate(tree: Any, network: Network, margins: int, refinements: int, in_l2_
     counts = sum((np.bincount(part, minlength=256) for part in _chunks(kind)), np.zeros(256, dtype=np.int64))
     gram, cuts = int(counts[GRAM_LEAF]), int(counts[INPUT_SPLIT])
     leaves = int(counts[LEAF]) + gram
-    _require(not counts[GRAM_LEAF + 1 :].any(), "a node's kind is unknown")
+    _require(not counts[SOS_LEAF + 1 :].any(), "a node's kind is unknown")
+    _require(not counts[SOS_LEAF], "Sos leaves are checked by the exact audit alone; audit with level 'exact'")
     lengths = {
         "anchor": len(kind),
         "index": len(kind) - leaves,

@@ -10,9 +10,9 @@ computed once, and curves are right to 2**-20.
 
 Everything in the proof is a hint: intervals, bounds and coverage are derived from network and checker alone, in
 integers. To be trusted besides Python: ``query`` (the question), ``exact_network`` (the network as integers),
-``exact_region``, ``exact_curves``, ``exact_bounds`` (bounds by lines), ``exact_gram`` (products of facts), and this
-page (columns, cells, leaves). Columns are read once, in order and piece by piece: memory grows with the depth of a
-tree, not with its nodes.
+``exact_region``, ``exact_curves``, ``exact_bounds`` (bounds by lines), ``exact_gram`` and ``exact_sos`` (products of
+facts), and this page (columns, cells, leaves). Columns are read once, in order and piece by piece: memory grows with the
+depth of a tree, not with its nodes.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from pydual.audit.exact_curves import ONE
 from pydual.audit.exact_gram import Facts, Products, gram_bound
 from pydual.audit.exact_network import Network
 from pydual.audit.exact_region import Region
+from pydual.audit.exact_sos import MOST_COEFFICIENTS, MOST_DEGREE, Term, sos_bound
 from pydual.audit.query import Problem, digest, problems
 from pydual.errors import CertificateError, InputError
 
-LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF = 0, 1, 2, 3
+LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF, SOS_LEAF = 0, 1, 2, 3, 4
 PIECE = 8192  # numbers of a column that are held at a time, or one row
 MOST = sys.float_info.max
 REALS, REALS_OR_BYTES = ("float32", "float64"), ("uint8", "float32", "float64")
@@ -181,7 +182,7 @@ class _Tree:
     def __init__(self, tree: Any, problem: Problem, audit: _Audit) -> None:
         self.problem, self.audit, self.net = problem, audit, audit.net
         self.region = Region(problem.lower, problem.upper, problem.ball)
-        self.kinds = _Column(tree, "kind", ("uint8",), (None,), LEAF, GRAM_LEAF)
+        self.kinds = _Column(tree, "kind", ("uint8",), (None,), LEAF, SOS_LEAF)
         most = ADAPTIVE + len(audit.refinements)
         self.anchors = _Column(tree, "anchor", ("uint8",), self.kinds.shape, 0, most)
         self.indices = _Column(tree, "index", ("int32",), (None,), 0, MOST)
@@ -195,6 +196,11 @@ class _Tree:
         self.products = _Column(tree, "products", ("int32",), (None, 2), 0, self.facts.count - 1)
         self.rhos = _Column(tree, "product_multipliers", REALS, self.products.shape[:1], -MOST, MOST)
         self.counts = _Column(tree, "product_counts", ("int32",), (None,), 0, MOST)
+        self.sizes = _Column(tree, "sos_sizes", ("int32",), (None, 2), 0, MOST)
+        most = audit.net.sizes[0] + len(audit.net.neurons) - 1
+        self.variables = _Column(tree, "sos_variables", ("int32",), (None,), 0, most)
+        self.terms = _Column(tree, "sos_terms", ("int32",), (None, 3), 0, MOST)
+        self.coefficients = _Column(tree, "sos_coefficients", ("float64",), (None,), -MOST, MOST)
 
     def margin(self) -> Fraction | float:
         """The least proven margin of the leaves, which must cover the problem's region."""
@@ -207,7 +213,7 @@ class _Tree:
                     raise CertificateError("the tree has ended before this node.")
                 cell, anchor = stack.pop(), self.anchors.next()
                 cell = self._anchored(cell, anchor) if anchor else cell
-                if kind in (LEAF, GRAM_LEAF):
+                if kind in (LEAF, GRAM_LEAF, SOS_LEAF):
                     margin = min(margin, self._leaf(cell, kind))
                 else:
                     stack += reversed(self._children(cell, kind))
@@ -215,7 +221,8 @@ class _Tree:
                 raise CertificateError(f"node {node}: {error}") from None
         if stack:
             raise CertificateError("The tree ends before it covers the region.")
-        for column in (self.indices, self.thresholds, self.lines, self.betas, self.products, self.counts):
+        columns = (self.indices, self.thresholds, self.lines, self.betas, self.products, self.counts)
+        for column in (*columns, self.sizes, self.variables, self.terms, self.coefficients):
             column.finish()
         return margin
 
@@ -244,6 +251,7 @@ class _Tree:
         rule, weights = self.lines.next(), list(map(Fraction, self.multipliers.next()))
         betas = [Fraction(self.betas.next()) for _ in cell.path]
         products = self._products() if kind == GRAM_LEAF else {}
+        squares = self._squares() if kind == SOS_LEAF else ([], [])
         if cell.bounds is None:
             raise CertificateError("the leaf has no anchor above it.")
         if cell.empty:
@@ -252,6 +260,8 @@ class _Tree:
         relaxation = replace(cell.bounds.with_lines(rule, self.slopes.of(rule), self.audit.float32), region=cell.region)
         if kind == GRAM_LEAF:
             bound = gram_bound(relaxation, self.facts, function, products, self.audit.poll)
+        elif kind == SOS_LEAF:
+            bound = sos_bound(relaxation, self.facts, function, *squares, self.audit.poll)
         else:
             scale = function.scale()
             bound = function.constant + relaxation.lower_bound(function.integers(scale, self.net.sizes)) / scale
@@ -270,6 +280,26 @@ class _Tree:
                 raise CertificateError(f"the facts {f} and {g} make no product, or none with a multiplier of {rho}.")
             products[f, g] = products.get((f, g), Fraction(0)) + Fraction(rho)
         return products
+
+    def _squares(self) -> tuple[list[int], list[Term]]:
+        """The variables and terms of a Sos leaf."""
+        if self.audit.float32:
+            raise CertificateError("a Sos leaf says nothing about float32.")
+        count, terms = self.sizes.next()
+        variables = [self.variables.next() for _ in range(count)]
+        if len(set(variables)) < count:
+            raise CertificateError("a Sos leaf has a variable twice.")
+        found: list[Term] = []
+        for _ in range(terms):
+            self.audit.poll()
+            f, g, degree = self.terms.next()
+            if max(f, g) >= self.facts.count:
+                raise CertificateError(f"there are no facts {f} and {g}.")
+            size = math.comb(count + degree, degree) if degree <= MOST_DEGREE else math.inf
+            if size > MOST_COEFFICIENTS:
+                raise CertificateError(f"a polynomial has the degree {degree}, or more than {MOST_COEFFICIENTS} coefficients.")
+            found.append((f, g, degree, [self.coefficients.next() for _ in range(int(size))]))
+        return variables, found
 
     def _function(self, weights: list[Fraction], betas: list[Fraction], path: Path) -> Linear:
         """The function that a linear leaf bounds."""

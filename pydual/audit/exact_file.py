@@ -23,8 +23,15 @@ LONGEST_HEADER = 100_000_000
 MAGIC = "pydual-certificate-1"
 METADATA = ("format", "network", "query", "arithmetic", "problems")
 COLUMNS = ("kind", "index", "threshold", "anchor", "lines", "slopes", "slope_neurons", "multipliers", "split_multipliers")
-GRAM_COLUMNS = ("products", "product_multipliers", "product_counts")  # of a tree with Gram leaves
+# of a tree with Gram leaves, and with Sos leaves: a type and a shape where the file has none
 NO_PRODUCTS = {"products": ("I32", [0, 2]), "product_multipliers": ("F32", [0]), "product_counts": ("I32", [0])}
+NO_SQUARES = {
+    "sos_sizes": ("I32", [0, 2]),
+    "sos_variables": ("I32", [0]),
+    "sos_terms": ("I32", [0, 3]),
+    "sos_coefficients": ("F64", [0]),
+}
+GRAM_COLUMNS, SOS_COLUMNS = tuple(NO_PRODUCTS), tuple(NO_SQUARES)
 PARTS = ("lines", "slopes", "neurons")  # of a refinement
 DTYPES = {"U8": ("uint8", "B"), "I32": ("int32", "i"), "F32": ("float32", "f"), "F64": ("float64", "d")}
 # one member of the header, whose value has no braces inside, and what follows it; short, so that no value nests deeply
@@ -113,14 +120,16 @@ def _proof(file: BinaryIO, size: int) -> FileProof:
 
 
 def _tree(columns: dict[str, FileColumn], number: int, file: BinaryIO) -> Any:
-    """Takes the columns of a tree out; those of products are empty where the file has none."""
-    if f"{number}/product_counts" in columns:
-        tree = _group(columns, str(number), COLUMNS + GRAM_COLUMNS)
-        _need(tree.product_counts.shape[0] > 0, "a tree has tensors of products, but no Gram leaf.")
-        return tree
-    empty = {name: {"dtype": code, "shape": shape, "data_offsets": [0, 0]} for name, (code, shape) in NO_PRODUCTS.items()}
-    products = {name: FileColumn(file, 0, entry) for name, entry in empty.items()}
-    return SimpleNamespace(**vars(_group(columns, str(number), COLUMNS)), **products)
+    """Takes the columns of a tree out; those of products and squares are empty where the file has none."""
+    tree = vars(_group(columns, str(number), COLUMNS))
+    for empty, count, what in ((NO_PRODUCTS, "product_counts", "products"), (NO_SQUARES, "sos_sizes", "squares")):
+        if f"{number}/{count}" in columns:
+            tree |= vars(_group(columns, str(number), tuple(empty)))
+            _need(tree[count].shape[0] > 0, f"a tree has tensors of {what}, but no leaf with any.")
+        else:
+            entries = {n: {"dtype": code, "shape": shape, "data_offsets": [0, 0]} for n, (code, shape) in empty.items()}
+            tree |= {name: FileColumn(file, 0, entry) for name, entry in entries.items()}
+    return SimpleNamespace(**tree)
 
 
 def _group(columns: dict[str, FileColumn], prefix: str, names: tuple[str, ...]) -> Any:

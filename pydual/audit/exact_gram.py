@@ -7,7 +7,7 @@ squares are subtracted, what is left is at least the sum of its negative coeffic
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import chain
 from math import isqrt, lcm
@@ -43,7 +43,8 @@ def gram_bound(
     relaxation: Relaxation, facts: Facts, function: Linear, products: Products, poll: Callable[[], object]
 ) -> Fraction:
     """The bound F for ``function`` less the ``products``."""
-    leaf, size = _Leaf(relaxation, facts, products), relaxation.net.sizes[0]
+    named = (n - facts.first for pair in products for n in pair if facts.first <= n < facts.ball)
+    leaf, size = Leaf(relaxation, facts, sorted({n // 4 for n in named})), relaxation.net.sizes[0]
     factors, curvature = leaf.multiply(function, products)
     scale = lcm(function.scale(), *(factor.scale() for factor in factors))
     constant, linear = leaf.written_out(function, scale)
@@ -63,16 +64,14 @@ def gram_bound(
     return (constant + scaled(_rest(slopes, squares, gram), unit)) / scale
 
 
-class _Leaf:
+class Leaf:
     """The kept neurons of a leaf (``places``: values and components of their outputs), and ranges of inputs and of these."""
 
-    def __init__(self, relaxation: Relaxation, facts: Facts, products: Products) -> None:
+    def __init__(self, relaxation: Relaxation, facts: Facts, kept: Sequence[int]) -> None:
         self.relaxation, self.facts, self.net = relaxation, facts, relaxation.net
         relus = [(k, v) for k, v in enumerate(self.net.values) if isinstance(v, Activation) and v.kind == "relu"]
         self.outputs = [(k, component) for k, _ in relus for component in range(self.net.sizes[k])]
-        named = (n - facts.first for pair in products for n in pair if facts.first <= n < facts.ball)
-        self.kept = sorted({n // 4 for n in named})
-        self.places = [self.outputs[neuron] for neuron in self.kept]
+        self.kept, self.places = kept, [self.outputs[neuron] for neuron in kept]
         low, high, exponent = relaxation.region.interval
         self.lower = low, exponent
         self.ranges = [scaled(b - a, exponent) for a, b in zip(low, high, strict=True)]
@@ -139,8 +138,8 @@ class _Leaf:
         while last := max(pending, default=0):
             w, exponent = pending.pop(last)
             parts.append(([0] * size + [w[i] if value == last else 0 for value, i in self.places], exponent))
-            for value, i in self.places:
-                w[i] = 0 if value == last else w[i]
+            for i in (i for value, i in self.places if value == last):
+                w[i] = 0
             constant += self.relaxation.replace_activation(last, (w, exponent), pending)
         at_input, exponent = pending.get(0, ([0] * size, 0))
         parts.append((at_input + [0] * len(self.places), exponent))

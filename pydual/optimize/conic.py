@@ -1,4 +1,4 @@
-"""The door to conic solvers, through cvxpy: the greatest of some linear forms of moments, minimized. Its numbers are guesses."""
+"""The door to conic solvers, through cvxpy: the greatest of some linear forms is minimized. Its numbers are guesses."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SEMIDEFINITE = ("CLARABEL", "SCS", "MOSEK", "CVXOPT", "SDPA", "COPT")
 def minimize_moments(
     forms: np.ndarray, blocks: Sequence[sparse.csr_array], solver: str, seconds: float = np.inf
 ) -> ConicSolution:
-    """Minimize ``max(forms @ y)`` with ``y[0] = 1`` where each block, ``B @ y`` as a square matrix, is positive semidefinite."""
+    """Minimize ``max(forms @ y)`` with ``y[0] = 1`` where the blocks ``B @ y``, as square matrices, are semidefinite."""
     import cvxpy as cp
 
     sizes = [round(block.shape[0] ** 0.5) for block in blocks]

@@ -17,6 +17,7 @@ from pydual.proof_systems.milp import MILP
 from pydual.proof_systems.neuron_splitting import NeuronSplitting
 from pydual.proof_systems.portfolio import Portfolio
 from pydual.proof_systems.sdp import SDP
+from pydual.proof_systems.sos import SOS
 
 BY_NAME: dict[str, Callable[[], ProofSystem]] = {
     "interval": Interval,
@@ -24,6 +25,7 @@ BY_NAME: dict[str, Callable[[], ProofSystem]] = {
     "alpha-crown": AlphaCrown,
     "lp": TriangleLP,
     "sdp": SDP,
+    "sos": SOS,
     "bab": BranchAndBound,
     "milp": MILP,
     "auto": Auto,
@@ -33,6 +35,7 @@ __all__ = [
     "BY_NAME",
     "MILP",
     "SDP",
+    "SOS",
     "AlphaCrown",
     "Auto",
     "BranchAndBound",

@@ -17,6 +17,8 @@ from pydual.region import Region
 
 BATCH = 256  # points that are evaluated at once
 
+OF_LEAVES = certificate.GRAM_COLUMNS + certificate.SOS_COLUMNS
+
 
 @dataclass(eq=False)
 class Part:
@@ -87,7 +89,7 @@ def graft(root: Part) -> ProofTree:
         slope_neurons=neurons.astype(np.int32),
         multipliers=np.concatenate([tree.multipliers for tree in trees]),
         split_multipliers=np.concatenate([tree.split_multipliers for tree in trees]),
-        **{name: np.concatenate([getattr(tree, name) for tree in trees]) for name in certificate.GRAM_COLUMNS},
+        **{name: np.concatenate([getattr(tree, name) for tree in trees]) for name in OF_LEAVES},
         refinements=tuple(refinement for tree in trees for refinement in tree.refinements),
     )
 
@@ -136,7 +138,7 @@ def _points(tree: ProofTree, region: Region) -> np.ndarray:
     pending = [(region.lower, region.upper)]
     for kind in tree.kind.tolist():
         lower, upper = pending.pop()
-        if kind in (certificate.LEAF, certificate.GRAM_LEAF):
+        if kind in (certificate.LEAF, certificate.GRAM_LEAF, certificate.SOS_LEAF):
             if (row := next(lines)) >= 0:
                 points[row] = 0.5 * (lower + upper) if region.ball is None else np.clip(region.ball.center, lower, upper)
             continue

@@ -8,6 +8,7 @@ import numpy as np
 
 from pydual import certificate
 from pydual.certificate import ProofTree, Refinement
+from pydual.relax.squares import SosTerms
 
 EXPLICIT = 0
 ONE = 128  # the slope 1 in the units of a uint8
@@ -21,7 +22,7 @@ class Leaf:
 
     ``lines`` is a rule of PROOFS.md, or EXPLICIT: then ``slopes`` belong to the neurons numbered in ``neurons``, and those
     in ``active`` are active in the whole cell. A Gram leaf has ``products`` (products, 2), pairs of
-    facts, and their multipliers.
+    facts, and their multipliers; a Sos leaf has ``sos``.
     """
 
     lines: int
@@ -32,6 +33,13 @@ class Leaf:
     active: np.ndarray = field(default_factory=lambda: NOTHING)
     products: np.ndarray | None = None
     product_multipliers: np.ndarray = field(default_factory=lambda: NO_MULTIPLIERS)
+    sos: SosTerms | None = None
+
+    @property
+    def kind(self) -> int:
+        if self.sos is not None:
+            return certificate.SOS_LEAF
+        return certificate.LEAF if self.products is None else certificate.GRAM_LEAF
 
 
 @dataclass(eq=False)
@@ -72,7 +80,7 @@ class TreeRecorder:
         index = np.array(self.index, dtype=np.int32)[order][split]
         threshold = np.array(self.threshold)[order][kind == certificate.INPUT_SPLIT]
         leaves = [self.leaves[node] for node in np.array(order)[~split].tolist()]
-        kind[~split] = [certificate.LEAF if leaf.products is None else certificate.GRAM_LEAF for leaf in leaves]
+        kind[~split] = [leaf.kind for leaf in leaves]
         lines, slopes, slope_neurons = _lines(leaves)
         grams = [(leaf.products, leaf.product_multipliers) for leaf in leaves if leaf.products is not None]
         return ProofTree(
@@ -88,6 +96,7 @@ class TreeRecorder:
             products=np.concatenate([NO_PRODUCTS, *(products for products, _ in grams)]).astype(np.int32),
             product_multipliers=np.concatenate([multipliers for _, multipliers in grams] or [NO_MULTIPLIERS]),
             product_counts=np.array([len(products) for products, _ in grams], dtype=np.int32),
+            **_sos_columns([leaf.sos for leaf in leaves if leaf.sos is not None]),
             refinements=self.refinements,
         )
 
@@ -104,6 +113,17 @@ class TreeRecorder:
             if self.first[node] >= 0:
                 pending += (self.first[node] + 1, self.first[node])
         return order
+
+
+def _sos_columns(leaves: list[SosTerms]) -> dict[str, np.ndarray]:
+    if not leaves:
+        return {}
+    return {
+        "sos_sizes": np.array([(len(leaf.variables), len(leaf.terms)) for leaf in leaves], dtype=np.int32),
+        "sos_variables": np.concatenate([leaf.variables for leaf in leaves]),
+        "sos_terms": np.concatenate([leaf.terms for leaf in leaves]),
+        "sos_coefficients": np.concatenate([leaf.coefficients for leaf in leaves]),
+    }
 
 
 def _lines(leaves: list[Leaf]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

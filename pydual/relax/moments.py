@@ -251,7 +251,7 @@ def largest_block(cliques: Iterable[tuple[int, ...]], degree: int) -> int:
 
 def moment_problem(cell: SosCell, margins: Rows, degree: int, cliques: list[tuple[int, ...]]) -> MomentProblem:
     """The relaxation of an even degree."""
-    ring, number = Ring(cell, cliques), {(): 0}
+    ring, number = Ring(cell, cliques), dict[Monomial, int]({(): 0})
     blocks = []
     for weight in cell.weights():
         homes = [clique for clique in cliques if weight.support <= set(clique)]

@@ -1,0 +1,157 @@
+"""Sums of squares of an even degree: the adversary plays pseudo-moments (Lasserre 2001; Parrilo 2003).
+
+For small networks. Moments are those of the inputs and of the neurons whose sign is open; degree 2 is the relaxation of
+``sdp``. What a conic solver says is only where the search for a proof begins: the bound is that of its squares, evaluated
+anew (relax/squares.py). Where the moment matrices are flat, the relaxation is exact, and its atoms are worst inputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pydual import certificate
+from pydual.errors import InputError, UnsupportedError
+from pydual.optimize.conic import ConicSolution, check_solver, minimize_moments
+from pydual.problem import Problem
+from pydual.proof_systems.base import Play, State, start
+from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, leaf_proof, new_recorder, play, root_nodes
+from pydual.proof_systems.lp import TriangleLP
+from pydual.proof_systems.recorder import Leaf
+from pydual.relax.atoms import Atoms, find_atoms
+from pydual.relax.frame import Frame, Group, group
+from pydual.relax.moments import MomentProblem, SosCell, largest_block, moment_problem
+from pydual.relax.reduced import Reduced, reduce
+from pydual.relax.refine import refine
+from pydual.relax.squares import SosTerms, squares
+
+LARGEST = 140  # of a block: a solver's time grows with its sixth power
+OPEN = 1e-9  # share of an interval's width within which a neuron counts as open: audits derive their own intervals
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SOSState(State):
+    """``waiting``: frames whose problems are still to be bounded, each with the rows of these and their linear duals."""
+
+    groups: tuple[Group, ...]
+    waiting: tuple[tuple[Frame, Duals, int], ...] = ()
+    flat: int = 0
+
+
+@dataclass(frozen=True)
+class SOS:
+    """``degree``: 2, 4, 6, ...; ``solver``: the name of one that cvxpy knows and that is installed.
+
+    Up to ``dense`` variables have all their moments; beyond, those within cliques of layers (Waki et al. 2006). Intervals are
+    optimized by ``refine_steps`` of ascent for each end.
+    """
+
+    degree: int = 4
+    solver: str = "CLARABEL"
+    dense: int = 6
+    refine_steps: int = 20
+    refine_rate: float = 0.2
+
+    name = "sos"
+    complete = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.degree, int) or self.degree < 2 or self.degree % 2 or self.degree > certificate.MOST_DEGREE:
+            raise InputError(f"The degree of sos is {self.degree!r}; give an even number from 2 to {certificate.MOST_DEGREE}.")
+
+    def init(self, problems: tuple[Problem, ...]) -> SOSState:
+        """Raises UnsupportedError for networks with curves, InputError where no conic solver of this name is installed."""
+        if any(not problem.network.piecewise_linear for problem in problems):
+            raise UnsupportedError("The proof system 'sos' knows ReLU networks only; use 'bab' or 'alpha-crown'.")
+        check_solver(self.solver)
+        return SOSState(**vars(start(problems)), groups=tuple(group(problems)))
+
+    def step(self, state: SOSState, seconds: float) -> SOSState:
+        return self._climb(state, seconds) if state.waiting else self._begin(state, seconds)
+
+    def _begin(self, state: SOSState, seconds: float) -> SOSState:
+        """The linear bounds of the next group."""
+        now, later = state.groups[0], state.groups[1:]
+        frame = refine(now, self.refine_steps, self.refine_rate, lambda: True)
+        duals = TriangleLP().evaluate(frame, root_nodes(frame), seconds)
+        lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
+        for row, problem in enumerate(now.problems):
+            lower[problem.index] = float(duals.bound[row])
+            if duals.bound[row] > ABOVE_ROUNDING:
+                trees[problem.index] = leaf_proof(frame, row, duals, row)
+            else:
+                plays[problem.index] = play(frame, row, duals, row)
+        rows = np.argsort(duals.bound).tolist() if frame.possible and len(frame.unstable) else []
+        return replace(
+            state, groups=later, lower=lower, trees=trees, plays=plays, candidates=duals.x,
+            waiting=tuple((frame, duals, row) for row in rows), finished=not (rows or later),
+            statistics=state.counting(bounds=len(now.problems), unstable_neurons=len(frame.unstable)),
+        )  # fmt: skip
+
+    def _climb(self, state: SOSState, seconds: float) -> SOSState:
+        """The relaxation of one problem."""
+        (frame, duals, row), waiting = state.waiting[0], state.waiting[1:]
+        chosen = frame.group.problems[row]
+        relaxation = self._relaxation(frame, row)
+        blocks = [block.shifted for block in relaxation.blocks]
+        solution = minimize_moments(relaxation.forms, blocks, self.solver, seconds)
+        state = replace(
+            state, waiting=waiting, finished=not (waiting or state.groups),
+            statistics=state.counting(programs=1, unsolved=int(solution.moments is None)),
+        )  # fmt: skip
+        if solution.moments is None or solution.weights is None:
+            return state
+        bound, weights, terms = _bound(relaxation, solution)
+        atoms = find_atoms(relaxation, solution.moments, self.degree)
+        state = _flat(replace(state, candidates=atoms.points), atoms)
+        if bound <= duals.bound[row]:
+            return state
+        lower, trees, plays = {**state.lower, chosen.index: bound}, dict(state.trees), dict(state.plays)
+        if bound > ABOVE_ROUNDING:
+            recorder = new_recorder(frame)
+            recorder.close(0, Leaf(certificate.ADAPTIVE_LINES, weights, np.zeros(0), sos=terms))
+            trees[chosen.index] = recorder.finish()
+            plays.pop(chosen.index, None)
+        else:
+            plays[chosen.index] = _play(frame, chosen, bound, relaxation.cell.reduced, *atoms.mean)
+        return replace(state, lower=lower, trees=trees, plays=plays)
+
+    def _relaxation(self, frame: Frame, row: int) -> MomentProblem:
+        """Raises UnsupportedError where it is too large."""
+        g, slack = frame.group, OPEN * (frame.upper - frame.lower)
+        reduced = reduce(g.program, g.region.size, frame.lower - slack, frame.upper + slack)
+        cell = SosCell(reduced, g.region, g.program.neuron_numbers[reduced.units], g.program.neurons)
+        cliques = cell.cliques(self.dense)
+        size = largest_block(cliques, self.degree)
+        if size > LARGEST:
+            raise UnsupportedError(
+                f"The relaxation of degree {self.degree} has a matrix of size {size}, more than {LARGEST}, as {cell.size} "
+                "inputs and neurons are open; use a lower degree, a smaller region, or the proof systems 'sdp' or 'bab'."
+            )
+        return moment_problem(cell, reduced.write(g.margins)[g.columns(row)], self.degree, cliques)
+
+
+def _bound(relaxation: MomentProblem, solution: ConicSolution) -> tuple[float, np.ndarray, SosTerms]:
+    """What the solver's dual proves, with which weights of the margins, and by which terms."""
+    assert solution.weights is not None
+    weights = np.maximum(solution.weights, 0.0)
+    weights = weights / weights.sum() if weights.sum() > 0 else np.full(len(weights), 1.0 / len(weights))
+    grams = [b.shift.T @ gram @ b.shift for b, gram in zip(relaxation.blocks, solution.grams, strict=True)]
+    bound, terms = squares(relaxation, weights, grams)
+    return bound, weights, terms
+
+
+def _flat(state: SOSState, atoms: Atoms) -> SOSState:
+    """What is to be said of an exact relaxation."""
+    flat = state.flat + atoms.flat
+    claim = f"The moment matrices of {flat} problems are flat: there the solver says that sos is exact; that is not certified."
+    return replace(state, flat=flat, claim=claim if flat else "", statistics=state.counting(flat=int(atoms.flat)))
+
+
+def _play(frame: Frame, problem: Problem, value: float, reduced: Reduced, x: np.ndarray, kept: np.ndarray) -> Play:
+    """What every neuron does at the pseudo-mean."""
+    program = frame.group.program
+    y, z = (np.concatenate([rows.x @ x + rows.z @ kept + rows.constant for rows in parts])
+            for parts in ([reduced.write(layer) for layer in program.layers], reduced.values[1:]))  # fmt: skip
+    return Play(problem, x, value, y[program.neuron_units], z[program.neuron_units])

@@ -1,0 +1,80 @@
+"""Points from moments: the pseudo-mean, and where the moment matrix is flat, the atoms (Henrion and Lasserre 2005)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pydual.relax.moments import Block, MomentProblem
+
+RANK = 1e-4  # eigenvalues below this share of the greatest count as 0
+
+
+@dataclass(frozen=True, eq=False)
+class Atoms:
+    """``points`` (points, inputs) to be tried; ``mean``: the pseudo-mean of the inputs and of the kept neurons.
+
+    ``flat``: in every clique, the moments of degree 2d have the rank of those of degree 2d - 2, which is 1 unless all moments
+    are in one clique: then the points are minimizers, up to the solver's accuracy.
+    """
+
+    points: np.ndarray
+    mean: tuple[np.ndarray, np.ndarray]
+    flat: bool
+
+
+def find_atoms(problem: MomentProblem, moments: np.ndarray, degree: int) -> Atoms:
+    """The atoms of moments that a solver found."""
+    cell = problem.cell
+    number = {m: k for k, m in enumerate(problem.moments)}
+    means = np.array([moments[number[(v,)]] if (v,) in number else 0.0 for v in range(cell.size)]) * cell.scale
+    free = [block for block in problem.blocks if block.weight.facts == (0, 0)]
+    matrices = [(block.matrix @ moments).reshape(len(block.basis), -1) for block in free]
+    ranks = [(_rank(_upto(b, m, degree // 2 - 1)), _rank(m)) for b, m in zip(free, matrices, strict=True)]
+    flat = degree > 2 and all(low == high and (high == 1 or len(free) == 1) for low, high in ranks)
+    points = [means[: len(cell.moving)]]
+    for block, matrix in zip(free, matrices, strict=True):
+        if all((v,) in block.basis for v in range(len(cell.moving))):
+            rows = _atoms(block, matrix, len(cell.moving)) if flat else _leading(block, matrix, len(cell.moving))
+            points += list(rows * cell.scale[: len(cell.moving)])
+    every = np.tile(cell.region.lower, (len(points), 1))
+    every[:, cell.moving] += np.array(points)
+    every = np.clip(every, cell.region.lower, cell.region.upper)
+    return Atoms(every, (every[0], means[len(cell.moving) :]), flat)
+
+
+def _rank(matrix: np.ndarray) -> int:
+    values = np.linalg.eigvalsh(matrix)
+    return int(np.count_nonzero(values > RANK * values[-1]))
+
+
+def _upto(block: Block, matrix: np.ndarray, degree: int) -> np.ndarray:
+    low = [k for k, m in enumerate(block.basis) if len(m) <= degree]
+    return matrix[np.ix_(low, low)]
+
+
+def _leading(block: Block, matrix: np.ndarray, inputs: int) -> np.ndarray:
+    """The inputs of the leading eigenvector, scaled so that its entry of 1 is 1."""
+    vector = np.linalg.eigh(matrix)[1][:, -1]
+    if abs(vector[0]) < 1e-6:
+        return np.zeros((0, inputs))
+    return np.array([[vector[block.basis.index((v,))] / vector[0] for v in range(inputs)]])
+
+
+def _atoms(block: Block, matrix: np.ndarray, inputs: int) -> np.ndarray:
+    """The inputs of all atoms of a flat moment matrix, from commuting matrices of multiplication by inputs."""
+    values, vectors = np.linalg.eigh(matrix)
+    rank = _rank(matrix)
+    rows = vectors[:, -rank:] * np.sqrt(values[-rank:])
+    half = max(map(len, block.basis))
+    low = [k for k, m in enumerate(block.basis) if len(m) < half]
+    places = {m: k for k, m in enumerate(block.basis)}
+    multiply = []
+    for v in range(inputs):
+        images = rows[[places[tuple(sorted((*block.basis[k], v)))] for k in low]]
+        multiply.append(np.linalg.lstsq(rows[low], images, rcond=None)[0])
+    mixed = np.tensordot(np.random.default_rng(0).uniform(0.5, 1.0, inputs), multiply, axes=1)
+    basis = np.linalg.eig(mixed)[1]
+    diagonal = [np.diagonal(np.linalg.solve(basis, m @ basis)).real for m in multiply]
+    return np.array(diagonal).T.reshape(rank, inputs)
