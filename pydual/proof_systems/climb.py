@@ -16,6 +16,7 @@ from pydual.relax.reduced import Reduced, Rows, reduce, relaxed_values
 
 CHUNK = 100  # steps between two looks at the clock, fewer where they take more than
 PRODUCTS = 3e9
+PRICED = 0.05  # of what kept neurons are worth in the linear bound: inputs may contribute nothing to one that is optimized
 MOST = 3e7  # entries of the matrix of kept neurons by inputs, of which an ascent holds three
 
 
@@ -66,7 +67,8 @@ class Climb:
             alpha = np.clip(self.duals.alpha[self.row, self.reduced.units], 0.0, 1.0)
             start, scale = self.cell.start(alpha, self.duals.beta[self.row, list(self.units)])
             path, barriers = self.path, sum(map(len, start.values()))
-            weight = float(start["kappa_inputs"].sum()) / barriers
+            prices = (start["mu"] + start["sigma"] + start["tau"]) @ self.cell.half
+            weight = max(float(start["kappa_inputs"].sum()), PRICED * float(prices)) / barriers
             self._ascent = _core.GramAscent(
                 self.cell.core_problem(), start, scale, first_weight=path.first * weight, last_weight=path.last * weight,
                 decay=path.decay, steps_per_weight=path.steps, flatness=path.flatness,

@@ -14,6 +14,7 @@ from pydual.region import Region
 from pydual.relax.engine import _core
 from pydual.relax.reduced import Reduced, Rows, stacked
 
+PRICED = 0.2  # of what kept neurons are worth: in a linear bound that is optimized, inputs may count for nothing
 LEAST = 1e-2  # what kappas start above, as a share of the largest
 ONE = 0  # the fact 1
 TINY = 1e-12
@@ -93,7 +94,8 @@ class GramCell:
             z = z + kept * y.z[j]
         over, under = np.maximum(price, 0), np.maximum(-price, 0)
         ball, pull = self._shares(x)
-        floor = LEAST * (np.abs(x * self.radius).mean() / 2 if len(pull) else 1.0)
+        worth = float(np.abs(price) @ self.half) / max(len(price) + len(pull), 1)
+        floor = LEAST * max(float(np.abs(x * self.radius).mean()) / 2, PRICED * worth)
         multipliers = {
             "scaled_lambda": np.zeros(len(z)),
             "mu": (1 - alpha) * over,
