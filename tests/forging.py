@@ -16,7 +16,7 @@ from pydual.audit.exact_network import Network
 from pydual.audit.exact_onnx import read_network
 from pydual.audit.exact_vnnlib import read_checker
 from pydual.audit.query import query_digest
-from pydual.certificate import COLUMNS, FORMAT, PARTS, Proof, ProofTree, Refinement
+from pydual.certificate import COLUMNS, FORMAT, GRAM_COLUMNS, PARTS, Proof, ProofTree, Refinement
 
 Header = dict[str, Any]
 Layers = list[tuple[list[list[float]], list[float]]]
@@ -148,6 +148,21 @@ REFINED = Question(
 )
 
 
+# relu(x) >= x - 1/4 on [-1, 2] by one leaf with the fact relu(x) - x >= 0, number 4; a second neuron does nothing
+PRODUCTS = replace(
+    PHASES,
+    model=model([([[1.0], [-1.0]], [0.0, 0.0]), ([[1.0, 0.0]], [0.0])], "Relu"),
+    trees=(
+        replace(
+            tree(kind=[3], lines=[-1]),
+            products=np.array([[0, 4], [3, 4]], np.int32),
+            product_multipliers=np.array([1.0, -(2.0**-10)]),
+            product_counts=np.array([2], np.int32),
+        ),
+    ),
+)
+
+
 # ---- files
 
 NAMES = {
@@ -163,7 +178,7 @@ def file_of(proof: Proof) -> bytes:
         "problems": str(len(proof.trees)),
     }}  # fmt: skip
     data = b""
-    groups = [(f"{i}", proven, COLUMNS) for i, proven in enumerate(proof.trees)]
+    groups = [(f"{i}", proven, COLUMNS + _gram_columns(proven)) for i, proven in enumerate(proof.trees)]
     groups += [(f"refinement/{t}", refinement, PARTS) for t, refinement in enumerate(proof.refinements)]
     for place, group, names in groups:
         for name in names:
@@ -173,6 +188,10 @@ def file_of(proof: Proof) -> bytes:
             header[f"{place}/{name}"] = entry
             data += array.tobytes()
     return joined(json.dumps(header).encode(), data)
+
+
+def _gram_columns(proven: ProofTree) -> tuple[str, ...]:
+    return GRAM_COLUMNS if any(getattr(proven, name).size for name in GRAM_COLUMNS) else ()
 
 
 def joined(text: bytes, data: bytes, length: int | None = None) -> bytes:

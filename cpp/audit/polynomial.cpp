@@ -56,24 +56,27 @@ public:
     explicit Elimination(Polynomial& p) : p_(p), total_(p.constant), form_(p.kept, 0.0), most_(p.kept) {
         for (int j = 0; j < p.kept; ++j) {
             for (int k = j + 1; k < p.kept; ++k) row(j)[k] += row(k)[j];
-            most_[j] = std::min(std::max(row(j)[j], 0.0), kLargest);
+            most_[j] = p.range[p.inputs + j] > 0.0 ? std::min(std::max(row(j)[j], 0.0), kLargest) : 0.0;
         }
     }
 
     double run() {
         for (int i = 0; i < p_.inputs; ++i)
-            variable(i, root_below(p_.squares[i]), 0, p_.mixed.data() + static_cast<std::ptrdiff_t>(i) * p_.kept);
+            variable(i, root_of(i, p_.squares[i]), 0, p_.mixed.data() + static_cast<std::ptrdiff_t>(i) * p_.kept);
         for (int j = 0; j < p_.kept; ++j) {
             const double pivot = row(j)[j];
             const double range = p_.range[p_.inputs + j];
             total_ += charge(pivot, range) * range;
-            variable(p_.inputs + j, pivot > most_[j] * kLeastPivot ? root_below(pivot) : 0.0, j + 1, row(j));
+            variable(p_.inputs + j, pivot > most_[j] * kLeastPivot ? root_of(p_.inputs + j, pivot) : 0.0, j + 1, row(j));
         }
         return total_;
     }
 
 private:
     double* row(int j) { return p_.gram.data() + static_cast<std::ptrdiff_t>(j) * p_.kept; }
+
+    // No square for a variable that is 0: it would only take from the others.
+    double root_of(int v, double square) const { return p_.range[v] > 0.0 ? root_below(square) : 0.0; }
 
     // `products` are the coefficients of v z_k, for k >= first.
     void variable(int v, double root, int first, double* products) {
