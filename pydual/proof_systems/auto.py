@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pydual.proof_systems.branch_and_bound import BranchAndBound
 from pydual.proof_systems.crown import Crown
+from pydual.proof_systems.detour import Detour
 from pydual.proof_systems.portfolio import Portfolio
+from pydual.proof_systems.sdp import SDP
 
 
 def Auto() -> Portfolio:
-    """CROWN for what is easy, then branch and bound."""
-    return Portfolio((Crown(), BranchAndBound()), name="auto")
+    """CROWN for what is easy, then branch and bound, with a detour by sums of squares where splitting takes long."""
+    return Portfolio((Crown(), Detour(BranchAndBound(), SDP())), name="auto")

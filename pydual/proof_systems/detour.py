@@ -1,0 +1,99 @@
+"""A long search that takes a break: what it leaves open for too long, another proof system may settle at a stroke."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pydual.certificate import ADAPTIVE
+from pydual.problem import Problem
+from pydual.proof_systems.base import ProofSystem, Snapshot, State, resume, start, take_snapshot
+from pydual.relax.frame import group, make_frame
+
+BEFORE, AWAY, AFTER = 0, 1, 2
+PASSES_OF_A_NODE, STEPS_OF_A_CLIMB = 100, 800  # through the network, audit included, and of an ascent of degree 2: usual ones
+MOST_KEPT = 250  # neurons: ascents of degree 2 with more of them take too long
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DetourState(State):
+    """``part``: before the detour, away, or after it; ``inner`` is the state of the system at work, ``main`` what the search
+    had found when it was left. ``nodes`` is when that is due (infinite: never)."""
+
+    part: int = BEFORE
+    inner: State
+    main: Snapshot = field(default_factory=Snapshot)
+    nodes: float = np.inf
+
+
+@dataclass(frozen=True)
+class Detour:
+    """Searches with ``main``; once that has cost what ``other`` will, it tries ``other`` on the problems that are open, once.
+
+    So the detour at most doubles the time. ``other`` is one of degree 2, whose cost is known in advance.
+    """
+
+    main: ProofSystem
+    other: ProofSystem
+
+    name = "bab"
+
+    @property
+    def complete(self) -> bool:
+        return self.main.complete
+
+    def init(self, problems: tuple[Problem, ...]) -> DetourState:
+        return self.resume(problems, Snapshot())
+
+    def snapshot(self, state: DetourState) -> Snapshot:
+        """While away, what the search had found before, and the proofs since."""
+        if state.part == AWAY:
+            return replace(state.main, trees={**state.main.trees, **state.trees}, lower=state.lower, place=(AWAY,))
+        inner = take_snapshot(self.main, state.inner)
+        return replace(inner, trees={**inner.trees, **state.trees}, place=(state.part, *inner.place))
+
+    def resume(self, problems: tuple[Problem, ...], snapshot: Snapshot) -> DetourState:
+        part, *place = snapshot.place or (BEFORE,)
+        known = start(problems, snapshot)
+        open_ = tuple(p for p in problems if p.index not in known.trees)
+        inner = resume(self.main, open_, replace(snapshot, place=tuple(place)))
+        nodes = _nodes_worth_a_climb(open_) if part == BEFORE else np.inf
+        return DetourState(**vars(known), part=BEFORE if part == BEFORE else AFTER, inner=inner, nodes=nodes)
+
+    def step(self, state: DetourState, seconds: float) -> DetourState:
+        system = self.other if state.part == AWAY else self.main
+        inner = system.step(state.inner, seconds)
+        trees = {**state.trees, **inner.trees}
+        lower = {i: max(state.lower[i], inner.lower.get(i, -np.inf)) for i in state.lower}
+        plays = {i: play for i, play in {**state.plays, **inner.plays}.items() if i not in trees}
+        statistics = {**state.statistics, **({system.name: inner.statistics} if state.part == AWAY else inner.statistics)}
+        shares = state.open_shares if state.part == AWAY else inner.open_shares
+        finished = len(trees) == len(state.problems) or (inner.finished and state.part != AWAY)
+        state = replace(
+            state, inner=inner, trees=trees, lower=lower, plays=plays, candidates=inner.candidates, statistics=statistics,
+            open_shares=shares, finished=finished, obstacle=inner.obstacle, claim=inner.claim,
+        )  # fmt: skip
+        return state if finished else self._turn(state)
+
+    def _turn(self, state: DetourState) -> DetourState:
+        """Leave for the detour when it is due, and come back when it has ended."""
+        open_ = tuple(p for p in state.problems if p.index not in state.trees)
+        if state.part == BEFORE and state.inner.statistics.get("nodes", 0) >= state.nodes:
+            return replace(state, part=AWAY, main=take_snapshot(self.main, state.inner), inner=self.other.init(open_))
+        if state.part == AWAY and state.inner.finished:
+            return replace(state, part=AFTER, inner=resume(self.main, open_, state.main), main=Snapshot())
+        return state
+
+
+def _nodes_worth_a_climb(problems: tuple[Problem, ...]) -> float:
+    """How many nodes of a branch and bound cost as much as ascents of degree 2 for all of the problems."""
+    if not problems or not problems[0].network.piecewise_linear:
+        return np.inf
+    products = 0.0
+    for g in group(problems):
+        kept, inputs = float(len(make_frame(g, ADAPTIVE).unstable)), g.region.size
+        if kept > MOST_KEPT:
+            return np.inf
+        products += len(g.problems) * STEPS_OF_A_CLIMB * kept**2 * (2 * inputs + kept)
+    return products / (PASSES_OF_A_NODE * problems[0].network.connections)
