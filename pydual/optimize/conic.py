@@ -42,9 +42,12 @@ SEMIDEFINITE = ("CLARABEL", "SCS", "MOSEK", "CVXOPT", "SDPA", "COPT")
 
 
 def minimize_moments(
-    forms: np.ndarray, blocks: Sequence[sparse.csr_array], solver: str, seconds: float = np.inf
+    forms: np.ndarray, blocks: Sequence[sparse.csr_array], solver: str, seconds: float = np.inf, room: float = 0.0
 ) -> ConicSolution:
-    """Minimize ``max(forms @ y)`` with ``y[0] = 1`` where the blocks ``B @ y``, as square matrices, are semidefinite."""
+    """Minimize ``max(forms @ y)`` with ``y[0] = 1`` where the blocks ``B @ y``, as square matrices, are semidefinite.
+
+    ``room``, which is added to their diagonals, keeps the matrices that are dual to them small.
+    """
     import cvxpy as cp
 
     sizes = [round(block.shape[0] ** 0.5) for block in blocks]
@@ -53,11 +56,11 @@ def minimize_moments(
     scalars = [k for k, size in enumerate(sizes) if size == 1]
     rows = sparse.vstack([sparse.csr_array((0, forms.shape[1])), *(blocks[k] for k in scalars)], format="csr")
     constraints = [forms[:, 1:] @ rest + forms[:, 0] <= least]
-    constraints += [rows[:, 1:] @ rest + rows[:, [0]].toarray()[:, 0] >= 0] if scalars else []
+    constraints += [rows[:, 1:] @ rest + rows[:, [0]].toarray()[:, 0] >= -room] if scalars else []
     squares = [k for k, size in enumerate(sizes) if size > 1]
     for k in squares:
         entries = blocks[k][:, 1:] @ rest + blocks[k][:, [0]].toarray()[:, 0]
-        constraints.append(cp.reshape(entries, (sizes[k], sizes[k]), order="C") >> 0)
+        constraints.append(cp.reshape(entries, (sizes[k], sizes[k]), order="C") >> -room * np.eye(sizes[k]))
     problem = cp.Problem(cp.Minimize(least), constraints)
     limit = {TIME_LIMITS[solver]: float(max(seconds, 0.1))} if solver in TIME_LIMITS and np.isfinite(seconds) else {}
     try:

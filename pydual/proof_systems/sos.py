@@ -7,6 +7,7 @@ anew (relax/squares.py). Where the moment matrices are flat, the relaxation is e
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +28,7 @@ from pydual.relax.refine import refine
 from pydual.relax.squares import SosTerms, squares
 
 LARGEST = 140  # of a block: a solver's time grows with its sixth power
+ROOM = 1e-7  # for moments with which a solver had failed
 OPEN = 1e-9  # share of an interval's width within which a neuron counts as open: audits derive their own intervals
 
 
@@ -49,7 +51,7 @@ class SOS:
 
     degree: int = 4
     solver: str = "CLARABEL"
-    dense: int = 6
+    dense: int = 10
     refine_steps: int = 20
     refine_rate: float = 0.2
 
@@ -93,9 +95,7 @@ class SOS:
         """The relaxation of one problem."""
         (frame, duals, row), waiting = state.waiting[0], state.waiting[1:]
         chosen = frame.group.problems[row]
-        relaxation = self._relaxation(frame, row)
-        blocks = [block.shifted for block in relaxation.blocks]
-        solution = minimize_moments(relaxation.forms, blocks, self.solver, seconds)
+        relaxation, solution = self._solved(frame, row, seconds)
         state = replace(
             state, waiting=waiting, finished=not (waiting or state.groups),
             statistics=state.counting(programs=1, unsolved=int(solution.moments is None)),
@@ -103,7 +103,7 @@ class SOS:
         if solution.moments is None or solution.weights is None:
             return state
         bound, weights, terms = _bound(relaxation, solution)
-        atoms = find_atoms(relaxation, solution.moments, self.degree)
+        atoms = find_atoms(relaxation, solution.moments)
         state = _flat(replace(state, candidates=atoms.points), atoms)
         if bound <= duals.bound[row]:
             return state
@@ -117,19 +117,30 @@ class SOS:
             plays[chosen.index] = _play(frame, chosen, bound, relaxation.cell.reduced, *atoms.mean)
         return replace(state, lower=lower, trees=trees, plays=plays)
 
-    def _relaxation(self, frame: Frame, row: int) -> MomentProblem:
+    def _solved(self, frame: Frame, row: int, seconds: float) -> tuple[MomentProblem, ConicSolution]:
+        """The relaxation and the solver's answer; where it has none, a relaxation that is less tight, and easier."""
+        end = time.monotonic() + seconds
+        for degree, dense, room in ((self.degree, self.dense, 0.0), (self.degree, 0, ROOM), (2, 0, 0.0)):
+            relaxation = self._relaxation(frame, row, degree, dense)
+            blocks = [block.shifted for block in relaxation.blocks]
+            solution = minimize_moments(relaxation.forms, blocks, self.solver, end - time.monotonic(), room)
+            if solution.moments is not None:
+                break
+        return relaxation, solution
+
+    def _relaxation(self, frame: Frame, row: int, degree: int, dense: int) -> MomentProblem:
         """Raises UnsupportedError where it is too large."""
         g, slack = frame.group, OPEN * (frame.upper - frame.lower)
         reduced = reduce(g.program, g.region.size, frame.lower - slack, frame.upper + slack)
         cell = SosCell(reduced, g.region, g.program.neuron_numbers[reduced.units], g.program.neurons)
-        cliques = cell.cliques(self.dense)
-        size = largest_block(cliques, self.degree)
+        cliques = cell.cliques(dense)
+        size = largest_block(cliques, degree)
         if size > LARGEST:
             raise UnsupportedError(
-                f"The relaxation of degree {self.degree} has a matrix of size {size}, more than {LARGEST}, as {cell.size} "
+                f"The relaxation of degree {degree} has a matrix of size {size}, more than {LARGEST}, as {cell.size} "
                 "inputs and neurons are open; use a lower degree, a smaller region, or the proof systems 'sdp' or 'bab'."
             )
-        return moment_problem(cell, reduced.write(g.margins)[g.columns(row)], self.degree, cliques)
+        return moment_problem(cell, reduced.write(g.margins)[g.columns(row)], degree, cliques)
 
 
 def _bound(relaxation: MomentProblem, solution: ConicSolution) -> tuple[float, np.ndarray, SosTerms]:

@@ -24,9 +24,9 @@ class Atoms:
     flat: bool
 
 
-def find_atoms(problem: MomentProblem, moments: np.ndarray, degree: int) -> Atoms:
+def find_atoms(problem: MomentProblem, moments: np.ndarray) -> Atoms:
     """The atoms of moments that a solver found."""
-    cell = problem.cell
+    cell, degree = problem.cell, problem.degree
     number = {m: k for k, m in enumerate(problem.moments)}
     means = np.array([moments[number[(v,)]] if (v,) in number else 0.0 for v in range(cell.size)]) * cell.scale
     free = [block for block in problem.blocks if block.weight.facts == (0, 0)]

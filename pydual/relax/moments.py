@@ -237,6 +237,7 @@ class MomentProblem:
     """``moments``, the first of which is 1, and what holds for them; ``forms`` (forms, moments) are the margins."""
 
     cell: SosCell
+    degree: int
     ring: Ring
     moments: list[Monomial]
     blocks: list[Block]
@@ -266,7 +267,7 @@ def moment_problem(cell: SosCell, margins: Rows, degree: int, cliques: list[tupl
             forms[row, column] += c
     for block in blocks:
         block.matrix.resize(block.matrix.shape[0], count)
-    return MomentProblem(cell, ring, list(number), blocks, forms, polynomials)
+    return MomentProblem(cell, degree, ring, list(number), blocks, forms, polynomials)
 
 
 def _block(ring: Ring, weight: Weight, basis: list[Monomial], number: dict[Monomial, int]) -> Block:
