@@ -7,19 +7,16 @@ right, how many are attacked (a replayed counterexample), verified (a certificat
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
+from images import NETS, Entry, entries
 
 import pydual
 
-NETS = Path(__file__).parents[1].parent / "shared" / "bench" / "sdp_nets"
 PUBLISHED = {
     ("salman19_adv_mlp_b", "mnist_sdp"): "LP 38.4 %, MILP 65.6 %, attack bound 84.1 % (of their images; 22 CPU-years)",
     ("salman19_nor_mlp_b", "mnist_sdp"): "LP 34.3 %, MILP 51.3 %, attack bound 79.6 %",
@@ -42,18 +39,14 @@ class Row:
     bound: float
 
 
-def rows(name: str, images: Path, norm: str, radius: float, first: int, timeout: float) -> Iterator[Row | None]:
+def rows(entry: Entry, first: int, timeout: float) -> Iterator[Row | None]:
     """The images in order; None for one that is classified wrong."""
-    network = pydual.load(NETS / "onnx" / f"{name}.onnx")
-    data = np.load(images)
-    for image, (pixels, label) in enumerate(zip(data["X"][:first], data["y"][:first].tolist(), strict=True)):
-        x = pixels.astype(np.float64).ravel()
-        if int(network.evaluate(x[None])[0].argmax()) != label:
+    for image, checker in entry.checkers(first):
+        if checker is None:
             yield None
             continue
-        checker = pydual.robustness(x, label, radius, norm, clip=(0.0, 1.0))
         begin = time.perf_counter()
-        outcome = pydual.solve(network, checker, timeout=timeout)
+        outcome = pydual.solve(entry.network, checker, timeout=timeout)
         seconds = time.perf_counter() - begin
         bound = outcome.statistics.get("lower", float("nan"))
         if isinstance(outcome, pydual.Certificate):
@@ -85,19 +78,13 @@ def main() -> int:
     if not NETS.is_dir():
         print("The benchmark folder ../shared/bench is not here.", file=sys.stderr)
         return 2
-    with open(NETS / "nets.csv", newline="") as file:
-        listed = [row for row in csv.DictReader(file) if not arguments.nets or row["net"] in arguments.nets]
-    for entry in listed:
-        if arguments.images not in entry["dataset"]:
-            continue
-        title = f"{entry['net']} on {entry['dataset']}, {entry['norm']} {entry['eps']}"
+    for entry in entries(arguments.nets, arguments.images):
         found = []
-        images = NETS / f"{entry['dataset']}.npz"
-        for row in rows(entry["net"], images, entry["norm"], float(entry["eps"]), arguments.first, arguments.timeout):
+        for row in rows(entry, arguments.first, arguments.timeout):
             found.append(row)
             if row is not None:
-                print(f"{title}, image {row.image}: {row.verdict} {row.seconds:.2f} s", file=sys.stderr, flush=True)
-        report(title, PUBLISHED.get((entry["net"], entry["dataset"]), "none for these images"), found)
+                print(f"{entry}, image {row.image}: {row.verdict} {row.seconds:.2f} s", file=sys.stderr, flush=True)
+        report(str(entry), PUBLISHED.get((entry.net, entry.dataset), "none for these images"), found)
     return 0
 
 
