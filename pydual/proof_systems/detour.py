@@ -13,18 +13,19 @@ from pydual.relax.frame import group, make_frame
 
 BEFORE, AWAY, AFTER = 0, 1, 2
 PASSES_OF_A_NODE, STEPS_OF_A_CLIMB = 100, 800  # through the network, audit included, and of an ascent of degree 2: usual ones
+SHORTEST = 1000  # nodes, before which a detour is not thought of
 MOST_KEPT = 250  # neurons: ascents of degree 2 with more of them take too long
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DetourState(State):
     """``part``: before the detour, away, or after it; ``inner`` is the state of the system at work, ``main`` what the search
-    had found when it was left. ``nodes`` is when that is due (infinite: never)."""
+    had found when it was left. ``nodes`` is when that is due (infinite: never; 0: not known yet)."""
 
     part: int = BEFORE
     inner: State
     main: Snapshot = field(default_factory=Snapshot)
-    nodes: float = np.inf
+    nodes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,7 @@ class Detour:
         known = start(problems, snapshot)
         open_ = tuple(p for p in problems if p.index not in known.trees)
         inner = resume(self.main, open_, replace(snapshot, place=tuple(place)))
-        nodes = _nodes_worth_a_climb(open_) if part == BEFORE else np.inf
-        return DetourState(**vars(known), part=BEFORE if part == BEFORE else AFTER, inner=inner, nodes=nodes)
+        return DetourState(**vars(known), part=BEFORE if part == BEFORE else AFTER, inner=inner)
 
     def step(self, state: DetourState, seconds: float) -> DetourState:
         system = self.other if state.part == AWAY else self.main
@@ -79,7 +79,10 @@ class Detour:
     def _turn(self, state: DetourState) -> DetourState:
         """Leave for the detour when it is due, and come back when it has ended."""
         open_ = tuple(p for p in state.problems if p.index not in state.trees)
-        if state.part == BEFORE and state.inner.statistics.get("nodes", 0) >= state.nodes:
+        bounded = state.inner.statistics.get("nodes", 0)
+        if state.part == BEFORE and not state.nodes and bounded >= SHORTEST:
+            state = replace(state, nodes=_nodes_worth_a_climb(open_))
+        if state.part == BEFORE and state.nodes and bounded >= state.nodes:
             return replace(state, part=AWAY, main=take_snapshot(self.main, state.inner), inner=self.other.init(open_))
         if state.part == AWAY and state.inner.finished:
             return replace(state, part=AFTER, inner=resume(self.main, open_, state.main), main=Snapshot())
