@@ -16,7 +16,7 @@ from pydual.audit.exact_network import Network
 from pydual.audit.exact_onnx import read_network
 from pydual.audit.exact_vnnlib import read_checker
 from pydual.audit.query import query_digest
-from pydual.certificate import COLUMNS, FORMAT, GRAM_COLUMNS, PARTS, Proof, ProofTree, Refinement
+from pydual.certificate import COLUMNS, FORMAT, GRAM_COLUMNS, PARTS, SOS_COLUMNS, Proof, ProofTree, Refinement
 
 Header = dict[str, Any]
 Layers = list[tuple[list[list[float]], list[float]]]
@@ -162,6 +162,21 @@ PRODUCTS = replace(
     ),
 )
 
+# 3 z + 5/4 > 4 x for z = relu(x) on [-1, 1], as it is 4 (z - x) + (z - 1)^2 + z (1 - x) - z (z - x) + 1/4
+SQUARES = Question(
+    model([([[1.0], [-1.0]], [0.0, 0.0]), ([[3.0, 0.0]], [1.25])], "Relu"),
+    spec("-1", "1", "(<= Y_0 (* 4 X_0))"),
+    (
+        replace(
+            tree(kind=[4]),
+            sos_sizes=np.array([[2, 4]], np.int32),
+            sos_variables=np.array([0, 1], np.int32),
+            sos_terms=np.array([[0, 0, 1], [3, 2, 0], [3, 4, 1], [0, 4, 0]], np.int32),
+            sos_coefficients=np.array([-1.0, 0.0, 1.0, 1.0, -1.0, 0.0, 0.0, 2.0]),
+        ),
+    ),
+)
+
 
 # ---- files
 
@@ -178,7 +193,7 @@ def file_of(proof: Proof) -> bytes:
         "problems": str(len(proof.trees)),
     }}  # fmt: skip
     data = b""
-    groups = [(f"{i}", proven, COLUMNS + _gram_columns(proven)) for i, proven in enumerate(proof.trees)]
+    groups = [(f"{i}", proven, COLUMNS + _columns_of_leaves(proven)) for i, proven in enumerate(proof.trees)]
     groups += [(f"refinement/{t}", refinement, PARTS) for t, refinement in enumerate(proof.refinements)]
     for place, group, names in groups:
         for name in names:
@@ -190,8 +205,9 @@ def file_of(proof: Proof) -> bytes:
     return joined(json.dumps(header).encode(), data)
 
 
-def _gram_columns(proven: ProofTree) -> tuple[str, ...]:
-    return GRAM_COLUMNS if any(getattr(proven, name).size for name in GRAM_COLUMNS) else ()
+def _columns_of_leaves(proven: ProofTree) -> tuple[str, ...]:
+    groups = (GRAM_COLUMNS, SOS_COLUMNS)
+    return sum((names for names in groups if any(getattr(proven, name).size for name in names)), ())
 
 
 def joined(text: bytes, data: bytes, length: int | None = None) -> bytes:
