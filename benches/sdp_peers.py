@@ -29,7 +29,7 @@ from pydual.relax.reduced import Rows, reduce
 SHAPES = ("5-10-10", "10-15-15", "20-25-25", "30-50-50")
 AGREEMENT = 1e-4  # relative to 1 + |optimum|
 ABOVE = 1e-6  # a bound above a solver's optimum by less is the solver's tolerance
-PATH = {"first_weight": 2e-3, "last_weight": 1e-7, "decay": 0.2, "steps_per_weight": 50_000, "flatness": 1e-6}
+PATH = {"first_weight": 2e-3, "last_weight": 1e-7, "decay": 0.2, "steps_per_weight": 50_000, "flatness": 1e-7}
 COLUMNS = ("network", "region", "open", "pydual", "seconds", "clarabel", "difference", "ratio", "scs", "difference", "ratio")
 
 
