@@ -53,7 +53,11 @@ def show(columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> None:
 def runs(instance: instances.Instance, timeout: float) -> Iterator[tuple[str, ...]]:
     """One row a proof system: a whole run of solve, and what its outcome is worth."""
     for name in BY_NAME:
-        outcome = pydual.solve(instance.network, instance.checker, name, timeout=timeout)
+        try:
+            outcome = pydual.solve(instance.network, instance.checker, name, timeout=timeout)
+        except pydual.UnsupportedError:
+            yield (instance.name, name, "Unsupported", *["-"] * 6)
+            continue
         seconds = outcome.statistics["seconds"]
         known = (instance.name, name, type(outcome).__name__, f"{outcome.bracket.lower:.5g}", f"{seconds['total']:.3f}")
         if not isinstance(outcome, Certificate):

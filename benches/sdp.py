@@ -83,7 +83,10 @@ class Tally:
 
 def run(system: ProofSystem, network: Network, checker: Checker, timeout: float, exact: bool) -> Run:
     begin = time.perf_counter()
-    outcome = pydual.solve(network, checker, system, timeout=timeout)
+    try:
+        outcome = pydual.solve(network, checker, system, timeout=timeout)
+    except pydual.UnsupportedError:  # too large
+        return Run("unsupported", time.perf_counter() - begin)
     total = time.perf_counter() - begin
     if not isinstance(outcome, Certificate):
         return Run("attacked" if isinstance(outcome, pydual.Attack) else "open", total)
@@ -213,14 +216,16 @@ def plot(result: Tally, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
-    for name in result.runs:
+    longest = max((r.seconds for name in result.runs for r in result.of(name)), default=1.0)
+    for name, runs in result.runs.items():
+        if all(r.verdict == "unsupported" for r in runs.values()):
+            continue
         times = sorted(r.seconds for r in result.of(name) if r.verdict == "verified")
         shares = np.arange(len(times) + 1) / max(result.right, 1)
-        axes.step([1e-3, *times], shares, where="post", label=f"{name} ({len(times)})")
-    longest = max((r.seconds for name in result.runs for r in result.of(name)), default=1.0)
+        axes.step([1e-3, *times, 2 * longest], [*shares, shares[-1]], where="post", label=f"{name} ({len(times)})")
     bound = result.open / max(result.right, 1)
     axes.axhline(bound, color="gray", linestyle=":", label=f"not attacked ({result.open})")
-    axes.set(xscale="log", xlim=(1e-2, 1.2 * longest), ylim=(0, 1), title=str(result.entry))
+    axes.set(xscale="log", xlim=(1e-2, 1.2 * longest), ylim=(0, 1.03), title=str(result.entry))
     axes.set(xlabel="seconds an image (search and audit)", ylabel="verified fraction of the images classified right")
     axes.legend(fontsize="small", loc="upper left")
     figure.tight_layout()
@@ -247,7 +252,7 @@ def main() -> int:
         return 2
     chosen = [e for e in entries(args.nets or list(DEFAULT)) if e.dataset == DEFAULT.get(e.net, e.dataset)]
     if args.plot:
-        everything = {**BY_NAME, "bab over sdp": SYSTEMS["bab over sdp"]}
+        everything = {**BY_NAME, **SYSTEMS}
         result = tally(min(chosen, key=rank), everything, args)
         report(result)
         plot(result, args.plot)
