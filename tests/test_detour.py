@@ -27,6 +27,7 @@ SYSTEM = Detour(BranchAndBound(split="neuron", batch=1), SDP())
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests have small searches."""
     monkeypatch.setattr(detour, "SHORTEST", 0)
+    monkeypatch.setattr(detour, "FEW_INPUTS", 0)
 
 
 @cache

@@ -15,12 +15,13 @@ BEFORE, AWAY, AFTER = 0, 1, 2
 PASSES_OF_A_NODE, STEPS_OF_A_CLIMB = 100, 800  # through the network, audit included, and of an ascent of degree 2: usual ones
 SHORTEST = 1000  # nodes, before which a detour is not thought of
 MOST_KEPT = 250  # neurons: ascents of degree 2 with more of them take too long
+FEW_INPUTS = 12  # up to so many, cells become small soon, and the root tells little
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DetourState(State):
     """``part``: before the detour, away, or after it; ``inner`` is the state of the system at work, ``main`` what the search
-    had found when it was left. ``nodes`` is when that is due (infinite: never; 0: not known yet)."""
+    had found when it was left. ``nodes`` (or cells) is when that is due (infinite: never; 0: not known yet)."""
 
     part: int = BEFORE
     inner: State
@@ -79,7 +80,7 @@ class Detour:
     def _turn(self, state: DetourState) -> DetourState:
         """Leave for the detour when it is due, and come back when it has ended."""
         open_ = tuple(p for p in state.problems if p.index not in state.trees)
-        bounded = state.inner.statistics.get("nodes", 0)
+        bounded = sum(state.inner.statistics.get(kind, 0) for kind in ("nodes", "cells"))
         if state.part == BEFORE and not state.nodes and bounded >= SHORTEST:
             state = replace(state, nodes=_nodes_worth_a_climb(open_))
         if state.part == BEFORE and state.nodes and bounded >= state.nodes:
@@ -90,8 +91,8 @@ class Detour:
 
 
 def _nodes_worth_a_climb(problems: tuple[Problem, ...]) -> float:
-    """How many nodes of a branch and bound cost as much as ascents of degree 2 for all of the problems."""
-    if not problems or not problems[0].network.piecewise_linear:
+    """How many nodes or cells of a branch and bound cost as much as ascents of degree 2 for all of the problems."""
+    if not problems or not problems[0].network.piecewise_linear or problems[0].network.input_size <= FEW_INPUTS:
         return np.inf
     products = 0.0
     for g in group(problems):
