@@ -120,7 +120,8 @@ class SOS:
     def _solved(self, frame: Frame, row: int, seconds: float) -> tuple[MomentProblem, ConicSolution]:
         """The relaxation and the solver's answer; where it has none, a relaxation that is less tight, and easier."""
         end = time.monotonic() + seconds
-        for degree, dense, room in ((self.degree, self.dense, 0.0), (self.degree, 0, ROOM), (2, 0, 0.0)):
+        lower = ((degree, 0, 0.0) for degree in range(self.degree - 2, 0, -2))
+        for degree, dense, room in ((self.degree, self.dense, 0.0), (self.degree, 0, ROOM), *lower):
             relaxation = self._relaxation(frame, row, degree, dense)
             blocks = [block.shifted for block in relaxation.blocks]
             solution = minimize_moments(relaxation.forms, blocks, self.solver, end - time.monotonic(), room)

@@ -178,6 +178,10 @@ class Ring:
                     return v
         return None
 
+    def has_square(self, monomial: Monomial) -> bool:
+        """Whether it is a multiple of a square that is replaced."""
+        return any(monomial.count(v) > 1 and self.square_in((v, v)) is not None for v in set(monomial))
+
     def normal(self, monomial: Monomial) -> Polynomial:
         """What a monomial is equal to."""
         if monomial not in self._normal:
@@ -257,7 +261,7 @@ def moment_problem(cell: SosCell, margins: Rows, degree: int, cliques: list[tupl
     for weight in cell.weights():
         homes = [clique for clique in cliques if weight.support <= set(clique)]
         for clique in homes if weight.facts == (0, 0) else homes[:1]:
-            basis = [m for m in monomials(clique, (degree - weight.degree) // 2) if ring.square_in(m) is None]
+            basis = [m for m in monomials(clique, (degree - weight.degree) // 2) if not ring.has_square(m)]
             blocks.append(_block(ring, weight, basis, number))
     polynomials = cell.written(margins)
     reduced = [[(number.setdefault(m, len(number)), c) for m, c in polynomial.items()] for polynomial in polynomials]
