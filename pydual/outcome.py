@@ -12,6 +12,7 @@ known. People write ``match``::
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -73,17 +74,44 @@ class Attack(Outcome):
     replay: str
 
 
+TIGHTER = {
+    "interval": "crown, alpha-crown, lp, sdp, bab",
+    "crown": "alpha-crown, lp, sdp, bab",
+    "alpha-crown": "lp, sdp, bab",
+    "lp": "sdp, bab",
+    "sdp": "bab, or BranchAndBound(bound=SDP()), whose cells know the phases of some neurons",
+    "sos": "sos of a higher degree, bab",
+}
+
+
 @dataclass(frozen=True)
 class Cheat:
-    """A neuron whose relaxed output differs from ``max(input, 0)``."""
+    """A neuron whose relaxed output differs from ``max(input, 0)``.
+
+    If the adversary plays a pseudo-distribution, these are means, and ``variance`` is the pseudo-variance of the output: no
+    single input has one.
+    """
 
     neuron: str
     pre_activation: float
     relaxed_output: float
+    variance: float | None = None
 
     @property
     def error(self) -> float:
         return self.relaxed_output - max(self.pre_activation, 0.0)
+
+    @property
+    def violation(self) -> float:
+        """How far the relaxed output is from the real one at the mean input, as the root of the mean square."""
+        return math.hypot(self.error, math.sqrt(self.variance or 0.0))
+
+    def __str__(self) -> str:
+        output = f"{self.relaxed_output:.4g}"
+        if self.variance is not None:
+            output += f" with a pseudo-standard deviation of {math.sqrt(self.variance):.2g}"
+        real = max(self.pre_activation, 0.0)
+        return f"{self.neuron}: input {self.pre_activation:.4g}, real output {real:.4g}, relaxed output {output}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -93,13 +121,15 @@ class RelaxedAttack(Outcome):
     ``x`` is the input that the relaxed adversary plays, ``value`` the relaxed worst margin there (at most 0), ``lifted``
     the least margin of the real model that polishing it found (in float64, before rounding; a margin that rounding or the
     replay spoils is no Attack, however small); ``cheats`` are
-    the neurons at which the relaxed adversary leaves the real model, worst first.
+    the neurons at which the relaxed adversary leaves the real model, worst first; ``claim`` is what the proof system says
+    beside that, without proof.
     """
 
     x: np.ndarray
     value: float
     lifted: float
     cheats: tuple[Cheat, ...]
+    claim: str = ""
 
     def explain(self) -> str:
         """A few sentences: what the relaxed adversary plays, what it is worth, where it cheats, what lifting gave."""
@@ -109,12 +139,10 @@ class RelaxedAttack(Outcome):
         ]
         if self.cheats:
             lines.append(f"The relaxed play leaves the real model at {len(self.cheats)} neurons; the worst of them:")
-            lines += [
-                f"  {c.neuron}: input {c.pre_activation:.4g}, real output {max(c.pre_activation, 0.0):.4g}, "
-                f"relaxed output {c.relaxed_output:.4g}"
-                for c in self.cheats[:5]
-            ]
-        lines.append("A tighter proof system (alpha-crown, lp, bab) restricts the adversary further.")
+            lines += [f"  {cheat}" for cheat in self.cheats[:5]]
+        if self.claim:
+            lines.append(self.claim)
+        lines.append(f"A tighter proof system ({TIGHTER.get(self.proof_system, 'bab')}) restricts the adversary further.")
         return "\n".join(lines)
 
 

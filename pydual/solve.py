@@ -353,7 +353,8 @@ class _Game:
     def _relaxed(self, play: Play) -> RelaxedAttack:
         lifted = self.best.margin if self.best is not None else np.inf
         cheats = _cheats(self.model, play)
-        return RelaxedAttack(**self._common(), x=play.x, value=play.value, lifted=lifted, cheats=cheats)
+        common = self._common()
+        return RelaxedAttack(**common, x=play.x, value=play.value, lifted=lifted, cheats=cheats, claim=self.claim)
 
     def ended_early(self) -> Unknown:
         """The budget was used up."""
@@ -380,6 +381,7 @@ class _Game:
 def _cheats(network: Network, play: Play) -> tuple[Cheat, ...]:
     """The neurons at which the play leaves the real model, the largest error first."""
     program = compile_network(network)
-    errors = np.abs(play.z - np.maximum(play.y, 0.0))
-    order = np.argsort(-errors, kind="stable")
-    return tuple(Cheat(program.neuron_name(int(n)), float(play.y[n]), float(play.z[n])) for n in order if errors[n] > CHEAT)
+    variances = [None] * len(play.y) if play.spread is None else (play.spread**2).tolist()
+    neurons = zip(range(len(play.y)), play.y.tolist(), play.z.tolist(), variances, strict=True)
+    cheats = [Cheat(program.neuron_name(n), y, z, variance) for n, y, z, variance in neurons]
+    return tuple(sorted((c for c in cheats if c.violation > CHEAT), key=lambda c: -c.violation))

@@ -17,7 +17,8 @@ from pydual.proof_systems.partial_tree import PartialTree
 class Play:
     """A relaxed attack on one problem: the input, its value in the relaxation, and what every neuron does.
 
-    ``y`` and ``z`` (neurons,) are the relaxed inputs and outputs of the ReLUs.
+    ``y`` and ``z`` (neurons,) are the relaxed inputs and outputs of the ReLUs; of a pseudo-distribution their means, and then
+    ``spread`` (neurons,) are the pseudo-standard deviations of the outputs, 0 for neurons that are not variables of it.
     """
 
     problem: Problem
@@ -25,6 +26,7 @@ class Play:
     value: float
     y: np.ndarray
     z: np.ndarray
+    spread: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -44,14 +44,15 @@ class Errand:
 class Report:
     """What became of an errand; keys are the indices of problems. ``finished``: in time, so that what has no tree has none.
 
-    ``plays`` are those of the state, without the problem: x, value, y, z. ``hit``: the first candidate looks like an attack.
+    ``plays`` are those of the state, without the problem: x, value, y, z, spread. ``hit``: the first candidate looks like
+    an attack.
     """
 
     finished: bool
     hit: bool
     trees: dict[int, ProofTree]
     lower: dict[int, float]
-    plays: dict[int, tuple[np.ndarray, float, np.ndarray, np.ndarray]]
+    plays: dict[int, tuple[np.ndarray, float, np.ndarray, np.ndarray, np.ndarray | None]]
     candidates: np.ndarray
     claim: str
     obstacle: str
@@ -110,7 +111,7 @@ def _report(state: State, finds: list[Find], in_time: bool) -> Report:
         hit=_hit(finds),
         trees=state.trees,
         lower=state.lower,
-        plays={index: (play.x, play.value, play.y, play.z) for index, play in state.plays.items()},
+        plays={index: (play.x, play.value, play.y, play.z, play.spread) for index, play in state.plays.items()},
         candidates=np.array([find.x for find in finds]) if finds else no_candidates(state.problems),
         claim=state.claim,
         obstacle=state.obstacle,

@@ -16,9 +16,10 @@ from pydual import certificate
 from pydual.errors import UnsupportedError
 from pydual.problem import Problem
 from pydual.proof_systems.alpha_crown import AlphaCrown
-from pydual.proof_systems.base import State, start
+from pydual.proof_systems.base import State, no_candidates, start
 from pydual.proof_systems.climb import Climb, Path, advance, closed, start_climbs
 from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, LinearBound, Nodes, leaf_proof, play, root_nodes
+from pydual.proof_systems.rounding import rounded
 from pydual.relax.engine import threads
 from pydual.relax.frame import Frame, Group, group, make_frame
 from pydual.relax.refine import refine
@@ -107,6 +108,7 @@ class SDP:
         before = sum(climb.ascent.steps for climb in state.climbs)
         advance(list(state.climbs))
         lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
+        roundings = []
         for climb in state.climbs:
             problem = climb.frame.group.problems[climb.problem]
             lower[problem.index] = climb.bound
@@ -114,12 +116,16 @@ class SDP:
                 trees[problem.index] = leaf_proof(climb.frame, climb.problem, closed(climb.duals, [climb]), climb.row)
                 plays.pop(problem.index)
             else:
-                plays[problem.index] = climb.play()
-        points = np.array([climb.point()[0] for climb in state.climbs])
+                roundings.append(rounding := rounded(climb))
+                plays[problem.index] = rounding.play
+        roundings.sort(key=lambda rounding: rounding.value)
+        points = np.concatenate([no_candidates(state.problems), *(rounding.points for rounding in roundings)])
+        claim = next((rounding.claim for rounding in roundings if rounding.claim), state.claim)
         steps = sum(climb.ascent.steps for climb in state.climbs) - before
         state = replace(
-            state, lower=lower, trees=trees, plays=plays, candidates=points, statistics=state.counting(steps=steps)
-        )
+            state, lower=lower, trees=trees, plays=plays, candidates=points, claim=claim,
+            statistics=state.counting(steps=steps),
+        )  # fmt: skip
         return self._go_on(state, tuple(climb for climb in state.climbs if not climb.proved))
 
     def _go_on(self, state: SDPState, climbs: tuple[Climb, ...]) -> SDPState:
