@@ -19,8 +19,10 @@ from pydual.problem import normalize
 from pydual.proof_systems import SDP, BranchAndBound, detour
 from pydual.proof_systems.base import State, resume, take_snapshot
 from pydual.proof_systems.detour import AFTER, AWAY, BEFORE, Detour
+from pydual.proof_systems.detour import OVER as OVER_PART
 
-SYSTEM = Detour(BranchAndBound(split="neuron", batch=1), SDP())
+OVER = BranchAndBound(bound=SDP(), split="neuron", batch=2)
+SYSTEM = Detour(BranchAndBound(split="neuron", batch=1), SDP(), OVER)
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +69,7 @@ def test_a_detour_closes_what_it_proves(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(detour, "_nodes_worth_a_climb", lambda problems: 3)
     monkeypatch.setattr(BranchAndBound, "_neurons", lambda self: Loose())
     network, checker = case(0, 20.0)
-    states = steps(Detour(BranchAndBound(split="neuron"), SDP()).init(normalize(network, checker)))
+    states = steps(SYSTEM.init(normalize(network, checker)))
     assert states[-1].proved
 
 
@@ -107,9 +109,10 @@ def test_a_search_goes_on_from_every_step(seed: int, monkeypatch: pytest.MonkeyP
         assert 0 < audit(proof, network, checker, level="rounded").margin <= 0.02 + 1e-9
 
 
-def test_the_detour_comes_back_to_where_it_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A margin so small that the relaxation proves nothing at the root: before, away and after, in this order."""
-    monkeypatch.setattr(detour, "_nodes_worth_a_climb", lambda problems: 1)
+@pytest.mark.parametrize(("nodes", "part"), [(1, OVER_PART), (30, AFTER)])
+def test_the_better_search_goes_on(nodes: int, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A margin so small that the relaxation proves nothing at the root: early, its bound is the better one, and later not."""
+    monkeypatch.setattr(detour, "_nodes_worth_a_climb", lambda problems: nodes)
     for seed in range(20):
         network, checker = case(seed, 1e-3)
         state = SYSTEM.init(normalize(network, checker))
@@ -118,10 +121,10 @@ def test_the_detour_comes_back_to_where_it_left(monkeypatch: pytest.MonkeyPatch)
             state = SYSTEM.step(state, 60.0)
             parts.append(state.part)
         assert state.proved
-        if AFTER in parts:
+        if part in parts:
             assert sorted(parts) == parts and AWAY in parts
             return
-    pytest.fail("no detour came back")
+    pytest.fail("no detour ended like this")
 
 
 def test_gram_leaves_are_in_the_proof() -> None:

@@ -11,4 +11,5 @@ from pydual.proof_systems.sdp import SDP
 
 def Auto() -> Portfolio:
     """CROWN for what is easy, then branch and bound, with a detour by sums of squares where splitting takes long."""
-    return Portfolio((Crown(), Detour(BranchAndBound(), SDP())), name="auto")
+    over = BranchAndBound(bound=SDP(), split="neuron", batch=2)
+    return Portfolio((Crown(), Detour(BranchAndBound(), SDP(), over)), name="auto")

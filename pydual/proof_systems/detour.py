@@ -11,7 +11,7 @@ from pydual.problem import Problem
 from pydual.proof_systems.base import ProofSystem, Snapshot, State, resume, start, take_snapshot
 from pydual.relax.frame import group, make_frame
 
-BEFORE, AWAY, AFTER = 0, 1, 2
+BEFORE, AWAY, AFTER, OVER = 0, 1, 2, 3
 PASSES_OF_A_NODE, STEPS_OF_A_CLIMB = 100, 800  # through the network, audit included, and of an ascent of degree 2: usual ones
 SHORTEST = 1000  # nodes, before which a detour is not thought of
 MOST_KEPT = 250  # neurons: ascents of degree 2 with more of them take too long
@@ -20,7 +20,8 @@ FEW_INPUTS = 12  # up to so many, cells become small soon, and the root tells li
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DetourState(State):
-    """``part``: before the detour, away, or after it; ``inner`` is the state of the system at work, ``main`` what the search
+    """``part``: before the detour, away, back from it, or gone over to the other kind of search; ``inner``
+    is the state of the system at work, ``main`` what the search
     had found when it was left. ``nodes`` (or cells) is when that is due (infinite: never; 0: not known yet)."""
 
     part: int = BEFORE
@@ -33,11 +34,13 @@ class DetourState(State):
 class Detour:
     """Searches with ``main``; once that has cost what ``other`` will, it tries ``other`` on the problems that are open, once.
 
-    So the detour at most doubles the time. ``other`` is one of degree 2, whose cost is known in advance.
+    So the detour at most doubles the time. ``other`` is one of degree 2, whose cost is known in advance. If its worst bound
+    is then the better one, the search goes on with ``over``, from the start; else with ``main``, from where that was left.
     """
 
     main: ProofSystem
     other: ProofSystem
+    over: ProofSystem
 
     name = "bab"
 
@@ -52,18 +55,22 @@ class Detour:
         """While away, what the search had found before, and the proofs since."""
         if state.part == AWAY:
             return replace(state.main, trees={**state.main.trees, **state.trees}, lower=state.lower, place=(AWAY,))
-        inner = take_snapshot(self.main, state.inner)
+        inner = take_snapshot(self._system(state.part), state.inner)
         return replace(inner, trees={**inner.trees, **state.trees}, place=(state.part, *inner.place))
 
     def resume(self, problems: tuple[Problem, ...], snapshot: Snapshot) -> DetourState:
         part, *place = snapshot.place or (BEFORE,)
         known = start(problems, snapshot)
         open_ = tuple(p for p in problems if p.index not in known.trees)
-        inner = resume(self.main, open_, replace(snapshot, place=tuple(place)))
-        return DetourState(**vars(known), part=BEFORE if part == BEFORE else AFTER, inner=inner)
+        part = AFTER if part == AWAY else part
+        inner = resume(self._system(part), open_, replace(snapshot, place=tuple(place)))
+        return DetourState(**vars(known), part=part, inner=inner)
+
+    def _system(self, part: int) -> ProofSystem:
+        return {AWAY: self.other, OVER: self.over}.get(part, self.main)
 
     def step(self, state: DetourState, seconds: float) -> DetourState:
-        system = self.other if state.part == AWAY else self.main
+        system = self._system(state.part)
         inner = system.step(state.inner, seconds)
         trees = {**state.trees, **inner.trees}
         lower = {i: max(state.lower[i], inner.lower.get(i, -np.inf)) for i in state.lower}
@@ -86,6 +93,9 @@ class Detour:
         if state.part == BEFORE and state.nodes and bounded >= state.nodes:
             return replace(state, part=AWAY, main=take_snapshot(self.main, state.inner), inner=self.other.init(open_))
         if state.part == AWAY and state.inner.finished:
+            left_at = min(state.main.lower.get(p.index, -np.inf) for p in open_)
+            if state.inner.bound > left_at:
+                return replace(state, part=OVER, inner=self.over.init(open_), main=Snapshot())
             return replace(state, part=AFTER, inner=resume(self.main, open_, state.main), main=Snapshot())
         return state
 
