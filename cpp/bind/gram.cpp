@@ -1,6 +1,8 @@
 // The Gram dual for Python: many ascents at once, one on each thread.
 #include "kernels/gram_ascent.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "bind/objects.hpp"
@@ -20,8 +22,31 @@ Doubles array(const std::vector<double>& values) {
     return result;
 }
 
+const char* const kNames[] = {"scaled_lambda", "mu", "sigma", "tau", "kappa_kept", "beta", "ball", "kappa_inputs", "rho"};
+constexpr int kPlaces = 4, kNumbers = 5;  // of a product
+
+std::vector<GramProduct> gram_products(const GramProblem& p, const Ints& places, const Doubles& numbers) {
+    const py::ssize_t count = places.shape(0);
+    expect(places, {count, kPlaces}, "places");
+    expect(numbers, {count, kNumbers}, "numbers");
+    const int ends[] = {p.kept, p.rows(), p.kept, p.inputs};
+    std::vector<GramProduct> products;
+    for (py::ssize_t k = 0; k < count; ++k) {
+        int at[kPlaces];
+        for (int i = 0; i < kPlaces; ++i) {
+            if (places.at(k, i) < 0 || places.at(k, i) >= ends[i])
+                throw std::invalid_argument("places of products are out of range.");
+            at[i] = static_cast<int>(places.at(k, i));
+        }
+        products.push_back({at[0], at[1], at[2], at[3], numbers.at(k, 0), numbers.at(k, 1), numbers.at(k, 2), numbers.at(k, 3),
+                            numbers.at(k, 4)});
+    }
+    return products;
+}
+
 GramProblem gram_problem(const Doubles& x, const Doubles& h, const Doubles& constant, const Doubles& half, const Doubles& lower,
-                         const Doubles& slope, const Doubles& squares, double ball_constant) {
+                         const Doubles& slope, const Doubles& squares, double ball_constant, const Ints& places,
+                         const Doubles& numbers) {
     GramProblem p;
     if (x.ndim() != 2 || h.ndim() != 2) throw std::invalid_argument("x and h must be matrices.");
     p.inputs = static_cast<int>(x.shape(1));
@@ -37,13 +62,15 @@ GramProblem gram_problem(const Doubles& x, const Doubles& h, const Doubles& cons
     p.slope = held(slope, {p.kept}, "slope");
     p.squares = held(squares, {p.ball ? p.inputs : 0}, "squares");
     p.ball_constant = ball_constant;
+    p.products = gram_products(p, places, numbers);
     return p;
 }
 
-const char* const kNames[] = {"scaled_lambda", "mu", "sigma", "tau", "kappa_kept", "beta", "ball", "kappa_inputs"};
-
 std::vector<std::vector<double>*> parts(GramMultipliers& m) {
-    return {&m.scaled_lambda, &m.mu, &m.sigma, &m.tau, &m.kappa_kept, &m.beta, &m.ball, &m.kappa_inputs};
+    std::vector<std::vector<double>*> all = {&m.scaled_lambda, &m.mu,   &m.sigma, &m.tau,
+                                             &m.kappa_kept,    &m.beta, &m.ball,  &m.kappa_inputs};
+    if (!m.rho.empty()) all.push_back(&m.rho);
+    return all;
 }
 
 GramMultipliers gram_multipliers(const GramProblem& problem, const py::dict& given) {
@@ -63,6 +90,27 @@ py::dict as_dict(GramMultipliers m) {
     return result;
 }
 
+Doubles matrix(const std::vector<double>& values, int columns) {
+    const py::ssize_t size = static_cast<py::ssize_t>(values.size());
+    return array(values).reshape({size / std::max(columns, 1), static_cast<py::ssize_t>(columns)});
+}
+
+py::object moments(const GramProblem& problem, const py::dict& multipliers) {
+    GramDual dual(problem);
+    const GramMultipliers at = gram_multipliers(problem, multipliers);
+    if (!std::isfinite(dual.bound(at))) return py::none();
+    GramMoments found(problem);
+    dual.moments(at, found);
+    py::dict result;
+    result["inputs"] = array(found.inputs);
+    result["kept"] = array(found.kept);
+    result["rows"] = array(found.rows);
+    result["inputs_kept"] = matrix(found.inputs_kept, problem.kept);
+    result["kept_kept"] = matrix(found.kept_kept, problem.kept);
+    result["rows_kept"] = matrix(found.rows_kept, problem.kept);
+    return result;
+}
+
 void advance_all(const py::list& ascents, int steps, double goal, int threads) {
     std::vector<GramAscent*> all;
     for (const py::handle& ascent : ascents) all.push_back(ascent.cast<GramAscent*>());
@@ -75,7 +123,11 @@ void advance_all(const py::list& ascents, int steps, double goal, int threads) {
 void bind_gram(py::module_& m) {
     py::class_<GramProblem>(m, "GramProblem")
         .def(py::init(&gram_problem), py::kw_only(), py::arg("x"), py::arg("h"), py::arg("constant"), py::arg("half"),
-             py::arg("lower"), py::arg("slope"), py::arg("squares"), py::arg("ball_constant"))
+             py::arg("lower"), py::arg("slope"), py::arg("squares"), py::arg("ball_constant"),
+             py::arg("places") = Ints(std::vector<py::ssize_t>{0, kPlaces}),
+             py::arg("numbers") = Doubles(std::vector<py::ssize_t>{0, kNumbers}),
+             "Products of facts: `places` (products, 4) names the kept neuron, row, other kept neuron and input of each; "
+             "`numbers` (products, 5) has the sign, the factors of the latter three, and the constant.")
         .def("bound", [](const GramProblem& problem, const py::dict& multipliers) {
             GramDual dual(problem);
             return dual.bound(gram_multipliers(problem, multipliers));
@@ -89,7 +141,9 @@ void bind_gram(py::module_& m) {
             return py::make_tuple(bound + weight * (dual.log_determinant() + dual.log_curvatures()), as_dict(slopes));
         }, py::arg("multipliers"), py::arg("weight"),
              "The bound plus `weight` times the logarithm of the determinant of the matrix that proves it, and its derivatives; "
-             "for multipliers that prove a bound.");
+             "for multipliers that prove a bound.")
+        .def("moments", &moments,
+             "The pseudo-mean of t and of the rows, and covariances for weight 1, where the multipliers prove a bound; else None.");
     py::class_<GramAscent>(m, "GramAscent")
         .def(py::init([](const GramProblem& problem, const py::dict& start, const Doubles& lambda_scale, double first_weight,
                          double last_weight, double decay, int steps_per_weight, double flatness) {

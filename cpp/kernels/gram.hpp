@@ -9,12 +9,20 @@
 //     objective - sum mu_j z_j - sum sigma_j (z_j - y_j) - sum tau_j (s_j (y_j - l_j) - z_j) + sum lambda_j z_j (z_j - y_j)
 //               - sum beta_c cut_c - ball (r^2 - |x - c|^2) - sum kappa_i (1 - t_i^2)  >=  bound   for all t,
 //
-// so the objective is at least `bound` wherever the network's relaxation allows t.
+// so the objective is at least `bound` wherever the network's relaxation allows t. Products of two linear facts (Sherali and
+// Adams, 1990), the first of a kept neuron, may be subtracted, too, with multipliers rho >= 0: as inputs are multiplied with kept
+// neurons only, they are eliminated as before.
 #pragma once
 
 #include <vector>
 
 namespace pydual {
+
+// (1 + sign t_kept) (row_factor * row + other_factor t_other + input_factor t_input + constant), with sign 1 or -1.
+struct GramProduct {
+    int kept, row, other, input;
+    double sign, row_factor, other_factor, input_factor, constant;
+};
 
 struct GramProblem {
     int inputs = 0;  // n
@@ -26,6 +34,7 @@ struct GramProblem {
     std::vector<double> lower, slope;    // l_j, s_j
     std::vector<double> squares;         // of the radii of inputs, with a ball
     double ball_constant = 0.0;          // |center - c|^2 - r^2
+    std::vector<GramProduct> products;
 
     int rows() const { return kept + cuts + (ball ? 1 : 0) + 1; }
     int slack_rows() const { return kept; }
@@ -34,8 +43,15 @@ struct GramProblem {
 
 // Multipliers in the scaled variables: lambda_j h_j, the nonnegative ones, and kappa of kept neurons and of inputs.
 struct GramMultipliers {
-    std::vector<double> scaled_lambda, mu, sigma, tau, kappa_kept, beta, ball, kappa_inputs;
+    std::vector<double> scaled_lambda, mu, sigma, tau, kappa_kept, beta, ball, kappa_inputs, rho;
     explicit GramMultipliers(const GramProblem& problem);
+};
+
+// Of t under the relaxed adversary: the pseudo-mean (of rows, too), and for weight 1 the covariances with kept neurons.
+struct GramMoments {
+    std::vector<double> inputs, kept, rows;
+    std::vector<double> inputs_kept, kept_kept, rows_kept;  // inputs x kept, kept x kept, rows x kept
+    explicit GramMoments(const GramProblem& problem);
 };
 
 class GramDual {
@@ -52,21 +68,34 @@ public:
     // The derivatives of bound + weight * (log det T + sum log kappa of inputs, with the ball's share) at the last point.
     void gradient(const GramMultipliers& at, double weight, GramMultipliers& out);
 
+    // At the last point, instead of the gradient there.
+    void moments(const GramMultipliers& at, GramMoments& out);
+
     // The pseudo-mean of the relaxed adversary, in t.
     const std::vector<double>& inputs() const { return t_inputs_; }
     const std::vector<double>& kept() const { return t_kept_; }
 
 private:
+    void couple(const GramMultipliers& at);
     void combine(const GramMultipliers& at);
+    void pull(const std::vector<double>& weights);
     double solve(const GramMultipliers& at);
-    void attain();
+    void attain(const GramMultipliers& at);
+    void differentiate_products(double weight, GramMultipliers& out) const;
+    void differentiate_inputs(double weight, GramMultipliers& out);
+    double covariance(int row, int kept) const;
 
     const GramProblem& problem_;
     int n_, m_, rows_;
-    double log_determinant_ = 0.0;
+    double log_determinant_ = 0.0, constant_ = 0.0;
     std::vector<double> curvature_, inverse_root_;  // of inputs: kappa plus the ball's share; 1 / root of it
-    std::vector<double> weights_, products_, scaled_, factor_, inverse_, rest_, t_inputs_, t_kept_;
-    std::vector<double> linear_, mixed_, values_, whitened_, spread_, combined_;
+    std::vector<double> shared_, scaled_;           // W = X K^-1 X', X K^-1/2
+    std::vector<double> meeting_, coupled_;         // Y = Omega X + E and X K^-1 Y'
+    std::vector<double> omega_, e_;                 // the entries of Omega and E, one for each product
+    std::vector<double> added_, factor_, inverse_;
+    std::vector<double> weights_, extra_, beyond_, pull_;  // q, e, K^-1 e, K^-1 p
+    std::vector<double> linear_, along_, rest_, share_;    // g, X K^-1 p, r
+    std::vector<double> t_inputs_, t_kept_, values_, spread_;
 };
 
 }  // namespace pydual

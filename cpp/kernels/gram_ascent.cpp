@@ -17,10 +17,12 @@ constexpr double kLongest = 2.0;  // of a step, in the logarithm of a multiplier
 // The nonnegative multipliers whose logarithms are variables, in their order.
 template <class Multipliers, class Action>
 void each_positive(Multipliers& m, const Action& action) {
-    for (auto* part : {&m.mu, &m.sigma, &m.tau, &m.kappa_kept, &m.beta, &m.ball, &m.kappa_inputs}) action(*part);
+    for (auto* part : {&m.mu, &m.sigma, &m.tau, &m.kappa_kept, &m.beta, &m.ball, &m.kappa_inputs, &m.rho}) action(*part);
 }
 
-int count(const GramProblem& p) { return 5 * p.kept + p.cuts + (p.ball ? 1 : 0) + p.inputs; }
+int count(const GramProblem& p) {
+    return 5 * p.kept + p.cuts + (p.ball ? 1 : 0) + p.inputs + static_cast<int>(p.products.size());
+}
 
 }  // namespace
 
@@ -64,6 +66,7 @@ double GramAscent::evaluate(const double* point, double* gradient) {
     chain(at_.beta, slopes_.beta, true);
     chain(at_.ball, slopes_.ball, true);
     chain(at_.kappa_inputs, slopes_.kappa_inputs, problem_.ball);
+    chain(at_.rho, slopes_.rho, true);
     barrier += dual_.log_curvatures();
     return -(present_bound_ + weight_ * barrier);
 }
@@ -97,6 +100,7 @@ void GramAscent::advance(int steps, double goal) {
 void GramAscent::lower_weight(double goal) {
     const bool hopeless = best_bound_ + kDoubt * weight_ * barriers_ < goal;
     ended_ = hopeless || weight_ <= options_.last_weight * (1.0 + 1e-9);
+    if (ended_) return;
     weight_ = std::max(weight_ * options_.decay, options_.last_weight);
     taken_at_weight_ = 0;
 }

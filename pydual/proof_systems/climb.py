@@ -12,11 +12,14 @@ from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, Nodes
 from pydual.relax.engine import _core, threads
 from pydual.relax.frame import Frame
 from pydual.relax.gram import GramCell
+from pydual.relax.gram_products import NOTHING, Products
 from pydual.relax.reduced import Reduced, Rows, reduce, relaxed_values
 
 CHUNK = 100  # steps between two looks at the clock, fewer where they take more than
 PRODUCTS = 3e9
 PRICED = 0.05  # of what kept neurons are worth in the linear bound: inputs may contribute nothing to one that is optimized
+PATIENCE = 0.1  # of the flatness: ascents with new products begin slowly
+SMALL = 1e-6  # the least multiplier that an ascent starts with
 MOST = 3e7  # entries of the matrix of kept neurons by inputs, of which an ascent holds three
 
 
@@ -25,6 +28,8 @@ class Path:
     """The weights of the barrier that an ascent follows (cpp/kernels/gram_ascent.hpp), each for at most ``steps`` steps.
 
     ``first`` and ``last``: times the number of barriers, as a share of what the inputs contribute to the linear bound.
+    Where the path ends without a proof, ``cuts`` products of two linear facts for each kept neuron join the relaxation, those
+    that the adversary violates most, and the path is followed again from the weight where it ended; at most ``rounds`` times.
     """
 
     first: float = 2.0
@@ -32,6 +37,8 @@ class Path:
     decay: float = 0.4
     steps: int = 2500
     flatness: float = 1e-3
+    cuts: int = 0
+    rounds: int = 3
 
 
 @dataclass(eq=False)
@@ -47,7 +54,10 @@ class Climb:
     reduced: Reduced
     margins: Rows
     path: Path
+    extra: Products = field(default=NOTHING, init=False)
     _ascent: _core.GramAscent | None = field(default=None, init=False)
+    _before: tuple[int, float] = field(default=(0, -np.inf), init=False)  # steps and bound of the rounds before
+    _rounds: int = field(default=0, init=False)
 
     @property
     def problem(self) -> int:
@@ -64,21 +74,56 @@ class Climb:
     @property
     def ascent(self) -> _core.GramAscent:
         if self._ascent is None:
-            alpha = np.clip(self.duals.alpha[self.row, self.reduced.units], 0.0, 1.0)
-            start, scale = self.cell.start(alpha, self.duals.beta[self.row, list(self.units)])
-            path, barriers = self.path, sum(map(len, start.values()))
+            start, _ = self._start
             prices = (start["mu"] + start["sigma"] + start["tau"]) @ self.cell.half
-            weight = max(float(start["kappa_inputs"].sum()), PRICED * float(prices)) / barriers
-            self._ascent = _core.GramAscent(
-                self.cell.core_problem(), start, scale, first_weight=path.first * weight, last_weight=path.last * weight,
-                decay=path.decay, steps_per_weight=path.steps, flatness=path.flatness,
-            )  # fmt: skip
+            weight = max(float(start["kappa_inputs"].sum()), PRICED * float(prices)) / sum(map(len, start.values()))
+            self._ascent = self._new_ascent(start, self.path.first * weight, self.path.last * weight, self.path.flatness)
         return self._ascent
+
+    @cached_property
+    def _start(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        alpha = np.clip(self.duals.alpha[self.row, self.reduced.units], 0.0, 1.0)
+        return self.cell.start(alpha, self.duals.beta[self.row, list(self.units)])
+
+    def _new_ascent(
+        self, start: dict[str, np.ndarray], first_weight: float, last_weight: float, flatness: float
+    ) -> _core.GramAscent:
+        path, (_, scale) = self.path, self._start
+        return _core.GramAscent(
+            self.cell.core_problem(self.extra), start, scale, first_weight=first_weight, last_weight=last_weight,
+            decay=path.decay, steps_per_weight=path.steps, flatness=flatness,
+        )  # fmt: skip
+
+    def tighten(self) -> None:
+        """Where the path has ended without a proof: the next round of products."""
+        if self._rounds == self.path.rounds or self.path.cuts == 0 or self.proved or not self.ascent.ended:
+            return
+        self._rounds += 1
+        start, weight = self.ascent.multipliers, max(self.ascent.weight, SMALL)
+        moments = self.cell.core_problem(self.extra).moments(start)
+        if moments is None:
+            return
+        new = self.cell.facts.most_violated(moments, weight, self.path.cuts * len(self.reduced.units), self.extra)
+        self._before = self.steps, self.bound
+        self.extra = self.extra + new
+        old = np.maximum(start.get("rho", np.zeros(0)), SMALL)
+        problem = self.cell.core_problem(self.extra)
+        for rho in np.geomspace(weight, SMALL, 8):  # the matrix is still positive definite where the new ones are small
+            start["rho"] = np.concatenate([old, np.full(len(new), rho)])
+            if problem.bound(start) > -np.inf:
+                break
+        missing = max(-self.bound, ABOVE_ROUNDING) / sum(map(len, start.values()))
+        first, last = max(missing, weight), min(missing * self.path.last, weight)
+        self._ascent = self._new_ascent(start, first, last, PATIENCE * self.path.flatness)
+
+    @property
+    def steps(self) -> int:
+        return self._before[0] + int(self.ascent.steps)
 
     @property
     def bound(self) -> float:
-        linear = float(self.duals.bound[self.row])
-        return linear if self._ascent is None else max(linear, float(self._ascent.bound))
+        reached = max(self._before[1], float(self.duals.bound[self.row]))
+        return reached if self._ascent is None else max(reached, float(self._ascent.bound))
 
     @property
     def proved(self) -> bool:
@@ -102,7 +147,7 @@ class Climb:
 
     def products(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What proves the node: products of facts, their multipliers, and the betas of the split neurons."""
-        return self.cell.products(self.ascent.multipliers)
+        return self.cell.products(self.ascent.multipliers, self.extra)
 
     def point(self) -> tuple[np.ndarray, np.ndarray]:
         """The pseudo-mean of the input, and of the outputs of the kept neurons."""
@@ -158,7 +203,9 @@ def closed(duals: Duals, climbs: list[Climb]) -> Duals:
 
 
 def advance(climbs: list[Climb]) -> None:
-    """A chunk of steps for each of the climbs, on all threads."""
+    """A chunk of steps for each of the climbs, on all threads; those at the end of their paths begin the next round."""
     steps = min((climb.steps_in_chunk for climb in climbs), default=1)
     ascents = [climb.ascent for climb in climbs]
     _core.advance_grams(ascents, steps=steps, goal=2 * ABOVE_ROUNDING, threads=threads())
+    for climb in climbs:
+        climb.tighten()

@@ -105,7 +105,7 @@ class SDP:
 
     def _climb(self, state: SDPState) -> SDPState:
         """A chunk of steps."""
-        before = sum(climb.ascent.steps for climb in state.climbs)
+        before = sum(climb.steps for climb in state.climbs)
         advance(list(state.climbs))
         lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
         roundings = []
@@ -121,7 +121,7 @@ class SDP:
         roundings.sort(key=lambda rounding: rounding.value)
         points = np.concatenate([no_candidates(state.problems), *(rounding.points for rounding in roundings)])
         claim = next((rounding.claim for rounding in roundings if rounding.claim), state.claim)
-        steps = sum(climb.ascent.steps for climb in state.climbs) - before
+        steps = sum(climb.steps for climb in state.climbs) - before
         state = replace(
             state, lower=lower, trees=trees, plays=plays, candidates=points, claim=claim,
             statistics=state.counting(steps=steps),

@@ -12,6 +12,7 @@ import numpy as np
 
 from pydual.region import Region
 from pydual.relax.engine import _core
+from pydual.relax.gram_products import ABOVE_LOWER, NOTHING, Facts, Products
 from pydual.relax.reduced import Reduced, Rows, stacked
 
 PRICED = 0.2  # of what kept neurons are worth: in a linear bound that is optimized, inputs may count for nothing
@@ -56,7 +57,12 @@ class GramCell:
     def moving(self) -> np.ndarray:
         return np.flatnonzero(self.radius > 0)
 
-    def core_problem(self) -> _core.GramProblem:
+    @property
+    def facts(self) -> Facts:
+        return Facts(self.reduced.lower, self.reduced.upper, self.radius[self.moving])
+
+    def core_problem(self, products: Products = NOTHING) -> _core.GramProblem:
+        places, numbers = self.facts.core_products(products)
         rows, moving = self._rows(), self.moving
         constant = rows.constant + rows.x @ self.center + rows.z @ self.half
         squares, ball_constant = np.zeros(0), 0.0
@@ -67,6 +73,7 @@ class GramCell:
         return _core.GramProblem(
             x=rows.x[:, moving] * self.radius[moving], h=rows.z * self.half, constant=constant, half=self.half,
             lower=self.reduced.lower, slope=self.slope, squares=squares, ball_constant=ball_constant,
+            places=places, numbers=numbers,
         )  # fmt: skip
 
     def _rows(self) -> Rows:
@@ -131,28 +138,34 @@ class GramCell:
         best = float(max(candidates, key=bound))
         return np.array([best]), boxes(best)
 
-    def products(self, multipliers: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The products (products, 2) of facts, their multipliers, and the betas of the cuts.
+    def products(
+        self, multipliers: dict[str, np.ndarray], extra: Products = NOTHING
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The products (products, 2) of facts, their multipliers, and the betas of the cuts; those of ``extra`` come last.
 
         In float32 where that proves as much up to ``ROUNDING`` of the bound, else in float64.
         """
-        problem = self.core_problem()
+        problem, units = self.core_problem(extra), self._units(extra)
         goal = (1.0 - ROUNDING) * problem.bound(multipliers)
         for kind in (np.float32, np.float64):
-            values = {name: (part / self._units(name)).astype(kind) for name, part in multipliers.items()}
-            rounded = {name: value.astype(float) * self._units(name) for name, value in values.items()}
+            values = {name: (part / units.get(name, 1.0)).astype(kind) for name, part in multipliers.items()}
+            rounded = {name: value.astype(float) * units.get(name, 1.0) for name, value in values.items()}
             if kind is np.float64 or problem.bound(rounded) >= goal:
                 break
-        facts = self._facts()
+        facts = self._facts(extra)
         pairs = np.concatenate([np.stack(np.broadcast_arrays(*facts[name]), axis=1) for name in facts])
         return pairs.astype(np.int32), np.concatenate([values[name] for name in facts]), values["beta"].astype(float)
 
-    def _units(self, name: str) -> np.ndarray | float:
-        """A multiplier of the core is this times one of the product of facts."""
-        scale = {"scaled_lambda": -self.half, "kappa_kept": self.half**2, "kappa_inputs": self.radius[self.moving] ** 2}
-        return scale.get(name, 1.0)
+    def _units(self, extra: Products) -> dict[str, np.ndarray]:
+        """A multiplier of the core is this (1 if not named) times one of the product of facts."""
+        second = np.zeros(len(extra))
+        for kind in set(extra.kind.tolist()):
+            mine = extra.kind == kind
+            second[mine] = self.facts.half(kind)[extra.second[mine]]
+        squares = {"kappa_kept": self.half**2, "kappa_inputs": self.radius[self.moving] ** 2}
+        return {"scaled_lambda": -self.half, **squares, "rho": self.half[extra.first] * second}
 
-    def _facts(self) -> dict[str, tuple[np.ndarray | int, np.ndarray | int]]:
+    def _facts(self, extra: Products) -> dict[str, tuple[np.ndarray | int, np.ndarray | int]]:
         inputs = self.region.size
         low, neuron = 1 + 2 * self.moving, 1 + 2 * inputs + 4 * self.neurons
         facts: dict[str, tuple[np.ndarray | int, np.ndarray | int]] = {
@@ -165,4 +178,10 @@ class GramCell:
         }
         if self.region.ball is not None:
             facts["ball"] = (ONE, np.array([1 + 2 * inputs + 4 * self.all_neurons]))
+        if len(extra):
+            second = np.empty(len(extra), dtype=np.int64)
+            mine = extra.kind >= ABOVE_LOWER
+            second[mine] = low[extra.second[mine]] + extra.kind[mine] - ABOVE_LOWER
+            second[~mine] = neuron[extra.second[~mine]] + extra.kind[~mine]
+            facts["rho"] = (np.where(extra.sign > 0, 0, 3) + neuron[extra.first], second)
         return facts
