@@ -16,7 +16,7 @@ from pydual import certificate
 from pydual.errors import InputError, UnsupportedError
 from pydual.optimize.conic import ConicSolution, check_solver, minimize_moments
 from pydual.problem import Problem
-from pydual.proof_systems.base import Play, State, start
+from pydual.proof_systems.base import Play, State, no_candidates, start
 from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, leaf_proof, new_recorder, play, root_nodes
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.recorder import Leaf
@@ -27,7 +27,7 @@ from pydual.relax.reduced import Reduced, reduce
 from pydual.relax.refine import refine
 from pydual.relax.squares import SosTerms, squares
 
-LARGEST = 140  # of a block: a solver's time grows with its sixth power
+LARGEST = 140, 92  # of a block, for degree 2 and beyond: a solver's time grows with its sixth power
 ROOM = 1e-7  # for moments with which a solver had failed
 OPEN = 1e-9  # share of an interval's width within which a neuron counts as open: audits derive their own intervals
 
@@ -45,8 +45,9 @@ class SOSState(State):
 class SOS:
     """``degree``: 2, 4, 6, ...; ``solver``: the name of one that cvxpy knows and that is installed.
 
-    Up to ``dense`` variables have all their moments; beyond, those within cliques of layers (Waki et al. 2006). Intervals are
-    optimized by ``refine_steps`` of ascent for each end.
+    Up to ``dense`` variables have all their moments; beyond, those within cliques of layers (Waki et al. 2006). Where these
+    are too large for a degree, the next lower one is taken; the statistics say which one was. Intervals are optimized by
+    ``refine_steps`` of ascent for each end. Linear bounds come first.
     """
 
     degree: int = 4
@@ -97,9 +98,10 @@ class SOS:
         chosen = frame.group.problems[row]
         relaxation, solution = self._solved(frame, row, seconds)
         state = replace(
-            state, waiting=waiting, finished=not (waiting or state.groups),
+            state, waiting=waiting, finished=not (waiting or state.groups), candidates=no_candidates(state.problems),
             statistics=state.counting(programs=1, unsolved=int(solution.moments is None)),
         )  # fmt: skip
+        state.statistics["degree"] = min(state.statistics.get("degree", self.degree), relaxation.degree)
         if solution.moments is None or solution.weights is None:
             return state
         bound, weights, terms = _bound(relaxation, solution)
@@ -118,30 +120,30 @@ class SOS:
         return replace(state, lower=lower, trees=trees, plays=plays)
 
     def _solved(self, frame: Frame, row: int, seconds: float) -> tuple[MomentProblem, ConicSolution]:
-        """The relaxation and the solver's answer; where it has none, a relaxation that is less tight, and easier."""
-        end = time.monotonic() + seconds
-        lower = ((degree, 0, 0.0) for degree in range(self.degree - 2, 0, -2))
-        for degree, dense, room in ((self.degree, self.dense, 0.0), (self.degree, 0, ROOM), *lower):
-            relaxation = self._relaxation(frame, row, degree, dense)
-            blocks = [block.shifted for block in relaxation.blocks]
-            solution = minimize_moments(relaxation.forms, blocks, self.solver, end - time.monotonic(), room)
-            if solution.moments is not None:
-                break
-        return relaxation, solution
+        """The relaxation and the solver's answer. Where it has none, or matrices are too large, those of lower degrees follow.
 
-    def _relaxation(self, frame: Frame, row: int, degree: int, dense: int) -> MomentProblem:
-        """Raises UnsupportedError where it is too large."""
-        g, slack = frame.group, OPEN * (frame.upper - frame.lower)
+        Raises UnsupportedError where matrices of degree 2 are too large.
+        """
+        end, g = time.monotonic() + seconds, frame.group
+        slack = OPEN * (frame.upper - frame.lower)
         reduced = reduce(g.program, g.region.size, frame.lower - slack, frame.upper + slack)
         cell = SosCell(reduced, g.region, g.program.neuron_numbers[reduced.units], g.program.neurons)
-        cliques = cell.cliques(dense)
-        size = largest_block(cliques, degree)
-        if size > LARGEST:
+        margins = reduced.write(g.margins)[g.columns(row)]
+        found: tuple[MomentProblem, ConicSolution] | None = None
+        lower = ((degree, 0, 0.0) for degree in range(self.degree - 2, 0, -2))
+        for degree, dense, room in ((self.degree, self.dense, 0.0), (self.degree, 0, ROOM), *lower):
+            cliques = cell.cliques(dense)
+            size = largest_block(cliques, degree)
+            if size <= LARGEST[degree > 2] and (found is None or found[1].moments is None):
+                relaxation = moment_problem(cell, margins, degree, cliques)
+                blocks = [block.shifted for block in relaxation.blocks]
+                found = relaxation, minimize_moments(relaxation.forms, blocks, self.solver, end - time.monotonic(), room)
+        if found is None:
             raise UnsupportedError(
-                f"The relaxation of degree {degree} has a matrix of size {size}, more than {LARGEST}, as {cell.size} "
-                "inputs and neurons are open; use a lower degree, a smaller region, or the proof systems 'sdp' or 'bab'."
+                f"{cell.size} inputs and neurons are open: a matrix of degree 2 has size {size}, more than {LARGEST[0]}; "
+                "use a smaller network or region, or the proof systems 'sdp' or 'bab'."
             )
-        return moment_problem(cell, reduced.write(g.margins)[g.columns(row)], degree, cliques)
+        return found
 
 
 def _bound(relaxation: MomentProblem, solution: ConicSolution) -> tuple[float, np.ndarray, SosTerms]:
