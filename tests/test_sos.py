@@ -34,7 +34,7 @@ from pydual.proof_systems.base import State
 from pydual.region import Ball, Region
 
 NIGHTLY = bool(os.environ.get("PYDUAL_NIGHTLY"))
-NOISE, EXACTLY = 1e-6, 1e-3
+NOISE, EXACTLY, LEVEL = 1e-6, 1e-3, 64
 SHAPES = {"2-4-4": (2, 4, 4), "2-4-4-4": (2, 4, 4, 4), "3-5": (3, 5)}
 LADDER: dict[str, Callable[[], ProofSystem]] = {
     "interval": lambda: by_name("interval"),
@@ -51,7 +51,8 @@ def game(seed: int, *sizes: int) -> Case:
     pairs = zip(sizes[:-1], sizes[1:], strict=True)
     layers = [(1.4 * rng.normal(size=(n, m)) / np.sqrt(m), 0.3 * rng.normal(size=n)) for m, n in pairs]
     network = Network.from_layers([*layers, (rng.normal(size=(1, sizes[-1])), np.zeros(1))])
-    return Case(network, Checker(Region(-np.ones(sizes[0]), np.ones(sizes[0])), Y[0] <= 0))
+    box = Region(-np.ones(sizes[0]), np.ones(sizes[0]))
+    return Case(network, Checker(box, Y[0] <= LEVEL))  # far above: no bound is positive
 
 
 def truth_of(case: Case) -> float:
@@ -107,7 +108,7 @@ def test_a_flat_moment_matrix_gives_the_minimizer() -> None:
         if state.statistics.get("flat"):
             flat += 1
             assert "flat" in state.claim
-            assert case.network.evaluate(state.candidates).min() == pytest.approx(truth_of(case), abs=1e-4)
+            assert case.network.evaluate(state.candidates).min() - LEVEL == pytest.approx(truth_of(case), abs=1e-4)
     assert flat >= 3
 
 
@@ -219,10 +220,13 @@ def test_a_solver_that_is_not_installed() -> None:
         SOS(solver="NONE").init(game(0, 2, 4).problems)
 
 
-def test_a_network_that_is_too_large() -> None:
-    case = game(0, 10, 40, 40)
-    with pytest.raises(UnsupportedError, match=r"degree 4 has a matrix of size \d+.*lower degree"):
-        run(SOS(), case)
+def test_networks_that_are_too_large() -> None:
+    case = game(0, 6, 10, 8)
+    state = run(SOS(), case)
+    assert state.statistics["degree"] == 2
+    assert state.bound == pytest.approx(run(SOS(degree=2, dense=0), case).bound)
+    with pytest.raises(UnsupportedError, match=r"a matrix of degree 2 has size \d+.*'sdp'"):
+        run(SOS(), game(0, 10, 100, 100))
 
 
 def test_curves_and_float32_have_no_sos_leaves() -> None:
