@@ -54,8 +54,7 @@ class SDP:
     anchor = certificate.ADAPTIVE
 
     def init(self, problems: tuple[Problem, ...]) -> SDPState:
-        if any(not problem.network.piecewise_linear for problem in problems):
-            raise UnsupportedError("The proof system 'sdp' knows ReLU networks only; use 'bab' or 'alpha-crown'.")
+        _check(problems)
         return SDPState(**vars(start(problems)), groups=tuple(group(problems)))
 
     def step(self, state: SDPState, seconds: float) -> SDPState:
@@ -65,6 +64,7 @@ class SDP:
 
     def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
         """The bounds of nodes of a branch and bound: linear ones, and climbs where these prove nothing."""
+        _check(frame.group.problems)
         deadline = time.monotonic() + seconds
         duals = self.linear.evaluate(frame, nodes, seconds)
         rows = np.flatnonzero(duals.bound <= ABOVE_ROUNDING).tolist()
@@ -134,3 +134,8 @@ class SDP:
         climbs, waiting = (*climbs, *state.waiting[:free]), state.waiting[free:]
         lost = any(climb.ended for climb in climbs)
         return replace(state, climbs=climbs, waiting=waiting, finished=lost or not (climbs or waiting or state.groups))
+
+
+def _check(problems: tuple[Problem, ...]) -> None:
+    if any(not problem.network.piecewise_linear for problem in problems):
+        raise UnsupportedError("The proof system 'sdp' knows ReLU networks only; use 'bab' or 'alpha-crown'.")
