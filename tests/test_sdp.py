@@ -34,6 +34,7 @@ from pydual.proof_systems.base import ProofSystem, State
 from pydual.proof_systems.climb import Path
 from pydual.proof_systems.grafting import Part, graft
 from pydual.region import Ball
+from pydual.relax.pseudo_moments import pseudo_moments
 
 NOISE = 1e-7
 NEARER = SDP(path=Path(last=1e-4))
@@ -352,3 +353,20 @@ def test_candidates_are_the_same_each_time() -> None:
     question = open_question(0, 0.01, 3, 5, 4, 2)
     first, second = (run(SDP(), question.problems).candidates for _ in range(2))
     assert len(first) == 8 and np.array_equal(first, second)
+
+
+def test_rounding_with_cuts_uses_the_moments_of_the_tighter_relaxation() -> None:
+    """Products that joined count: without them, the multipliers do not even have this pseudo-mean."""
+    question = open_question(14, 1e-6, 3, 5, 4, 2)
+    system = SDP(path=Path(cuts=4))
+    state: Any = system.init(question.problems)
+    while not state.finished:
+        state = system.step(state, np.inf)
+    climb = state.climbs[0]
+    assert climb.ended and len(climb.extra) > 0
+    moments = pseudo_moments(climb.cell, climb.products(), climb.ascent.weight)
+    best = climb.cell.core_problem(climb.extra).moments(climb.ascent.multipliers)
+    assert moments.mean_inputs == pytest.approx(best["inputs"], abs=1e-3)
+    assert moments.mean_kept == pytest.approx(best["kept"], abs=1e-3)
+    assert moments.covariance_kept == pytest.approx(climb.ascent.weight * best["kept_kept"], abs=1e-3)
+    assert state.relaxed_attack.spread[climb.cell.neurons] == pytest.approx(moments.deviations)
