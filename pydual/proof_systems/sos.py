@@ -27,7 +27,7 @@ from pydual.relax.reduced import Reduced, reduce
 from pydual.relax.refine import refine
 from pydual.relax.squares import SosTerms, squares
 
-LARGEST = 140, 92  # of a block, for degree 2 and beyond: a solver's time grows with its sixth power
+LARGEST = 70  # of a block: the time of a solver's iteration grows with its sixth power
 ROOM = 1e-7  # for moments with which a solver had failed
 OPEN = 1e-9  # share of an interval's width within which a neuron counts as open: audits derive their own intervals
 
@@ -75,8 +75,8 @@ class SOS:
 
     def _begin(self, state: SOSState, seconds: float) -> SOSState:
         """The linear bounds of the next group."""
-        now, later = state.groups[0], state.groups[1:]
-        frame = refine(now, self.refine_steps, self.refine_rate, lambda: True)
+        now, later, end = state.groups[0], state.groups[1:], time.monotonic() + seconds
+        frame = refine(now, self.refine_steps, self.refine_rate, lambda: time.monotonic() < end)
         duals = TriangleLP().evaluate(frame, root_nodes(frame), seconds)
         lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
         for row, problem in enumerate(now.problems):
@@ -134,13 +134,13 @@ class SOS:
         for degree, dense, room in ((self.degree, self.dense, 0.0), (self.degree, 0, ROOM), *lower):
             cliques = cell.cliques(dense)
             size = largest_block(cliques, degree)
-            if size <= LARGEST[degree > 2] and (found is None or found[1].moments is None):
+            if size <= LARGEST and (found is None or found[1].moments is None):
                 relaxation = moment_problem(cell, margins, degree, cliques)
                 blocks = [block.shifted for block in relaxation.blocks]
                 found = relaxation, minimize_moments(relaxation.forms, blocks, self.solver, end - time.monotonic(), room)
         if found is None:
             raise UnsupportedError(
-                f"{cell.size} inputs and neurons are open: a matrix of degree 2 has size {size}, more than {LARGEST[0]}; "
+                f"{cell.size} inputs and neurons are open: a matrix of degree 2 has size {size}, more than {LARGEST}; "
                 "use a smaller network or region, or the proof systems 'sdp' or 'bab'."
             )
         return found
