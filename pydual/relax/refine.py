@@ -191,5 +191,5 @@ def _rows(matrix: object, chosen: np.ndarray, sign: float, size: int) -> object:
 def _refinement(program: Program, draft: _Draft) -> Refinement:
     units = program.neuron_units
     unstable = np.flatnonzero(((draft.lower < 0) & (draft.upper > 0))[units])
-    slopes = np.array(draft.slopes, dtype=np.uint8).reshape(-1, program.units)
+    slopes = np.array(draft.slopes, dtype=np.uint8).reshape(len(draft.slopes), program.units)
     return Refinement(draft.lines[:, units], slopes[:, units[unstable]], unstable.astype(np.int32))
