@@ -18,6 +18,7 @@ from pydual.relax.reduced import Reduced, Rows, reduce, relaxed_values
 CHUNK = 100  # steps between two looks at the clock, fewer where they take more than
 PRODUCTS = 3e9
 PRICED = 0.05  # of what kept neurons are worth in the linear bound: inputs may contribute nothing to one that is optimized
+AGAIN = 10.0  # the first weight of a round, times the number of barriers: of what is missing; smaller ones get stuck
 PATIENCE = 0.1  # of the flatness: ascents with new products begin slowly
 SMALL = 1e-6  # the least multiplier that an ascent starts with
 MOST = 3e7  # entries of the matrix of kept neurons by inputs, of which an ascent holds three
@@ -113,7 +114,7 @@ class Climb:
             if problem.bound(start) > -np.inf:
                 break
         missing = max(-self.bound, ABOVE_ROUNDING) / sum(map(len, start.values()))
-        first, last = max(missing, weight), min(missing * self.path.last, weight)
+        first, last = max(AGAIN * missing, weight), min(missing * self.path.last, weight)
         self._ascent = self._new_ascent(start, first, last, PATIENCE * self.path.flatness)
 
     @property
