@@ -9,6 +9,7 @@ from pydual.proof_systems.alpha_crown import AlphaCrown
 from pydual.proof_systems.auto import Auto
 from pydual.proof_systems.base import ProofSystem
 from pydual.proof_systems.branch_and_bound import BranchAndBound
+from pydual.proof_systems.climb import Path
 from pydual.proof_systems.crown import Crown
 from pydual.proof_systems.input_splitting import InputSplitting
 from pydual.proof_systems.interval import Interval
@@ -43,6 +44,7 @@ __all__ = [
     "InputSplitting",
     "Interval",
     "NeuronSplitting",
+    "Path",
     "Portfolio",
     "ProofSystem",
     "TriangleLP",
