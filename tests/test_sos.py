@@ -370,3 +370,33 @@ def sum_of_terms(
         assert min(values) >= -Fraction(1, 10**9)
         total += values[0] * values[1] * (q if equation else q * q)
     return total
+
+
+def test_terms_without_a_leaf_are_rejected() -> None:
+    case = game(0, 2, 4, 4)
+    proof = proof_of(case, run(by_name("crown"), raised_far(case)))
+    tree = replace(proof.trees[0], sos_sizes=np.zeros((1, 2), dtype=np.int32))
+    for level in (EXACT, ROUNDED):
+        with pytest.raises(CertificateError):
+            audit(replace(proof, trees=(tree,)), case.network, raised_far(case).checker, level=level)
+
+
+def raised_far(case: Case) -> Case:
+    """A question that intervals answer."""
+    return replace(case, checker=Checker(case.checker.region, Y[0] <= -1000.0))
+
+
+def test_terms_that_would_take_minutes_are_rejected() -> None:
+    """The square of a fact of eight inputs, about the ball, times that of a polynomial of degree 4."""
+    network = Network.from_layers([(np.ones((2, 8)), np.full(2, 99.0)), (np.ones((1, 2)), np.zeros(1))])
+    checker = Checker(Region(-np.ones(8), np.ones(8), Ball(np.zeros(8), 1.0, "l2")), Y[0] <= -1000.0)
+    count, ball = comb(8 + 4, 4), 1 + 2 * 8 + 4 * 2
+    nothing = np.zeros(0, dtype=np.int32)
+    tree = ProofTree(
+        np.array([SOS_LEAF], np.uint8), nothing, np.zeros(0), np.array([ADAPTIVE], np.uint8), np.array([-3], np.int32),
+        np.zeros((0, 0), np.uint8), nothing, np.ones((1, 1)), np.zeros(0), sos_sizes=np.array([[8, 1]], np.int32),
+        sos_variables=np.arange(8, dtype=np.int32), sos_terms=np.array([[ball, ball, 4]], np.int32),
+        sos_coefficients=np.ones(count),
+    )  # fmt: skip
+    with pytest.raises(CertificateError, match="too many monomials"):
+        audit(Proof(network.digest, query_digest(checker), (tree,)), network, checker, level=EXACT)

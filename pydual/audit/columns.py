@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pydual.audit.exact_file import FileColumn
-from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, GRAM_LEAF, INPUT_SPLIT, LEAF, SOS_LEAF
+from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, GRAM_LEAF, INPUT_SPLIT, LEAF, SOS_COLUMNS, SOS_LEAF
 from pydual.errors import CertificateError
 from pydual.network import Network
 
@@ -45,6 +45,8 @@ def validate(tree: Any, network: Network, margins: int, refinements: int, in_l2_
     gram, cuts = int(counts[GRAM_LEAF]), int(counts[INPUT_SPLIT])
     leaves = int(counts[LEAF]) + gram
     _require(not counts[SOS_LEAF + 1 :].any(), "a node's kind is unknown")
+    stray = any(getattr(getattr(tree, name, None), "shape", (0,))[0] for name in SOS_COLUMNS)
+    _require(bool(counts[SOS_LEAF]) or not stray, "there are terms of Sos leaves, but no such leaf")
     _require(not counts[SOS_LEAF], "Sos leaves are checked by the exact audit alone; audit with level 'exact'")
     lengths = {
         "anchor": len(kind),

@@ -18,6 +18,7 @@ from pydual.errors import CertificateError
 
 MOST_DEGREE, FIELD = 8, 5  # two facts of degree 2 and a square of degree 16: an exponent is at most 20, below 2^FIELD
 MOST_COEFFICIENTS = 4096  # of a polynomial
+MOST_PRODUCTS = 1 << 20  # of monomials, when a fact is multiplied with something
 Polynomial = dict[int, Fraction]  # the coefficients of monomials
 Term = tuple[int, int, int, list[float]]  # two facts, a degree, and the coefficients of a polynomial
 
@@ -47,7 +48,7 @@ def sos_bound(
     left = writer.polynomial(function)
     for (f, g), factor in factors.items():
         poll()
-        for m, c in _times(_times(writer.fact(f), writer.fact(g)), factor).items():
+        for m, c in _times(_times(writer.fact(f), writer.fact(g), poll), factor, poll).items():
             left[m] = left.get(m, zero) - c
     constant, ranges = left.pop(0), writer.leaf.ranges
     return constant + sum((c * _greatest(m, ranges) for m, c in left.items() if c < 0), zero)
@@ -63,9 +64,12 @@ def _square(terms: list[tuple[int, int]], poll: Callable[[], object]) -> list[tu
     return list(total.items())
 
 
-def _times(a: Polynomial, b: Polynomial) -> Polynomial:
+def _times(a: Polynomial, b: Polynomial, poll: Callable[[], object]) -> Polynomial:
+    if len(a) * len(b) > MOST_PRODUCTS:
+        raise CertificateError("a term of a Sos leaf has too many monomials.")
     product: Polynomial = {}
     for m, c in a.items():
+        poll()
         for n, e in b.items():
             product[m + n] = product.get(m + n, Fraction(0)) + c * e
     return product
