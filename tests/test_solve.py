@@ -309,9 +309,9 @@ BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "a path as the model": (("m.onnx", Checker(LINE, Y[0] <= 0)), {}, "load it with pydual.load"),
     "a function as the checker": ((ABSOLUTE, lambda x, y: True), {}, "make one with pydual.load_checker"),
     "an unknown proof system": (
-        (ABSOLUTE, Checker(LINE, Y[0] <= 0), "sdp"),
+        (ABSOLUTE, Checker(LINE, Y[0] <= 0), "oracle"),
         {},
-        "Unknown proof system 'sdp'; use one of",
+        "Unknown proof system 'oracle'; use one of",
     ),
     "a negative timeout": ((ABSOLUTE, Checker(LINE, Y[0] <= 0)), {"timeout": -1}, "positive number of seconds"),
     "a timeout of zero": ((ABSOLUTE, Checker(LINE, Y[0] <= 0)), {"timeout": 0}, "positive number of seconds"),
