@@ -214,7 +214,7 @@ class Checker:
         self._check_sizes(x, y)
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
             raise InputError("A margin needs finite numbers; x or y contains NaN or infinity.")
-        return _margin(self.catastrophe, *self._exact(x, y))
+        return margin_at(self.catastrophe, *self._exact(x, y))
 
     def _check_sizes(self, x: np.ndarray, y: np.ndarray) -> None:
         if len(x) != self.region.size:
@@ -315,10 +315,11 @@ def _clipped(
     return lower, upper
 
 
-def _margin(condition: Condition, x: Point, y: Point) -> Fraction:
+def margin_at(condition: Condition, x: Point, y: Point) -> Fraction:
+    """The minimum over disjuncts of the maximum over their margins at an exact point."""
     if isinstance(condition, Atom):
         return condition.margin.at(x, y)
-    values = [_margin(part, x, y) for part in condition.parts]
+    values = [margin_at(part, x, y) for part in condition.parts]
     return max(values) if isinstance(condition, And) else min(values)
 
 

@@ -1,60 +1,31 @@
-"""The driver: the one loop, and the only place that makes verdicts; the clock is the budget's."""
+"""The door: ``solve`` checks what it is given, and lets the game begin."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from numbers import Integral
-from typing import Any
 
-import numpy as np
-
-from pydual.attack.lift import Hit, Lifter
-from pydual.attack.search import NORMAL, QUICK, THOROUGH, Adversary, Effort, Find
-from pydual.audit import EXACT, FOLDED, ROUNDED, Accepted, audit
+from pydual.audit import FOLDED
 from pydual.audit.query import query_digest
 from pydual.budget import Budget
-from pydual.certificate import FLOAT32, REAL, Proof
+from pydual.certificate import FLOAT32, REAL
 from pydual.checker import Checker
-from pydual.checkpoint import Binding, Checkpoint, Keeper
-from pydual.errors import CertificateError, InputError, UnsupportedError
+from pydual.checkpoint import Binding, Keeper
+from pydual.errors import InputError, UnsupportedError
+from pydual.game import Game
 from pydual.network import Network
-from pydual.outcome import Attack, Bracket, Certificate, Cheat, RelaxedAttack, TracePoint, Unknown
-from pydual.problem import Problem, normalize
+from pydual.outcome import Attack, Certificate, RelaxedAttack, Unknown
 from pydual.progress import Progress
 from pydual.proof_systems import ProofSystem, by_name
-from pydual.proof_systems.base import Play, Snapshot, State, resume, take_snapshot
 from pydual.proof_systems.subtrees import handed_to
+from pydual.query import Judge, pose
 from pydual.relax.engine import single_threaded_blas
-from pydual.relax.program import compile_network
-from pydual.relax.slack import with_reserve
-
-ATTACK_SHARE = 0.25  # of the time so far, spent on polishing candidates of the search
-EXACT_PATIENCE = 0.2  # seconds that an exact audit may always take
-EXACT_SPEED = 2e8  # products a second that an exact audit may hope for; one that is hopeless is not begun
-REJECTED = {
-    REAL: "The margin may be too small for floating point; please report the model.",
-    FLOAT32: "The proof may hold in real arithmetic only: rounding errors of float32 can use up its margin.",
-}
-CHEAT = 1e-6  # a relaxed output further from the real one than this is reported
-RESERVES = (2.0, 16.0, 256.0, 4096.0)  # times the estimated error of float32
-
-
-class _OutOfTime(Exception):
-    """The budget ended inside an audit."""
-
-
-class _Rejected(Exception):
-    """An audit did not accept what the search found."""
 
 
 def solve(
     model: Network,
-    checker: Checker,
+    checker: Checker | Judge,
     proof_system: str | ProofSystem = "auto",
     *,
     arithmetic: str = REAL,
@@ -82,17 +53,17 @@ def solve(
     cannot exclude a catastrophe and none was found) or ``Unknown`` (the budget ended first). Raises InputError for models,
     checkers, checkpoints and options that do not fit.
     """
-    _check(model, checker, seed)
-    _check_arithmetic(model, arithmetic)
+    query = pose(model, checker)
+    _check(query.network, arithmetic, seed)
     system = _system(proof_system)
-    keeper = Keeper(checkpoint, Binding(model.digest, query_digest(checker), arithmetic, system.name))
+    keeper = Keeper(checkpoint, Binding(query.network.digest, query_digest(query.checker), arithmetic, system.name))
     with (
         Budget(timeout, memory_limit) as budget,
         single_threaded_blas(),
         handed_to(executor, system) as system,
         Progress(progress, system.name) as display,
     ):
-        game = _Game(model, checker, system, arithmetic, seed, display, budget, keeper)
+        game = Game(query, system, arithmetic, seed, display, budget, keeper)
         try:
             return game.play()
         except KeyboardInterrupt:
@@ -110,278 +81,12 @@ def _system(proof_system: str | ProofSystem) -> ProofSystem:
     return proof_system
 
 
-def _check(model: Network, checker: Checker, seed: int) -> None:
-    if not isinstance(model, Network):
-        raise InputError(f"The model is a {type(model).__name__}; load it with pydual.load, from_torch or from_sklearn.")
-    if not isinstance(checker, Checker):
-        raise InputError(f"The checker is a {type(checker).__name__}; make one with pydual.load_checker or robustness.")
+def _check(model: Network, arithmetic: str, seed: int) -> None:
     if not isinstance(seed, Integral) or seed < 0:
         raise InputError(f"The seed is {seed!r}; give an integer that is at least 0.")
-
-
-def _check_arithmetic(model: Network, arithmetic: str) -> None:
     if arithmetic not in (REAL, FLOAT32):
         raise InputError(f"Unknown arithmetic {arithmetic!r}; use '{REAL}' or '{FLOAT32}'.")
     if arithmetic == FLOAT32 and model.element_type != FLOAT32:
         raise InputError(f"The model computes in {model.element_type}; use arithmetic '{REAL}', or cast it to float32.")
     if arithmetic == FLOAT32 and model.folded:
         raise UnsupportedError(FOLDED.format(model.folded[0]))
-
-
-@dataclass
-class _Game:
-    model: Network
-    checker: Checker
-    system: ProofSystem
-    arithmetic: str
-    seed: int
-    display: Progress
-    budget: Budget
-    keeper: Keeper
-    trace: list[TracePoint] = field(default_factory=list)
-    lower: float = -np.inf
-    upper: float = np.inf
-    best: Find | None = None
-    claim: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
-    state: State | None = None
-    attempt: int = 0
-
-    def __post_init__(self) -> None:
-        self._left, self._elapsed = self.budget.left, self.budget.elapsed
-        self.problems = normalize(self.model, self.checker)
-        self.adversary = Adversary(self.problems, self.seed, self._left)
-        self.lifter = Lifter(self.model, self.checker, self.arithmetic)
-        self.statistics: dict[str, Any] = {"problems": len(self.problems), "neurons": compile_network(self.model).neurons}
-        if (saved := self.keeper.load()) is not None:
-            self.statistics["resumed"] = saved.summary
-        self.saved = saved
-
-    def play(self) -> Attack | RelaxedAttack | Certificate | Unknown:
-        if hit := self._known_attack() or self._attack(lambda: self.adversary.search(QUICK)) or self._attack_by_rounding():
-            return self._attacked(hit)
-        if any(not problem.margins for problem in self.problems):
-            reason = "The property calls every input of a region a catastrophe, but no input could be replayed."
-            return self._unknown(reason, "Look at the bounds of the inputs: perhaps no number of the model's type fits.")
-        saved = self.saved
-        for attempt, problems in self._questions():
-            self.attempt = attempt
-            try:
-                return self._decide(problems, saved.snapshot if saved else Snapshot())
-            except _Rejected as error:
-                rejection, saved = error, None
-        return self._unknown(str(rejection), REJECTED[self.arithmetic])
-
-    def _questions(self) -> Iterator[tuple[int, tuple[Problem, ...]]]:
-        """The problems as they are, twice after a checkpoint: the audit may reject what was in that. For float32 with more
-        and more in reserve, from where the checkpoint was, until an audit accepts what was proved."""
-        if self.arithmetic == REAL:
-            yield from [(0, self.problems)] * (2 if self.saved else 1)
-            return
-        first = min(max(self.saved.attempt, 0), len(RESERVES) - 1) if self.saved else 0
-        for attempt in range(first, len(RESERVES)):
-            yield attempt, with_reserve(self.problems, RESERVES[attempt])
-
-    def _decide(self, problems: tuple[Problem, ...], known: Snapshot) -> Attack | RelaxedAttack | Certificate | Unknown:
-        state = self.state = resume(self.system, problems, known)
-        self._note(state)
-        while self.budget.lasts() and not state.finished:
-            with self._timed("search"):
-                state = self.system.step(state, self._left())
-            self.state = state
-            self._note(state)
-            hit = self._answer(state)
-            self.keeper.save(self._checkpoint, now=hit is not None and self.keeper.exists)
-            if hit:
-                return self._attacked(hit)
-        self.keeper.save(self._checkpoint, now=not state.finished or self.keeper.exists)
-        return self._end(state)
-
-    # what is saved
-
-    def _checkpoint(self) -> Checkpoint:
-        assert self.state is not None
-        best = np.zeros((0, self.model.input_size)) if self.best is None else self.best.x[None, :]
-        before = self.saved.seconds if self.saved else 0.0
-        return Checkpoint(take_snapshot(self.system, self.state), self.attempt, best, before + self._elapsed())
-
-    def _known_attack(self) -> Hit | None:
-        """The best input of the search that was saved."""
-        best = self.saved.best if self.saved else np.zeros((0, 0))
-        return self._attack(lambda: self.adversary.evaluate(best)) if best.shape == (1, self.model.input_size) else None
-
-    # the clock
-
-    @contextmanager
-    def _timed(self, what: str) -> Iterator[None]:
-        begin = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[what] = self.seconds.get(what, 0.0) + time.monotonic() - begin
-
-    # the bracket
-
-    def _note(self, state: State) -> None:
-        self.statistics[self.system.name] = state.statistics
-        self.statistics["open_fraction"] = state.open_fraction
-        self.claim = state.claim
-        self._bracket(max(self.lower, min(state.bound, self.upper)), self.upper)
-
-    def _bracket(self, lower: float, upper: float) -> None:
-        if not self.trace or (lower, upper) != (self.lower, self.upper):
-            self.lower, self.upper = lower, upper
-            self.trace.append(TracePoint(self._elapsed(), lower, upper))
-        self.display.show(self._elapsed(), self.lower, self.upper)
-
-    # the primal player
-
-    def _attack(self, search: Callable[[], list[Find]]) -> Hit | None:
-        """Search, keep the best find, and lift what looks like an attack."""
-        with self._timed("attack"):
-            finds = search()
-            if finds and (self.best is None or finds[0].margin < self.best.margin):
-                self.best = finds[0]
-                self._bracket(min(self.lower, finds[0].margin), min(self.upper, finds[0].margin))
-            for find in finds:
-                if find.margin <= 0 and (hit := self._lift(find)):
-                    return hit
-        return None
-
-    def _lift(self, find: Find) -> Hit | None:
-        """Replay; where rounding spoils a narrow attack, dig deeper from there."""
-        if hit := self.lifter.lift(find.x, find.problem.region):
-            return hit
-        deeper = self.adversary.polish(find.x[None, :], NORMAL, goal=-np.inf)
-        for other in deeper:
-            if other.margin <= 0 and (hit := self.lifter.lift(other.x, other.problem.region)):
-                return hit
-        return None
-
-    def _answer(self, state: State) -> Hit | None:
-        """Play the candidates of the last step; polish them while the primal player's share of the time lasts."""
-        if len(state.candidates) == 0:
-            return None
-        if hit := self._attack(lambda: self.adversary.evaluate(state.candidates)):
-            return hit
-        if self.seconds.get("attack", 0.0) > ATTACK_SHARE * self._elapsed():
-            return None
-        return self._attack(lambda: self.adversary.polish(state.candidates[:8], Effort(8, 15)))
-
-    # the verdicts
-
-    def _end(self, state: State) -> RelaxedAttack | Certificate | Attack | Unknown:
-        if state.proved:
-            return self._certify(state)
-        if not state.finished:
-            return self.ended_early()
-        play = state.relaxed_attack
-        if hit := self._last_attempt(play, state):
-            return self._attacked(hit)
-        if play is not None and not self.system.complete and np.isfinite(play.value):
-            return self._relaxed(play)
-        reason = state.obstacle or "The search ended without a proof: some cells could neither be proved nor attacked."
-        return self._unknown(reason, "The margin may be zero or too small for floating point; try another proof system.")
-
-    def _last_attempt(self, play: Play | None, state: State) -> Hit | None:
-        if self._left() <= 0:
-            return None
-        proved = frozenset(state.trees)
-        if play is not None and (hit := self._attack(lambda: self.adversary.polish(play.x[None, :], THOROUGH))):
-            return hit
-        return self._attack(lambda: self.adversary.search(THOROUGH, skip=proved))
-
-    def _certify(self, state: State) -> Certificate | Unknown:
-        trees = tuple(state.trees[problem.index] for problem in self.problems)
-        try:
-            proof = Proof.of(self.model.digest, query_digest(self.checker), trees, self.arithmetic)
-            with self._timed("audit"):
-                accepted = self._audited(proof)
-        except _OutOfTime:
-            return self.ended_early()
-        except CertificateError as error:
-            raise _Rejected(f"The search believes in a proof, but the audit rejects it: {error}") from None
-        self.statistics["leaves"] = proof.leaves
-        self._bracket(max(self.lower, min(accepted.margin, self.upper)), self.upper)
-        common = self._common(Bracket(min(accepted.margin, self.upper), self.upper))
-        return Certificate(**common, certificate=proof, margin=accepted.margin, level=accepted.level)
-
-    def _attack_by_rounding(self) -> Hit | None:
-        """The best input in real arithmetic, replayed: in float32, rounding errors alone may make it a catastrophe."""
-        if self.best is None or self.arithmetic == REAL:
-            return None
-        return self.lifter.lift(self.best.x, self.best.problem.region)
-
-    def _audited(self, proof: Proof) -> Accepted:
-        """Rounded first; exact too where that takes no longer than the solve did, or where rounding spoils the proof."""
-        solved = self._elapsed()
-
-        def in_time() -> None:
-            if self._left() <= 0:
-                raise _OutOfTime
-
-        if any(len(tree.sos_sizes) for tree in proof.trees):  # which the rounded audit does not know
-            return audit(proof, self.model, self.checker, level=EXACT, deadline=in_time)
-
-        def patient() -> None:
-            in_time()
-            if self._elapsed() - begin > max(solved, EXACT_PATIENCE):
-                raise _OutOfTime
-
-        anchors = sum(int(np.count_nonzero(tree.anchor)) for tree in proof.trees)
-        products = 2 * anchors * compile_network(self.model).units * self.model.connections
-        hopeful = products <= EXACT_SPEED * max(solved, EXACT_PATIENCE)
-        try:
-            rounded = audit(proof, self.model, self.checker, level=ROUNDED, deadline=in_time)
-        except CertificateError:
-            if not hopeful:
-                raise
-            return audit(proof, self.model, self.checker, level=EXACT, deadline=in_time)
-        if not hopeful:
-            return rounded
-        begin = self._elapsed()
-        try:
-            return audit(proof, self.model, self.checker, level=EXACT, deadline=patient)
-        except _OutOfTime:
-            return rounded
-
-    def _attacked(self, hit: Hit) -> Attack:
-        upper = min(self.upper, hit.margin)
-        common = self._common(Bracket(min(self.lower, upper), upper))
-        return Attack(**common, x=hit.x, y=hit.y, margin=hit.margin, replay=hit.replay)
-
-    def _relaxed(self, play: Play) -> RelaxedAttack:
-        lifted = self.best.margin if self.best is not None else np.inf
-        cheats = _cheats(self.model, play)
-        common = self._common()
-        return RelaxedAttack(**common, x=play.x, value=play.value, lifted=lifted, cheats=cheats, claim=self.claim)
-
-    def ended_early(self) -> Unknown:
-        """The budget was used up."""
-        return self._unknown(self.budget.reason, self.budget.advice)
-
-    def _unknown(self, reason: str, advice: str) -> Unknown:
-        advice = f"{self.claim} {advice}".strip()
-        x = None if self.best is None else self.best.x
-        share = None if self.state is None else self.state.open_fraction
-        return Unknown(**self._common(), reason=reason, advice=advice, x=x, open_fraction=share)
-
-    def _common(self, bracket: Bracket | None = None) -> dict[str, Any]:
-        if self.keeper.error:
-            self.statistics["checkpoint"] = self.keeper.error
-        self.statistics["seconds"] = {**self.seconds, "total": self._elapsed()}
-        return {
-            "bracket": bracket or Bracket(self.lower, self.upper),
-            "proof_system": self.system.name,
-            "statistics": self.statistics,
-            "trace": tuple(self.trace),
-        }
-
-
-def _cheats(network: Network, play: Play) -> tuple[Cheat, ...]:
-    """The neurons at which the play leaves the real model, the largest error first."""
-    program = compile_network(network)
-    variances = [None] * len(play.y) if play.spread is None else (play.spread**2).tolist()
-    neurons = zip(range(len(play.y)), play.y.tolist(), play.z.tolist(), variances, strict=True)
-    cheats = [Cheat(program.neuron_name(n), y, z, variance) for n, y, z, variance in neurons]
-    return tuple(sorted((c for c in cheats if c.violation > CHEAT), key=lambda c: -c.violation))

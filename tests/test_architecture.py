@@ -25,13 +25,13 @@ LAYERS = (
     ("pydual.errors",),
     ("pydual.operators",),
     ("pydual.network", "pydual.region", "pydual.checker"),
-    ("pydual.problem", "pydual.certificate", "pydual.outcome"),
+    ("pydual.problem", "pydual.query", "pydual.certificate", "pydual.outcome"),
     ("pydual.audit", "pydual.relax", "pydual.attack", "pydual.optimize", "pydual._core"),
     ("pydual.proof_systems",),
-    ("pydual.solve", "pydual.progress", "pydual.checkpoint", "pydual.budget"),
+    ("pydual.solve", "pydual.game", "pydual.progress", "pydual.checkpoint", "pydual.budget"),
     ("pydual.io", "pydual.cli", "pydual.demo", "pydual.__main__", "pydual"),
 )
-PROVERS = ("pydual.relax", "pydual.attack", "pydual.optimize", "pydual._core", "pydual.proof_systems", "pydual.solve")
+PROVERS = ("pydual.relax", "pydual.attack", "pydual.optimize", "pydual._core", "pydual.proof_systems", "pydual.solve", "pydual.game")
 STANDARD_LIBRARY_ONLY = [m for m in MODULES if m.startswith("pydual.audit.exact") or m == "pydual.audit.query"]
 LATE = ("cvxpy", "numba", "onnx", "onnxruntime", "torch", "matplotlib", "sklearn", "scipy.optimize", "rich", "highspy")
 

@@ -442,7 +442,7 @@ REFUSED = {
     "a layer without outputs": (lambda: Network.from_layers([(ONE[:0], ONE[0, :0])]), "Layer 0"),
     "a checker without a region": (lambda: Checker(None, Y[0] <= 0), "needs a Region"),
     "nothing to audit": (lambda: pydual.audit(None, ABSOLUTE, Checker(LINE, Y[0] <= 0)), "no certificate"),
-    "an audit of text": (lambda: pydual.audit("proof", "model", Checker(LINE, Y[0] <= 0)), "Network and a Checker"),
+    "an audit of text": (lambda: pydual.audit("proof", "model", Checker(LINE, Y[0] <= 0)), "The model is a str"),
 }
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from pydual.attack.replay import Replay
 from pydual.certificate import REAL
-from pydual.checker import Checker
-from pydual.network import Network
+from pydual.checker import margin_at
+from pydual.query import Query
 from pydual.region import Ball, Region
 
 SHRINKS = 40
@@ -28,28 +28,48 @@ class Hit:
 
 
 class Lifter:
-    """Replays candidates of one query; only a catastrophe at zero tolerance is a hit."""
+    """Replays candidates of one query; only a catastrophe at zero tolerance is a hit.
 
-    def __init__(self, network: Network, checker: Checker, arithmetic: str = REAL) -> None:
-        self._network = network
-        self._checker = checker
-        self._replay = Replay(network, arithmetic)
+    The model is replayed by itself, and what a judge computes is computed of the outputs of that replay.
+    """
+
+    def __init__(self, query: Query, arithmetic: str = REAL) -> None:
+        self._query = query
+        self._replay = Replay(query.model, arithmetic)
+        self._judge = None if query.judge is None else Replay(query.judge)
 
     def lift(self, x: np.ndarray, region: Region) -> Hit | None:
         """The hit at ``x`` after rounding into ``region``, or None."""
-        rounded = round_into(x, region, self._network.element_type)
+        rounded = round_into(x, region, self._query.model.element_type)
         if rounded is None:
             return None
-        y = self._replay.outputs(rounded)
-        if not (self._checker.is_catastrophe(rounded, y) and self._holds_exactly(rounded)):
+        y = np.concatenate([self._replay.outputs(part) for part in np.split(rounded, self._query.copies)])
+        if not (self._query.checker.region.contains(rounded) and np.isfinite(y).all()):
             return None
-        return Hit(rounded, y, float(self._checker.margin(rounded, y)), self._replay.name)
+        inputs, values = _rational(rounded), [*_rational(y), *self._judged(rounded, y)]
+        if not (self._holds(inputs, values) and self._holds_exactly(rounded)):
+            return None
+        return Hit(rounded, y, float(margin_at(self._query.checker.catastrophe, inputs, values)), self._replay.name)
+
+    def _judged(self, x: np.ndarray, y: np.ndarray) -> list[Fraction]:
+        """What the judge computes of the float64 pair."""
+        if self._judge is None:
+            return []
+        pair = np.concatenate([x, y])
+        return self._judge.exact_outputs(pair) if self._judge.name == "exact" else _rational(self._judge.outputs(pair))
+
+    def _holds(self, x: list[Fraction], values: list[Fraction]) -> bool:
+        return self._query.checker.catastrophe.holds(x, values)
 
     def _holds_exactly(self, x: np.ndarray) -> bool:
         """Whether the catastrophe survives at outputs that are not rounded to float64; onnxruntime has no others."""
-        if self._replay.name != "exact":
+        if self._replay.name != "exact" or (self._judge is not None and self._judge.name != "exact"):
             return True
-        return self._checker.catastrophe.holds([Fraction(v) for v in x.tolist()], self._replay.exact_outputs(x))
+        return self._holds(_rational(x), Replay(self._query.network).exact_outputs(x))
+
+
+def _rational(values: np.ndarray) -> list[Fraction]:
+    return [Fraction(value) for value in values.tolist()]
 
 
 def round_into(x: np.ndarray, region: Region, element_type: str) -> np.ndarray | None:

@@ -16,6 +16,7 @@ from pydual.certificate import FLOAT32, Proof
 from pydual.checker import Checker
 from pydual.errors import CertificateError, InputError
 from pydual.network import Network
+from pydual.query import Judge, pose
 
 EXACT, ROUNDED = "exact", "rounded"
 FOLDED = (
@@ -40,7 +41,7 @@ class Accepted:
 def audit(
     certificate: Any,
     network: Network,
-    checker: Checker,
+    checker: Checker | Judge,
     *,
     level: str = EXACT,
     deadline: Callable[[], None] | None = None,
@@ -52,9 +53,8 @@ def audit(
     may raise to stop the audit. Raises CertificateError, with the first step that fails, if the certificate does not
     prove that the network has no catastrophe.
     """
-    if not isinstance(network, Network) or not isinstance(checker, Checker):
-        kinds = f"{type(network).__name__} and {type(checker).__name__}"
-        raise InputError(f"An audit needs a Network and a Checker; got {kinds}.")
+    query = pose(network, checker)
+    network, checker = query.network, query.checker
     if level not in (EXACT, ROUNDED):
         raise InputError(f"Unknown audit level '{level}'; use '{EXACT}' or '{ROUNDED}'.")
     with _opened(certificate) as proof:

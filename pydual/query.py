@@ -1,0 +1,55 @@
+"""Queries: what the engines are asked, a network and a condition, and how it came from a model and a catastrophe checker.
+
+A checker that is only a condition asks about the model itself. One that computes (a Python function, another network) is a
+*judge*: its computation becomes a network of its own, which is appended to the model, so that the adversary relaxes both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from pydual.checker import Checker
+from pydual.errors import InputError
+from pydual.network import Network
+from pydual.region import Region
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """Is there an input of ``checker.region`` at which ``checker.catastrophe`` holds of inputs and outputs of ``network``?
+
+    ``model`` is what is asked about; the input of ``network`` is ``copies`` inputs of the model, one after the other.
+    ``judge`` maps these inputs, followed by the outputs of all copies, to what the checker computes of them; the outputs of
+    ``network`` are those of all copies, followed by those of the judge. Without a judge, with one copy, it is the model.
+    """
+
+    network: Network
+    checker: Checker
+    model: Network
+    judge: Network | None = None
+    copies: int = 1
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """A catastrophe checker that computes: what ``solve`` and ``audit`` take beside a ``Checker``."""
+
+    @property
+    def region(self) -> Region: ...
+
+    def query(self, model: Network) -> Query:
+        """The question that it asks about ``model``; InputError where they do not fit. The same for the same model."""
+        ...
+
+
+def pose(model: Network, checker: Any) -> Query:
+    """The query of a ``Checker`` or ``Judge`` about a model. Raises InputError for anything else, or where they do not fit."""
+    if not isinstance(model, Network):
+        raise InputError(f"The model is a {type(model).__name__}; load it with pydual.load, from_torch or from_sklearn.")
+    if isinstance(checker, Checker):
+        return Query(model, checker, model)
+    if not isinstance(checker, Judge):
+        kind = type(checker).__name__
+        raise InputError(f"The checker is a {kind}; make one with pydual.load_checker, pydual.robustness or @pydual.checker.")
+    return checker.query(model)
