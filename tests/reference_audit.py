@@ -62,6 +62,11 @@ class Reference:
         self._node(box, {}, None, False)
         return self.found
 
+    def derived(self, anchor: int) -> list[Interval]:
+        """The intervals of all neurons that an anchor derives for the whole region."""
+        box = [(Fraction(a), Fraction(b)) for a, b in zip(self.problem.lower, self.problem.upper, strict=True)]
+        return self._derive(box, {}, anchor)
+
     def _node(self, box: Box, phases: dict[int, bool], bounds: Any, empty: bool) -> None:
         """``bounds``: the intervals of the values that are read, and the errors of affine values."""
         kind, anchor = next(self.nodes)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from cases import Case
 from random_instances import random_network
+from reference_audit import Reference
 
 from pydual import Checker, Network, Region, Y, certificate, robustness
-from pydual.audit import EXACT, ROUNDED, audit
+from pydual.audit import EXACT, ROUNDED, audit, query
 from pydual.audit.query import query_digest
 from pydual.certificate import MOST_REFINEMENTS, Proof, ProofTree
 from pydual.errors import CertificateError
@@ -89,6 +90,19 @@ def test_audits_derive_what_the_prover_believes(ball: str | None) -> None:
         for level in (EXACT, ROUNDED):
             margin = audit(proof_of(case, (tree,)), case.network, case.checker, level=level).margin
             assert 0.01 - 1e-6 <= margin <= 0.02
+
+
+@pytest.mark.parametrize("ball", [None, "l1", "l2"])
+def test_the_rules_derive_the_intervals_of_the_prover(ball: str | None) -> None:
+    """Better intervals than the prover's would not do: the Gram matrix of a leaf is chosen for one set of lines."""
+    for seed in range(6):
+        frame = found(deep(seed, width=4, depth=3, inputs=2), ball)
+        with single_threaded_blas():
+            tree = leaf_proof(frame, 0, Crown().evaluate(frame, root_nodes(frame), 1.0), 0)
+        (problem,) = query.problems(_checker(frame.group))
+        derived = Reference(frame.group.problems[0].network, problem, tree).derived(int(tree.anchor[0]))
+        ends = [[float(low), float(high)] for low, high in derived]
+        np.testing.assert_allclose(ends, np.c_[frame.lower, frame.upper], atol=1e-9)
 
 
 def test_the_search_begins_anew_with_refined_intervals() -> None:

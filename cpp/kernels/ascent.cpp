@@ -10,6 +10,7 @@
 #include "kernels/affine.hpp"
 #include "kernels/backward.hpp"
 #include "kernels/buffers.hpp"
+#include "kernels/intervals.hpp"
 
 namespace pydual {
 namespace {
@@ -49,15 +50,22 @@ public:
 
     // Fills bound, price and the minimizing input x.
     void evaluate(double* x) {
-        price.clear();
-        std::fill(constant_.begin(), constant_.end(), 0.0);
-        for (int m = 0; m < q_.margins->size; ++m)
-            for (int c = 0; c < r_; ++c) constant_[c] += q_.margins->bias[m] * lambda[static_cast<long>(m) * r_ + c];
-        for (const Term& t : q_.margins->terms) apply_transposed(t, lambda.data(), r_, r_, price[t.source], r_);
-        for (int k = 1; k <= p_.depth(); ++k)
-            for (long e = 0; e < count(k); ++e) split_[k][e] = -static_cast<double>(q_.phase[k][e]) * beta[k][e];
+        weigh_margins();
         back_substitute(p_, p_.depth(), lines.data(), split_.get(), r_, {price.get(), before_.get(), constant_.data()});
         concretize(q_.region, price[0], constant_.data(), r_, bound.data(), x, scratch_.data());
+    }
+
+    // The best of the bounds at the input and at all stages, by intervals [low, high] of z.
+    void evaluate_stages(const double* const* low, const double* const* high, double* x) {
+        std::vector<double> best(r_, -std::numeric_limits<double>::infinity());
+        const std::vector<char> read(p_.depth() + 1, 1);
+        weigh_margins();
+        for (int k = p_.depth(); k >= 1; --k) {
+            try_stage(p_, k, low, high, read, price.get(), constant_.data(), r_, best.data());
+            substitute_layer(p_, k, lines.data(), split_.get(), r_, {price.get(), before_.get(), constant_.data()});
+        }
+        concretize(q_.region, price[0], constant_.data(), r_, bound.data(), x, scratch_.data());
+        for (int c = 0; c < r_; ++c) bound[c] = std::max(bound[c], best[c]);
     }
 
     long count(int k) const { return static_cast<long>(p_.size(k)) * r_; }
@@ -70,6 +78,17 @@ public:
     std::vector<double> lambda, bound;
 
 private:
+    // The coefficients of the weighed margins and of the splits.
+    void weigh_margins() {
+        price.clear();
+        std::fill(constant_.begin(), constant_.end(), 0.0);
+        for (int m = 0; m < q_.margins->size; ++m)
+            for (int c = 0; c < r_; ++c) constant_[c] += q_.margins->bias[m] * lambda[static_cast<long>(m) * r_ + c];
+        for (const Term& t : q_.margins->terms) apply_transposed(t, lambda.data(), r_, r_, price[t.source], r_);
+        for (int k = 1; k <= p_.depth(); ++k)
+            for (long e = 0; e < count(k); ++e) split_[k][e] = -static_cast<double>(q_.phase[k][e]) * beta[k][e];
+    }
+
     void start_layer(int k, const AscentPoint& start) {
         const int n = p_.size(k);
         for (int i = 0; i < n; ++i)
@@ -242,6 +261,21 @@ void evaluate_bounds(const AscentQuery& query, int r, const AscentPoint& point, 
     Relaxation at(query, r, point);
     std::vector<double> x(static_cast<std::size_t>(query.program->inputs) * r);
     at.evaluate(x.data());
+    std::copy(at.bound.begin(), at.bound.end(), bound);
+}
+
+void evaluate_stages(const AscentQuery& query, int r, const AscentPoint& point, double* bound) {
+    const Program& p = *query.program;
+    Columns low(p, 1), high(p, 1);
+    std::copy(query.region.lower, query.region.lower + p.inputs, low[0]);
+    std::copy(query.region.upper, query.region.upper + p.inputs, high[0]);
+    for (int k = 1; k <= p.depth(); ++k) {
+        activate(p.kind(k), query.lower[k], p.size(k), low[k]);
+        activate(p.kind(k), query.upper[k], p.size(k), high[k]);
+    }
+    Relaxation at(query, r, point);
+    std::vector<double> x(static_cast<std::size_t>(p.inputs) * r);
+    at.evaluate_stages(low.get(), high.get(), x.data());
     std::copy(at.bound.begin(), at.bound.end(), bound);
 }
 

@@ -46,20 +46,6 @@ std::vector<char> values_read(const Program& program, int k) {
     return read;
 }
 
-// bound[c] = max(bound[c], constant[c] + sum_s min over the intervals of z_0..z_k of the coefficients); the audits take the
-// best stage (PROOFS.md section 4), and lines that depend on the intervals must not be others there.
-void try_stage(const Program& program, int k, const RegionView& box, const LayerLines* store, const std::vector<char>& read,
-               double* const* after, const double* constant, int r, double* bound) {
-    std::vector<double> least(constant, constant + r);
-    for (int s = 0; s <= k; ++s) {
-        const double* low = s == 0 ? box.lower : store[s].low.data();
-        const double* high = s == 0 ? box.upper : store[s].high.data();
-        if (!read[s]) continue;
-        for (int i = 0; i < program.size(s); ++i) add_least(after[s] + static_cast<long>(i) * r, low[i], high[i], r, least.data());
-    }
-    for (int c = 0; c < r; ++c) bound[c] = std::max(bound[c], least[c]);
-}
-
 // Rows e_i (sign +1: lower bounds) or -e_i (upper bounds) of y_k for a chunk of neurons, as forms of the values below.
 void seed_rows(const Layer& layer, const int* neurons, int count, double sign, double* const* after, double* constant) {
     for (int c = 0; c < count; ++c) constant[c] = sign * layer.bias[neurons[c]];
@@ -83,6 +69,11 @@ void bound_chunk(const Program& program, const RegionView& region, int k, const 
     Columns after(program, count);
     Columns before(program, count, 1);
     std::vector<double> constant(count), bound(count), best(count), scratch(4L * program.inputs), x(static_cast<long>(program.inputs) * count);
+    std::vector<const double*> low{region.lower}, high{region.upper};
+    for (int s = 1; s < k; ++s) {
+        low.push_back(store[s].low.data());
+        high.push_back(store[s].high.data());
+    }
     for (const double sign : {1.0, -1.0}) {
         after.clear();
         seed_rows(program.layers[k - 1], neurons, count, sign, after.get(), constant.data());
@@ -92,7 +83,7 @@ void bound_chunk(const Program& program, const RegionView& region, int k, const 
             if (!read[below]) continue;
             substitute_layer(program, below, lines, nullptr, count, {after.get(), before.get(), constant.data()});
             for (const Term& t : program.layers[below - 1].terms) read[t.source] = 1;
-            if (below > 1) try_stage(program, below - 1, region, store, read, after.get(), constant.data(), count, best.data());
+            if (below > 1) try_stage(program, below - 1, low.data(), high.data(), read, after.get(), constant.data(), count, best.data());
         }
         concretize(region, after[0], constant.data(), count, bound.data(), x.data(), scratch.data());
         for (int c = 0; c < count; ++c) {
@@ -119,6 +110,16 @@ bool cut(const signed char* phase, int n, double* lower, double* upper) {
 }
 
 }  // namespace
+
+void try_stage(const Program& program, int k, const double* const* low, const double* const* high, const std::vector<char>& read,
+               const double* const* after, const double* constant, int r, double* bound) {
+    std::vector<double> least(constant, constant + r);
+    for (int s = 0; s <= k; ++s) {
+        if (!read[s]) continue;
+        for (int i = 0; i < program.size(s); ++i) add_least(after[s] + static_cast<long>(i) * r, low[s][i], high[s][i], r, least.data());
+    }
+    for (int c = 0; c < r; ++c) bound[c] = std::max(bound[c], least[c]);
+}
 
 std::vector<int> to_refine(Kind kind, const double* lower, const double* upper, int n) {
     std::vector<int> chosen;

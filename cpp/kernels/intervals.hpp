@@ -20,6 +20,12 @@ Lines relax_layer(Kind kind, const double* lower, const double* upper, int n, Ru
 // The units of a layer that lines refine: ReLUs of open sign, and all that a curve reads.
 std::vector<int> to_refine(Kind kind, const double* lower, const double* upper, int n);
 
+// bound[c] = max(bound[c], constant[c] + sum_s min over the intervals [low[s], high[s]] of z_s, s = 0..k, of the coefficients
+// after[s] (n_s x r)); values that are not `read` have none. The audits take the best stage (PROOFS.md section 4), and lines
+// that depend on intervals must not be others there.
+void try_stage(const Program& program, int k, const double* const* low, const double* const* high, const std::vector<char>& read,
+               const double* const* after, const double* constant, int r, double* bound);
+
 // Interval arithmetic for y_k from the intervals of y_1..y_{k-1}; lower[k], upper[k] for k = 1..K are n_k long.
 void interval_layer(const Program& program, int k, const RegionView& box, double* const* lower, double* const* upper);
 

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from pydual.certificate import ADAPTIVE_LINES, REFINED, Refinement
-from pydual.relax.engine import threads
+from pydual.relax.engine import _core, threads
 from pydual.relax.frame import Frame, Group
 from pydual.relax.program import AffineMap, Program, core_form
 
@@ -160,27 +160,33 @@ class _Below:
 
     def bound(self, chosen: np.ndarray, sign: float, alpha: np.ndarray | None) -> np.ndarray:
         """Lower bounds of ``sign`` times the components; the lines are adaptive without ``alpha``."""
-        return self._ascend(chosen, sign, alpha, 0, 0.0)["bound"]
+        if alpha is None:
+            alpha = np.full((len(chosen), self._count), ADAPTIVE)
+        form = self._form(chosen, sign)
+        return self._core.bound_rows(form, self._group.core_region, self._lower, self._upper, alpha, threads=threads())
 
     def optimized(self, chosen: np.ndarray, sign: float, steps: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
         """Slopes as integers, of all units of the network, and the bounds that they prove."""
-        alpha = self._ascend(chosen, sign, None, steps, rate)["alpha"]
+        alpha = self._ascended(chosen, sign, steps, rate)
         slopes = np.rint(np.clip(alpha, 0.0, 1.0) * UNIT)
         bound = self.bound(chosen, sign, slopes / UNIT)
         wide = np.zeros((len(chosen), self._total), dtype=np.uint8)
         wide[:, : self._count] = slopes
         return wide, bound
 
-    def _ascend(self, chosen: np.ndarray, sign: float, alpha: np.ndarray | None, steps: int, rate: float) -> dict:
+    def _ascended(self, chosen: np.ndarray, sign: float, steps: int, rate: float) -> np.ndarray:
         count, units = len(chosen), self._count
-        terms = {s: _rows(m, chosen, sign, self._sizes[s]) for s, m in self._layer.terms.items()}
-        form = core_form(AffineMap(terms, sign * self._layer.bias[chosen]), self._sizes)
+        free, own = np.zeros((count, units), dtype=np.int8), np.eye(count, dtype=np.int8)
         return self._core.ascend(
-            form, self._group.core_region, self._lower, self._upper, np.zeros((count, units), dtype=np.int8),
-            np.eye(count, dtype=np.int8), np.full((count, units), ADAPTIVE) if alpha is None else alpha,
-            np.zeros((count, units)), np.eye(count), steps=steps, alpha_rate=rate, beta_rate=rate, weight_rate=0.0,
-            decay=0.98, target=0.0, threads=threads(),
-        )  # fmt: skip
+            self._form(chosen, sign), self._group.core_region, self._lower, self._upper, free, own,
+            np.full((count, units), ADAPTIVE), np.zeros((count, units)), np.eye(count),
+            steps=steps, alpha_rate=rate, beta_rate=rate, weight_rate=0.0, decay=0.98, target=0.0, threads=threads(),
+        )["alpha"]  # fmt: skip
+
+    def _form(self, chosen: np.ndarray, sign: float) -> _core.Form:
+        """``sign`` times the chosen components of the layer."""
+        terms = {s: _rows(m, chosen, sign, self._sizes[s]) for s, m in self._layer.terms.items()}
+        return core_form(AffineMap(terms, sign * self._layer.bias[chosen]), self._sizes)
 
 
 def _rows(matrix: object, chosen: np.ndarray, sign: float, size: int) -> object:
