@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interrupting import Stopping
 
 import pydual
 from pydual import Certificate, Checker, Network, Region, Unknown, X, Y
@@ -49,22 +50,6 @@ INSTANCES = {"input": (1, 6, 50, 0.1), "neuron": (3, 8, 13, 0.06)}
 SYSTEMS = {"input": BranchAndBound(split="input", batch=64), "neuron": BranchAndBound(split="neuron", batch=16)}
 WORK = {"input": "cells", "neuron": "nodes"}
 SPLITTINGS = list(INSTANCES)
-
-
-class Stopping:
-    """A proof system whose user presses Ctrl-C after so many steps."""
-
-    name, complete = "bab", True
-
-    def __init__(self, inner: Any, steps: int) -> None:
-        self._inner, self._left = inner, steps
-        self.init, self.snapshot, self.resume = inner.init, inner.snapshot, inner.resume
-
-    def step(self, state: Any, seconds: float) -> Any:
-        self._left -= 1
-        if self._left == 0:
-            signal.raise_signal(signal.SIGINT)
-        return self._inner.step(state, seconds)
 
 
 def work(outcome: Any, splitting: str) -> int:

@@ -31,7 +31,9 @@ LAYERS = (
     ("pydual.solve", "pydual.game", "pydual.progress", "pydual.checkpoint", "pydual.budget"),
     ("pydual.io", "pydual.cli", "pydual.demo", "pydual.__main__", "pydual"),
 )
-PROVERS = ("pydual.relax", "pydual.attack", "pydual.optimize", "pydual._core", "pydual.proof_systems", "pydual.solve", "pydual.game")
+PROVERS = (
+    "pydual.relax", "pydual.attack", "pydual.optimize", "pydual._core", "pydual.proof_systems", "pydual.solve", "pydual.game",
+)  # fmt: skip
 STANDARD_LIBRARY_ONLY = [m for m in MODULES if m.startswith("pydual.audit.exact") or m == "pydual.audit.query"]
 LATE = ("cvxpy", "numba", "onnx", "onnxruntime", "torch", "matplotlib", "sklearn", "scipy.optimize", "rich", "highspy")
 

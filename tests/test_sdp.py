@@ -5,7 +5,6 @@ The truth is enumerated (activation_patterns) or comes from points; nothing from
 
 from __future__ import annotations
 
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import random_instances as instances
 from cases import Case
+from interrupting import Stopping
 from test_gram_dual import ball, box, convolution, layers, points, residual
 from test_solve import confirm
 
@@ -213,22 +213,6 @@ def hard(seed: int, *sizes: int, gap: float) -> tuple[Network, Checker]:
     network = layers(seed, *sizes)
     values = network.evaluate(np.random.default_rng(0).uniform(-1, 1, (20_000, sizes[0])))[:, 0]
     return network, Checker(box(sizes[0]), Y[0] <= float(values.min() - gap * np.ptp(values)))
-
-
-class Stopping:
-    """A proof system whose user presses Ctrl-C after so many steps."""
-
-    name, complete = "bab", True
-
-    def __init__(self, inner: Any, steps: int) -> None:
-        self._inner, self._left = inner, steps
-        self.init, self.snapshot, self.resume = inner.init, inner.snapshot, inner.resume
-
-    def step(self, state: Any, seconds: float) -> Any:
-        self._left -= 1
-        if self._left == 0:
-            signal.raise_signal(signal.SIGINT)
-        return self._inner.step(state, seconds)
 
 
 def test_a_tree_with_gram_leaves_goes_through_a_checkpoint(tmp_path: File) -> None:

@@ -37,7 +37,6 @@ struct GramProblem {
     std::vector<GramProduct> products;
 
     int rows() const { return kept + cuts + (ball ? 1 : 0) + 1; }
-    int slack_rows() const { return kept; }
     int ball_row() const { return kept + cuts; }
 };
 

@@ -88,7 +88,7 @@ void GramAscent::advance(int steps, double goal) {
             best_bound_ = present_bound_;
             best_ = at_;
         }
-        gained_ = 0.9 * gained_ + minimizer_.decrease();
+        gained_ = 0.9 * gained_ + (moved ? minimizer_.decrease() : 0.0);
         const bool flat = taken_at_weight_ > 20 && gained_ < options_.flatness * weight_ * barriers_;
         if (moved && !flat && taken_at_weight_ < options_.steps_per_weight) continue;
         lower_weight(goal);

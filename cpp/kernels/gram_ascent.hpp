@@ -9,11 +9,11 @@
 namespace pydual {
 
 struct GramOptions {
-    double first_weight = 2e-3;
-    double last_weight = 8e-5;
-    double decay = 0.2;
-    int steps_per_weight = 2500;
-    double flatness = 1e-4;  // a weight is done with when ten steps gain less than this part of it
+    double first_weight;
+    double last_weight;
+    double decay;
+    int steps_per_weight;
+    double flatness;  // a weight is done with when ten steps gain less than this part of it
 };
 
 class GramAscent {

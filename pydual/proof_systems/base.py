@@ -152,5 +152,6 @@ def start(problems: tuple[Problem, ...], snapshot: Snapshot | None = None) -> St
 
 
 __all__ = [
-    "Play", "ProofSystem", "Resumable", "Snapshot", "State", "no_candidates", "replace", "resume", "start", "take_snapshot",
+    "Play", "ProofSystem", "Resumable", "S", "Snapshot", "State", "no_candidates", "replace", "resume", "start",
+    "take_snapshot",
 ]  # fmt: skip

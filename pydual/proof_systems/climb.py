@@ -30,7 +30,8 @@ class Path:
 
     ``first`` and ``last``: times the number of barriers, as a share of what the inputs contribute to the linear bound.
     Where the path ends without a proof, ``cuts`` products of two linear facts for each kept neuron join the relaxation, those
-    that the adversary violates most, and the path is followed again from the weight where it ended; at most ``rounds`` times.
+    that the adversary violates most, and the path is followed again, from ten times what the bound is short of; at most
+    ``rounds`` times.
     """
 
     first: float = 2.0

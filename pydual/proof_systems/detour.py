@@ -34,8 +34,8 @@ class DetourState(State):
 class Detour:
     """Searches with ``main``; once that has cost what ``other`` will, it tries ``other`` on the problems that are open, once.
 
-    So the detour at most doubles the time. ``other`` is one of degree 2, whose cost is known in advance. If its worst bound
-    is then the better one, the search goes on with ``over``, from the start; else with ``main``, from where that was left.
+    So the detour hardly more than doubles the time. ``other`` is one of degree 2, whose cost is estimated in advance. If its
+    worst bound is then the better one, the search goes on with ``over``, from the start; else with ``main``, from where that was left.
     """
 
     main: ProofSystem

@@ -5,14 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pydual.problem import Problem
-from pydual.proof_systems.base import State, start
-from pydual.proof_systems.duals import ABOVE_ROUNDING, LinearBound, leaf_proof, play, root_nodes
-from pydual.relax.frame import Group, group, make_frame
+from pydual.proof_systems.base import S, State, start
+from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, LinearBound, leaf_proof, play, root_nodes
+from pydual.relax.frame import Frame, Group, group, make_frame
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RootState(State):
     groups: tuple[Group, ...]
+
+
+def with_bounds(state: S, frame: Frame, duals: Duals) -> S:
+    """The state with the bounds of a frame's problems, a row of ``duals`` each: proofs where they are positive, else plays."""
+    lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
+    for row, problem in enumerate(frame.group.problems):
+        lower[problem.index] = float(duals.bound[row])
+        if duals.bound[row] > ABOVE_ROUNDING:
+            trees[problem.index] = leaf_proof(frame, row, duals, row)
+        else:
+            plays[problem.index] = play(frame, row, duals, row)
+    counts = state.counting(bounds=len(frame.group.problems), unstable_neurons=len(frame.unstable))
+    return replace(state, lower=lower, trees=trees, plays=plays, candidates=duals.x, statistics=counts)
 
 
 class RootBound:
@@ -27,20 +40,4 @@ class RootBound:
         now, later = state.groups[0], state.groups[1:]
         frame = make_frame(now, self.anchor)
         duals = self.evaluate(frame, root_nodes(frame), seconds)
-        lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
-        for row, problem in enumerate(now.problems):
-            lower[problem.index] = float(duals.bound[row])
-            if duals.bound[row] > ABOVE_ROUNDING:
-                trees[problem.index] = leaf_proof(frame, row, duals, row)
-            else:
-                plays[problem.index] = play(frame, row, duals, row)
-        return replace(
-            state,
-            groups=later,
-            lower=lower,
-            trees=trees,
-            plays=plays,
-            candidates=duals.x,
-            finished=not later,
-            statistics=state.counting(bounds=len(now.problems), unstable_neurons=len(frame.unstable)),
-        )
+        return replace(with_bounds(state, frame, duals), groups=later, finished=not later)

@@ -18,7 +18,8 @@ from pydual.problem import Problem
 from pydual.proof_systems.alpha_crown import AlphaCrown
 from pydual.proof_systems.base import State, no_candidates, start
 from pydual.proof_systems.climb import Climb, Path, advance, closed, start_climbs
-from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, LinearBound, Nodes, leaf_proof, play, root_nodes
+from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, LinearBound, Nodes, leaf_proof, root_nodes
+from pydual.proof_systems.root_bound import with_bounds
 from pydual.proof_systems.rounding import rounded
 from pydual.relax.engine import threads
 from pydual.relax.frame import Frame, Group, group, make_frame
@@ -88,20 +89,10 @@ class SDP:
         frame = self.frame(now)
         nodes = root_nodes(frame)
         duals = self.linear.evaluate(frame, nodes, seconds)
-        lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
-        for row, problem in enumerate(now.problems):
-            lower[problem.index] = float(duals.bound[row])
-            if duals.bound[row] > ABOVE_ROUNDING:
-                trees[problem.index] = leaf_proof(frame, row, duals, row)
-            else:
-                plays[problem.index] = play(frame, row, duals, row)
         rows = [row for row in np.argsort(duals.bound).tolist() if duals.bound[row] <= ABOVE_ROUNDING]
         climbs = [c for c in start_climbs(frame, nodes, duals, rows, [()] * len(rows), self.path) if c.is_possible]
-        state = replace(
-            state, groups=later, lower=lower, trees=trees, plays=plays, candidates=duals.x, waiting=tuple(climbs),
-            statistics=state.counting(bounds=len(now.problems), unstable_neurons=len(frame.unstable), climbs=len(climbs)),
-        )  # fmt: skip
-        return self._go_on(state, ())
+        state = replace(with_bounds(state, frame, duals), groups=later, waiting=tuple(climbs))
+        return self._go_on(replace(state, statistics=state.counting(climbs=len(climbs))), ())
 
     def _climb(self, state: SDPState) -> SDPState:
         """A chunk of steps."""

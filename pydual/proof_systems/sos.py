@@ -17,9 +17,10 @@ from pydual.errors import InputError, UnsupportedError
 from pydual.optimize.conic import ConicSolution, check_solver, minimize_moments
 from pydual.problem import Problem
 from pydual.proof_systems.base import Play, State, no_candidates, start
-from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, leaf_proof, new_recorder, play, root_nodes
+from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, new_recorder, root_nodes
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.recorder import Leaf
+from pydual.proof_systems.root_bound import with_bounds
 from pydual.relax.atoms import Atoms, find_atoms
 from pydual.relax.frame import Frame, Group, group
 from pydual.relax.moments import MomentProblem, SosCell, largest_block, moment_problem
@@ -78,19 +79,9 @@ class SOS:
         now, later, end = state.groups[0], state.groups[1:], time.monotonic() + seconds
         frame = refine(now, self.refine_steps, self.refine_rate, lambda: time.monotonic() < end)
         duals = TriangleLP().evaluate(frame, root_nodes(frame), seconds)
-        lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
-        for row, problem in enumerate(now.problems):
-            lower[problem.index] = float(duals.bound[row])
-            if duals.bound[row] > ABOVE_ROUNDING:
-                trees[problem.index] = leaf_proof(frame, row, duals, row)
-            else:
-                plays[problem.index] = play(frame, row, duals, row)
         rows = np.argsort(duals.bound).tolist() if frame.possible and len(frame.unstable) else []
-        return replace(
-            state, groups=later, lower=lower, trees=trees, plays=plays, candidates=duals.x,
-            waiting=tuple((frame, duals, row) for row in rows), finished=not (rows or later),
-            statistics=state.counting(bounds=len(now.problems), unstable_neurons=len(frame.unstable)),
-        )  # fmt: skip
+        waiting = tuple((frame, duals, row) for row in rows)
+        return replace(with_bounds(state, frame, duals), groups=later, waiting=waiting, finished=not (rows or later))
 
     def _climb(self, state: SOSState, seconds: float) -> SOSState:
         """The relaxation of one problem."""
