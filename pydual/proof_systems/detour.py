@@ -35,7 +35,8 @@ class Detour:
     """Searches with ``main``; once that has cost what ``other`` will, it tries ``other`` on the problems that are open, once.
 
     So the detour hardly more than doubles the time. ``other`` is one of degree 2, whose cost is estimated in advance. If its
-    worst bound is then the better one, the search goes on with ``over``, from the start; else with ``main``, from where that was left.
+    worst bound is then the better one, the search goes on with ``over``, from the start; else with ``main``, from where that
+    was left.
     """
 
     main: ProofSystem
