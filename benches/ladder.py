@@ -35,9 +35,10 @@ LADDER: dict[str, Callable[[], ProofSystem]] = {
     "crown": Crown,
     "lp": TriangleLP,
     "sdp": lambda: SDP(path=Weights(last=1e-4, flatness=1e-4)),
+    "sdp with products": lambda: SDP(path=Weights(last=1e-4, flatness=1e-4, cuts=4, rounds=4)),
     "sos degree 4": SOS,
 }
-HASTY = ("sdp",)  # those that end where a threshold is out of reach, with a bound that is not their best
+HASTY = ("sdp", "sdp with products")  # those that end where a threshold is out of reach, with a bound that is not their best
 SHAPES = ("2-4-4", "2-4-4-4", "3-6-4", "4-6", "3-5-5")
 PRECISION = 1e-3  # of thresholds, relative to the scale of the network
 NOISE = 1e-7  # of the truth: linear programs find it
@@ -102,9 +103,11 @@ def climb(name: str, net: Network, shape: tuple[int, ...], truth: float) -> Rung
         return found
 
     high = truth - PRECISION * scale
-    low = high + min(proved(high).claimed, 0.0) - 1e-6 * scale
+    low, down = high + min(proved(high).claimed, 0.0), 1e-6 * scale
     if best == -np.inf:
-        proved(low)
+        while proved(low - down).margin == -np.inf:  # another threshold takes another path
+            down *= 10.0
+        low -= down
         while name in HASTY and high - low > PRECISION * scale:
             middle = (low + high) / 2
             low, high = (middle, high) if proved(middle).margin > -np.inf else (low, middle)
@@ -117,7 +120,7 @@ def report(title: str, found: dict[str, list[Rung]]) -> None:
         gaps = [rung.gap for rung in rungs]
         exact = sum(rung.exact for rung in rungs) / len(rungs)
         seconds = statistics.mean(rung.seconds for rung in rungs)
-        print(f"{title:<10}  {name:<12}  {len(rungs):>4}  {statistics.mean(gaps):>10.5f}  {max(gaps):>10.5f}", end="")
+        print(f"{title:<10}  {name:<17}  {len(rungs):>4}  {statistics.mean(gaps):>10.5f}  {max(gaps):>10.5f}", end="")
         print(f"  {exact:>7.1%}  {seconds:>8.3f}", flush=True)
 
 
