@@ -13,7 +13,7 @@ import scipy.sparse as sparse
 from scipy.special import expit
 
 from pydual.errors import InputError
-from pydual.operators.primitives import Affine, Curve, GraphBuilder, Matrix, Primitive, Relu, Shape, Value
+from pydual.operators.primitives import Affine, Curve, GraphBuilder, Matrix, Primitive, Product, Relu, Shape, Square, Value
 
 CURVES = {"sigmoid": expit, "tanh": np.tanh}
 
@@ -98,7 +98,12 @@ class Network:
 
     @cached_property
     def piecewise_linear(self) -> bool:
-        """Whether there are no curves."""
+        """Whether there are no curves, squares and products."""
+        return not any(isinstance(p, (Curve, Square, Product)) for p in self.primitives)
+
+    @cached_property
+    def rational(self) -> bool:
+        """Whether outputs at rational inputs are rational: there are no curves."""
         return not any(isinstance(p, Curve) for p in self.primitives)
 
     @cached_property
@@ -133,6 +138,10 @@ class Network:
                 values.append(np.maximum(values[primitive.source], 0.0))
             elif isinstance(primitive, Curve):
                 values.append(CURVES[primitive.kind](values[primitive.source]))
+            elif isinstance(primitive, Square):
+                values.append(np.square(values[primitive.source]))
+            elif isinstance(primitive, Product):
+                values.append(values[primitive.source][::2] * values[primitive.source][1::2])
             else:
                 total = primitive.bias[:, None].astype(kind, copy=False)
                 for source, matrix in primitive.terms:
@@ -146,11 +155,9 @@ class Network:
         state = hashlib.sha256()
         state.update(f"network {self.input_size} {len(self.primitives)} {self.output}\n".encode())
         for primitive in self.primitives:
-            if isinstance(primitive, Relu):
-                state.update(f"relu {primitive.source}\n".encode())
-                continue
-            if isinstance(primitive, Curve):
-                state.update(f"{primitive.kind} {primitive.source}\n".encode())
+            if not isinstance(primitive, Affine):
+                kind = primitive.kind if isinstance(primitive, Curve) else type(primitive).__name__.lower()
+                state.update(f"{kind} {primitive.source}\n".encode())
                 continue
             state.update(f"affine {primitive.size} {len(primitive.terms)}\n".encode())
             state.update(primitive.bias.astype("<f8").tobytes())

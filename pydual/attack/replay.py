@@ -13,7 +13,7 @@ import scipy.sparse as sparse
 from pydual.certificate import FLOAT32, REAL
 from pydual.errors import InputError
 from pydual.network import Network
-from pydual.operators.primitives import Affine, Primitive
+from pydual.operators.primitives import Affine, Primitive, Product, Relu, Square
 
 
 class Replay:
@@ -34,7 +34,7 @@ class Replay:
             return "onnxruntime"
         if self._arithmetic == FLOAT32:
             return FLOAT32
-        return "exact" if self.network.piecewise_linear else "float64"
+        return "exact" if self.network.rational else "float64"
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """The outputs (outputs,) in float64 at an input (inputs,); onnxruntime gets it rounded to the element type.
@@ -100,7 +100,13 @@ def _apply(primitive: Primitive, values: list[Dyadic]) -> Dyadic:
     if isinstance(primitive, Affine):
         return _affine(primitive, values)
     numbers, shift = values[primitive.source]
-    return [max(n, 0) for n in numbers], shift
+    if isinstance(primitive, Relu):
+        return [max(n, 0) for n in numbers], shift
+    if isinstance(primitive, Square):
+        return [n * n for n in numbers], 2 * shift
+    if isinstance(primitive, Product):
+        return [a * b for a, b in zip(numbers[::2], numbers[1::2], strict=True)], 2 * shift
+    raise InputError("A network with sigmoid or tanh has no exact outputs; use Network.evaluate.")
 
 
 def _affine(primitive: Affine, values: list[Dyadic]) -> Dyadic:

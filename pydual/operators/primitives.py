@@ -2,8 +2,8 @@
 
 A network is a list of *values*, flat float64 vectors ``v_0, v_1, ..., v_K``: ``v_0`` is the input and primitive
 ``k`` defines ``v_{k+1}`` from earlier values. Piecewise linear operators (leaky ReLU, max pooling, ...) are exact
-combinations of an affine map and a ReLU; smooth S-shaped activations are curves. Nothing else exists for proof systems,
-attacks and audits.
+combinations of an affine map and a ReLU; smooth S-shaped activations are curves; squares and products are what checkers
+compute. Nothing else exists for proof systems, attacks and audits.
 The weights are exactly those of the model: nothing is multiplied out here.
 """
 
@@ -53,7 +53,26 @@ class Curve:
     name: str = ""
 
 
-Primitive = Affine | Relu | Curve
+@dataclass(frozen=True, eq=False)
+class Square:
+    """``v = v[source] ** 2``, elementwise."""
+
+    source: int
+    size: int
+    name: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """``v_i = p_{2i} p_{2i+1}`` with ``p = v[source]``: the products of neighbors, half as many."""
+
+    source: int
+    size: int
+    name: str = ""
+
+
+Activation = Relu | Curve | Square | Product
+Primitive = Affine | Activation
 
 
 @dataclass(frozen=True)
@@ -97,17 +116,29 @@ class GraphBuilder:
 
     def relu(self, value: Value) -> Value:
         """``max(value, 0)``; a value has one relu, so that a split of a neuron is one of every use."""
-        return self._activation(Relu(value.id, value.size, self.name), "relu", value)
+        return self.activation(Relu(value.id, value.size, self.name)).reshaped(value.shape)
 
     def curve(self, value: Value, kind: str) -> Value:
         """The curve ``kind`` ("sigmoid" or "tanh") of a value."""
-        return self._activation(Curve(value.id, value.size, kind, self.name), kind, value)
+        return self.activation(Curve(value.id, value.size, kind, self.name)).reshaped(value.shape)
 
-    def _activation(self, new: Relu | Curve, kind: str, value: Value) -> Value:
-        key = kind, value.id
+    def square(self, value: Value) -> Value:
+        """``value ** 2``."""
+        return self.activation(Square(value.id, value.size, self.name)).reshaped(value.shape)
+
+    def product(self, a: Value, b: Value) -> Value:
+        """``a * b``, elementwise, of two values of one shape."""
+        entries = np.arange(a.size)
+        spread = [sparse.csr_array((np.ones(a.size), (2 * entries + k, entries)), shape=(2 * a.size, a.size)) for k in (0, 1)]
+        pairs = self.affine([(a, spread[0]), (b, spread[1])], np.zeros(2 * a.size), (2 * a.size,))
+        return self.activation(Product(pairs.id, a.size, self.name)).reshaped(a.shape)
+
+    def activation(self, new: Activation) -> Value:
+        """Append an activation, as a flat vector; a value has one of a kind, so it may be there already."""
+        key = getattr(new, "kind", type(new).__name__), new.source
         if key not in self.activations:
-            self.activations[key] = self._append(new, value.shape)
-        return self.activations[key].reshaped(value.shape)
+            self.activations[key] = self._append(new, (new.size,))
+        return self.activations[key]
 
     def _append(self, primitive: Primitive, shape: Shape) -> Value:
         self.primitives.append(primitive)

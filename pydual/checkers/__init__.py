@@ -1,0 +1,1 @@
+"""Catastrophe checkers that compute: traced Python functions, overseers, slow trusted models."""
