@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pydual.checker import X as X
     from pydual.checker import Y as Y
     from pydual.checker import robustness as robustness
+    from pydual.checkers.traced import checker as checker
     from pydual.errors import CertificateError as CertificateError
     from pydual.errors import InputError as InputError
     from pydual.errors import PydualError as PydualError
@@ -86,6 +87,7 @@ _HOME = {
     "Y": "pydual.checker",
     "audit": "pydual.audit",
     "certify": "pydual.io.case_tree",
+    "checker": "pydual.checkers.traced",
     "from_sklearn": "pydual.io.sklearn",
     "from_torch": "pydual.io.torch",
     "load": "pydual.io.onnx",
@@ -127,6 +129,7 @@ __all__ = [
     "__version__",
     "audit",
     "certify",
+    "checker",
     "from_sklearn",
     "from_torch",
     "load",
@@ -153,7 +156,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps ``pydual.solve`` and ``pydual.audit`` functions: importing the modules of these names hides nothing."""
+    """Keeps ``pydual.solve``, ``audit`` and ``checker`` functions: importing the modules of these names hides nothing."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOME and isinstance(value, ModuleType)):

@@ -100,6 +100,9 @@ class _Operators:
     def __or__(self, other: Condition) -> Or:
         return Or((*_parts(self, Or), *_parts(other, Or)))
 
+    def __invert__(self) -> Condition:
+        return _negated(self)  # type: ignore[arg-type]
+
     def __bool__(self) -> bool:
         raise InputError(
             "A condition has no truth value; combine conditions with & and |, not with 'and' and 'or', "
@@ -321,6 +324,14 @@ def margin_at(condition: Condition, x: Point, y: Point) -> Fraction:
         return condition.margin.at(x, y)
     values = [margin_at(part, x, y) for part in condition.parts]
     return max(values) if isinstance(condition, And) else min(values)
+
+
+def _negated(condition: Condition) -> Condition:
+    """``not (m <= 0)`` is ``-m < 0``."""
+    if isinstance(condition, Atom):
+        return Atom(-condition.margin, strict=not condition.strict)
+    parts = tuple(_negated(part) for part in condition.parts)
+    return Or(parts) if isinstance(condition, And) else And(parts)
 
 
 def _parts(condition: Any, connective: type) -> tuple[Condition, ...]:

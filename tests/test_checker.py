@@ -6,6 +6,7 @@ import doctest
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import pydual.checker
-import pydual.io.witness
 from pydual import Checker, InputError, Region, X, Y, robustness
 from pydual.checker import MAX_DEPTH, And, Atom, Condition, Linear, Or
 from pydual.region import rational_box
@@ -27,9 +26,9 @@ def judge(condition: Condition, y: list[float], x: np.ndarray = HERE) -> bool:
     return Checker(UNIT, condition).is_catastrophe(x, np.array(y))
 
 
-@pytest.mark.parametrize("module", [pydual.checker, pydual.io.witness], ids=lambda module: module.__name__)
-def test_the_examples_of_the_docstrings(module: Any) -> None:
-    result = doctest.testmod(module)
+@pytest.mark.parametrize("module", ["pydual.checker", "pydual.checkers.traced", "pydual.io.witness"])
+def test_the_examples_of_the_docstrings(module: str) -> None:
+    result = doctest.testmod(import_module(module))
     assert result.attempted and not result.failed
 
 
