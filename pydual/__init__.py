@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from pydual.checker import X as X
     from pydual.checker import Y as Y
     from pydual.checker import robustness as robustness
+    from pydual.checkers.overseer import equivalence as equivalence
+    from pydual.checkers.overseer import overseer as overseer
+    from pydual.checkers.pairs import lipschitz as lipschitz
+    from pydual.checkers.pairs import monotone as monotone
     from pydual.checkers.traced import checker as checker
     from pydual.errors import CertificateError as CertificateError
     from pydual.errors import InputError as InputError
@@ -88,12 +92,16 @@ _HOME = {
     "audit": "pydual.audit",
     "certify": "pydual.io.case_tree",
     "checker": "pydual.checkers.traced",
+    "equivalence": "pydual.checkers.overseer",
     "from_sklearn": "pydual.io.sklearn",
     "from_torch": "pydual.io.torch",
+    "lipschitz": "pydual.checkers.pairs",
     "load": "pydual.io.onnx",
     "load_case_tree": "pydual.io.case_tree",
     "load_checker": "pydual.io.vnnlib",
     "load_proof": "pydual.certificate",
+    "monotone": "pydual.checkers.pairs",
+    "overseer": "pydual.checkers.overseer",
     "robustness": "pydual.checker",
     "solve": "pydual.solve",
 }
@@ -130,12 +138,16 @@ __all__ = [
     "audit",
     "certify",
     "checker",
+    "equivalence",
     "from_sklearn",
     "from_torch",
+    "lipschitz",
     "load",
     "load_case_tree",
     "load_checker",
     "load_proof",
+    "monotone",
+    "overseer",
     "robustness",
     "solve",
 ]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from pydual.checker import Checker
 from pydual.errors import InputError
 from pydual.network import Network
@@ -16,19 +18,30 @@ from pydual.region import Region
 
 
 @dataclass(frozen=True, eq=False)
+class Runs:
+    """Several runs of a model at inputs that depend on one ``u``: run ``k`` reads ``inputs[k] @ u``, and ``u`` is ``found``
+    times these inputs, one after the other. Entries are -1, 0 and 1. The inputs of all runs lie in ``region``.
+    """
+
+    inputs: tuple[np.ndarray, ...]
+    found: np.ndarray
+    region: Region
+
+
+@dataclass(frozen=True, eq=False)
 class Query:
     """Is there an input of ``checker.region`` at which ``checker.catastrophe`` holds of inputs and outputs of ``network``?
 
-    ``model`` is what is asked about; the input of ``network`` is ``copies`` inputs of the model, one after the other.
-    ``judge`` maps these inputs, followed by the outputs of all copies, to what the checker computes of them; the outputs of
-    ``network`` are those of all copies, followed by those of the judge. Without a judge, with one copy, it is the model.
+    ``model`` is what is asked about, and ``runs`` how often and where it runs. ``judge`` maps the input of ``network``,
+    followed by the outputs of all runs, to what the checker computes of them; the outputs of ``network`` are those of all
+    runs, followed by those of the judge. Without a judge and with one run, ``network`` is the model.
     """
 
     network: Network
     checker: Checker
     model: Network
     judge: Network | None = None
-    copies: int = 1
+    runs: Runs | None = None
 
 
 @runtime_checkable

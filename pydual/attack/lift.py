@@ -11,7 +11,7 @@ import numpy as np
 from pydual.attack.replay import Replay
 from pydual.certificate import REAL
 from pydual.checker import margin_at
-from pydual.query import Query
+from pydual.query import Query, Runs
 from pydual.region import Ball, Region
 
 SHRINKS = 40
@@ -40,32 +40,54 @@ class Lifter:
 
     def lift(self, x: np.ndarray, region: Region) -> Hit | None:
         """The hit at ``x`` after rounding into ``region``, or None."""
+        if self._query.runs is not None:
+            return self._lift_runs(x, self._query.runs)
         rounded = round_into(x, region, self._query.model.element_type)
-        if rounded is None:
+        if rounded is None or not self._query.checker.region.contains(rounded):
             return None
-        y = np.concatenate([self._replay.outputs(part) for part in np.split(rounded, self._query.copies)])
-        if not (self._query.checker.region.contains(rounded) and np.isfinite(y).all()):
-            return None
-        inputs, values = _rational(rounded), [*_rational(y), *self._judged(rounded, y)]
-        if not (self._holds(inputs, values) and self._holds_exactly(rounded)):
-            return None
-        return Hit(rounded, y, float(margin_at(self._query.checker.catastrophe, inputs, values)), self._replay.name)
+        return self._judge_at(_rational(rounded), [rounded])
 
-    def _judged(self, x: np.ndarray, y: np.ndarray) -> list[Fraction]:
-        """What the judge computes of the float64 pair."""
+    def _lift_runs(self, u: np.ndarray, runs: Runs) -> Hit | None:
+        """Each run's input is rounded by itself; what they say of ``u`` is exact."""
+        parts = [round_into(matrix @ u, runs.region, self._query.model.element_type) for matrix in runs.inputs]
+        if any(part is None or not runs.region.contains(part) for part in parts):
+            return None
+        inputs = _rational(np.concatenate(parts))  # type: ignore[arg-type]
+        exact = [sum((int(c) * v for c, v in zip(row, inputs, strict=True) if c), Fraction(0)) for row in runs.found.tolist()]
+        box = self._query.checker.region
+        if not all(low <= v <= high for low, v, high in zip(box.lower.tolist(), exact, box.upper.tolist(), strict=True)):
+            return None
+        return self._judge_at(exact, parts)  # type: ignore[arg-type]
+
+    def _judge_at(self, u: list[Fraction], inputs: list[np.ndarray]) -> Hit | None:
+        """The model replayed at the inputs, and the checker's word on that."""
+        y = np.concatenate([self._replay.outputs(x) for x in inputs])
+        if not np.isfinite(y).all():
+            return None
+        values = [*_rational(y), *self._judged(u, y)]
+        if not (self._holds(u, values) and self._holds_exactly(u, inputs)):
+            return None
+        margin = float(margin_at(self._query.checker.catastrophe, u, values))
+        return Hit(np.concatenate(inputs), y, margin, self._replay.name)
+
+    def _judged(self, u: list[Fraction], y: np.ndarray) -> list[Fraction]:
+        """What the judge computes of inputs and outputs."""
         if self._judge is None:
             return []
-        pair = np.concatenate([x, y])
-        return self._judge.exact_outputs(pair) if self._judge.name == "exact" else _rational(self._judge.outputs(pair))
+        if self._judge.name == "exact":
+            return self._judge.exact_outputs([*u, *_rational(y)])
+        return _rational(self._judge.outputs(np.array([*map(float, u), *y.tolist()])))
 
     def _holds(self, x: list[Fraction], values: list[Fraction]) -> bool:
         return self._query.checker.catastrophe.holds(x, values)
 
-    def _holds_exactly(self, x: np.ndarray) -> bool:
+    def _holds_exactly(self, u: list[Fraction], inputs: list[np.ndarray]) -> bool:
         """Whether the catastrophe survives at outputs that are not rounded to float64; onnxruntime has no others."""
         if self._replay.name != "exact" or (self._judge is not None and self._judge.name != "exact"):
             return True
-        return self._holds(_rational(x), Replay(self._query.network).exact_outputs(x))
+        y = [value for x in inputs for value in self._replay.exact_outputs(_rational(x))]
+        judged = [] if self._judge is None else self._judge.exact_outputs([*u, *y])
+        return self._holds(u, [*y, *judged])
 
 
 def _rational(values: np.ndarray) -> list[Fraction]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
@@ -47,7 +48,7 @@ class Replay:
         if self.name == FLOAT32:
             return self.network.values(x[:, None], np.float32)[self.network.output][:, 0].astype(np.float64)
         if self._session is None:
-            return np.array([_nearest(y) for y in self.exact_outputs(x)])
+            return np.array([_nearest(y) for y in self.exact_outputs(x.tolist())])
         tensor = x.astype(self.network.element_type).reshape(self.network.input_shape)
         try:
             (y,) = self._session.run(None, {self._session.get_inputs()[0].name: tensor})
@@ -55,9 +56,9 @@ class Replay:
             raise InputError(f"onnxruntime cannot evaluate the model ({error}); export it again.") from None
         return np.asarray(y, dtype=np.float64).ravel()
 
-    def exact_outputs(self, x: np.ndarray) -> list[Fraction]:
+    def exact_outputs(self, x: Sequence[float | Fraction]) -> list[Fraction]:
         """The outputs of a network without curves as rationals, in integer arithmetic on its weights."""
-        values = [_dyadic(self._checked(x).tolist())]
+        values = [_dyadic(x)]
         for primitive in self.network.primitives:
             values.append(_apply(primitive, values))
         numbers, shift = values[self.network.output]
@@ -89,8 +90,8 @@ class Replay:
 Dyadic = tuple[list[int], int]
 
 
-def _dyadic(floats: list[float]) -> Dyadic:
-    """The exact values of floats over their common denominator."""
+def _dyadic(floats: Sequence[float | Fraction]) -> Dyadic:
+    """The exact values of floats, or of rationals that are sums of floats, over their common denominator."""
     ratios = [number.as_integer_ratio() for number in floats]
     shift = max((q.bit_length() - 1 for _, q in ratios), default=0)
     return [p << (shift - q.bit_length() + 1) for p, q in ratios], shift

@@ -12,6 +12,7 @@ import scipy.sparse as sparse
 from pydual.errors import InputError
 from pydual.network import Network
 from pydual.operators.primitives import Affine, GraphBuilder, Matrix, Value, selection
+from pydual.query import Runs
 
 
 @dataclass(frozen=True)
@@ -26,25 +27,35 @@ class Part:
         return self.columns.stop - self.columns.start
 
 
-def append(model: Network, judge: Network, copies: int = 1) -> Network:
-    """``x -> (y, judge(x, y))``, where ``y`` are the outputs of ``copies`` of the model, on as many inputs.
+def append(model: Network, judge: Network | None, runs: Runs | None = None) -> Network:
+    """``u -> (y, judge(u, y))``, where ``y`` are the outputs of all runs of the model; without ``runs``, of one at ``u``.
 
-    The judge reads ``copies`` inputs, then as many outputs. Raises InputError where it takes another number of values.
+    The judge reads ``u``, then ``y``; without one, nothing is computed of them. Raises InputError where it takes another
+    number of values.
     """
-    inputs, outputs = model.input_size, model.output_size
-    if judge.input_size != (values := copies * (inputs + outputs)):
-        raise InputError(
-            f"The judge takes {judge.input_size} values, but inputs and outputs of the model are {values}; "
-            "use the judge that belongs to this model."
-        )
-    graph = GraphBuilder((copies * inputs,) if copies > 1 else model.input_shape)
-    whole = Value(0, (copies * inputs,))
-    results = [embed(graph, model, [Part(whole, slice(k * inputs, (k + 1) * inputs))]) for k in range(copies)]
-    parts = [Part(y, slice(0, outputs)) for y in results]
-    judged = embed(graph, judge, [Part(whole, slice(0, copies * inputs)), *parts])
-    output = joined(graph, [*parts, Part(judged, slice(0, judged.size))])
-    folded = tuple(dict.fromkeys((*model.folded, *judge.folded)))
+    inputs = model.input_size if runs is None else runs.inputs[0].shape[1]
+    graph = GraphBuilder(model.input_shape if runs is None else (inputs,))
+    whole = Part(Value(0, (inputs,)), slice(0, inputs))
+    results = [embed(graph, model, [part]) for part in _inputs(graph, whole, runs)]
+    parts = [Part(y, slice(0, y.size)) for y in results]
+    folded = model.folded
+    if judge is not None:
+        if judge.input_size != (values := inputs + sum(part.size for part in parts)):
+            raise InputError(
+                f"The judge takes {judge.input_size} values, but inputs and outputs of the model are {values}; "
+                "use the judge that belongs to this model."
+            )
+        judged = embed(graph, judge, [whole, *parts])
+        parts, folded = [*parts, Part(judged, slice(0, judged.size))], (*folded, *judge.folded)
+    output, folded = joined(graph, parts), tuple(dict.fromkeys(folded))
     return replace(Network.from_graph(graph, output, model.element_type), folded=folded)
+
+
+def _inputs(graph: GraphBuilder, whole: Part, runs: Runs | None) -> list[Part]:
+    if runs is None:
+        return [whole]
+    values = [graph.affine([(whole.value, sparse.csr_array(m))], np.zeros(len(m)), (len(m),)) for m in runs.inputs]
+    return [Part(value, slice(0, value.size)) for value in values]
 
 
 def embed(graph: GraphBuilder, network: Network, inputs: Sequence[Part]) -> Value:

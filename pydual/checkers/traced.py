@@ -31,7 +31,7 @@ from pydual.checkers.appended import append
 from pydual.checkers.arrays import Array, array
 from pydual.checkers.expression import Expression, Tape, condition
 from pydual.checkers.judge_network import judge_network
-from pydual.checkers.lowering import Lowering
+from pydual.checkers.lowering import Lowering, Unit
 from pydual.errors import InputError, PydualError
 from pydual.network import Network
 from pydual.query import Query
@@ -77,29 +77,13 @@ class TracedChecker:
                 "use the region that belongs to this network."
             )
         tape = Tape(model.output_size)
-        lowering = Lowering(tape)
-        condition = self._traced(model, tape)
-        try:
-            found = lowering.condition(condition)
-        except InputError as error:
-            raise InputError(f"The checker '{getattr(self.function, '__name__', '')}' does not trace: {error}.") from error
-        if not lowering.units:
+        x = symbols(tape, inputs(model.input_size), model.input_shape)
+        y = symbols(tape, outputs(model.output_size), model.output_shape)
+        found, units = trace(self.function, tape, (x, y))
+        if not units:
             return Query(model, Checker(self.region, found), model)
-        judge = judge_network(lowering.units, model.input_size, model.output_size)
+        judge = judge_network(units, model.input_size, model.output_size)
         return Query(append(model, judge), Checker(self.region, found), model, judge)
-
-    def _traced(self, model: Network, tape: Tape) -> Condition:
-        one = Fraction(1)
-        x = _symbols(tape, [Linear({i: one}, {}) for i in range(model.input_size)], model.input_shape)
-        y = _symbols(tape, [Linear({}, {j: one}) for j in range(model.output_size)], model.output_shape)
-        try:
-            return condition(_single(self.function(x, y)))
-        except PydualError as error:
-            place, reason = _place(error, self.function), str(error).rstrip(".")
-            raise InputError(f"The checker does not trace at {place}: {reason}.") from error
-        except Exception as error:
-            place, kind = _place(error, self.function), type(error).__name__
-            raise InputError(f"The checker fails at {place}: {kind}: {error}.") from error
 
     @cached_property
     def compiled(self) -> Function:
@@ -125,7 +109,34 @@ class TracedChecker:
         return found
 
 
-def _symbols(tape: Tape, variables: list[Linear], shape: tuple[int, ...]) -> Array:
+def trace(function: Callable[..., Any], tape: Tape, arguments: tuple[Array, ...]) -> tuple[Condition, list[Unit]]:
+    """What the function says of symbols: a condition, and what a network has to compute for it."""
+    try:
+        said = condition(_single(function(*arguments)))
+    except PydualError as error:
+        place, reason = _place(error, function), str(error).rstrip(".")
+        raise InputError(f"The checker does not trace at {place}: {reason}.") from error
+    except Exception as error:
+        place, kind = _place(error, function), type(error).__name__
+        raise InputError(f"The checker fails at {place}: {kind}: {error}.") from error
+    lowering = Lowering(tape)
+    try:
+        return lowering.condition(said), lowering.units
+    except InputError as error:
+        raise InputError(f"The checker '{getattr(function, '__name__', '')}' does not trace: {error}.") from error
+
+
+def inputs(size: int) -> list[Linear]:
+    """The variables ``X[0]``, ``X[1]``, ..."""
+    return [Linear({i: Fraction(1)}, {}) for i in range(size)]
+
+
+def outputs(size: int, first: int = 0) -> list[Linear]:
+    """The variables ``Y[first]`` and so on."""
+    return [Linear({}, {j: Fraction(1)}) for j in range(first, first + size)]
+
+
+def symbols(tape: Tape, variables: list[Linear], shape: tuple[int, ...]) -> Array:
     """An array of variables, without a first axis of size 1."""
     shape = shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
     return array([Expression(tape, variable) for variable in variables], shape)
