@@ -13,9 +13,17 @@ import scipy.sparse as sparse
 from scipy.special import expit
 
 from pydual.errors import InputError
-from pydual.operators.primitives import Affine, Curve, GraphBuilder, Matrix, Primitive, Product, Relu, Shape, Square, Value
+from pydual.operators.primitives import Affine, Curve, GraphBuilder, Matrix, Primitive, Relu, Shape, Value
 
-CURVES = {"sigmoid": expit, "tanh": np.tanh}
+CURVES = {"sigmoid": expit, "tanh": np.tanh, "square": np.square}
+
+
+def curve_ends(kind: str, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The interval of a curve on ``[low, high]``, elementwise: all but the square rise."""
+    ends = CURVES[kind](low), CURVES[kind](high)
+    if kind != "square":
+        return ends
+    return np.where((low <= 0) & (high >= 0), 0.0, np.minimum(*ends)), np.maximum(*ends)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,13 +106,13 @@ class Network:
 
     @cached_property
     def piecewise_linear(self) -> bool:
-        """Whether there are no curves, squares and products."""
-        return not any(isinstance(p, (Curve, Square, Product)) for p in self.primitives)
+        """Whether there are no curves."""
+        return not any(isinstance(p, Curve) for p in self.primitives)
 
     @cached_property
     def rational(self) -> bool:
-        """Whether outputs at rational inputs are rational: there are no curves."""
-        return not any(isinstance(p, Curve) for p in self.primitives)
+        """Whether outputs at rational inputs are rational: all curves are squares."""
+        return all(p.kind == "square" for p in self.primitives if isinstance(p, Curve))
 
     @cached_property
     def connections(self) -> int:
@@ -138,10 +146,6 @@ class Network:
                 values.append(np.maximum(values[primitive.source], 0.0))
             elif isinstance(primitive, Curve):
                 values.append(CURVES[primitive.kind](values[primitive.source]))
-            elif isinstance(primitive, Square):
-                values.append(np.square(values[primitive.source]))
-            elif isinstance(primitive, Product):
-                values.append(values[primitive.source][::2] * values[primitive.source][1::2])
             else:
                 total = primitive.bias[:, None].astype(kind, copy=False)
                 for source, matrix in primitive.terms:
@@ -156,7 +160,7 @@ class Network:
         state.update(f"network {self.input_size} {len(self.primitives)} {self.output}\n".encode())
         for primitive in self.primitives:
             if not isinstance(primitive, Affine):
-                kind = primitive.kind if isinstance(primitive, Curve) else type(primitive).__name__.lower()
+                kind = primitive.kind if isinstance(primitive, Curve) else "relu"
                 state.update(f"{kind} {primitive.source}\n".encode())
                 continue
             state.update(f"affine {primitive.size} {len(primitive.terms)}\n".encode())

@@ -15,6 +15,7 @@ from pydual.checkpoint import Binding, Keeper
 from pydual.errors import InputError, UnsupportedError
 from pydual.game import Game
 from pydual.network import Network
+from pydual.operators.primitives import Curve
 from pydual.outcome import Attack, Certificate, RelaxedAttack, Unknown
 from pydual.progress import Progress
 from pydual.proof_systems import ProofSystem, by_name
@@ -88,5 +89,7 @@ def _check(model: Network, arithmetic: str, seed: int) -> None:
         raise InputError(f"Unknown arithmetic {arithmetic!r}; use '{REAL}' or '{FLOAT32}'.")
     if arithmetic == FLOAT32 and model.element_type != FLOAT32:
         raise InputError(f"The model computes in {model.element_type}; use arithmetic '{REAL}', or cast it to float32.")
+    if arithmetic == FLOAT32 and any(isinstance(p, Curve) and p.kind == "square" for p in model.primitives):
+        raise UnsupportedError("Squares and products have no float32 arithmetic here; use arithmetic 'real' for this checker.")
     if arithmetic == FLOAT32 and model.folded:
         raise UnsupportedError(FOLDED.format(model.folded[0]))

@@ -41,7 +41,8 @@ def dyadic(rng: Rng, shape: tuple[int, ...], bits: int = 8) -> np.ndarray:
 
 
 def random_network(rng: Rng, kind: str, scale: float = 1.0) -> Network:
-    """``kind``: "dense", "sparse", "residual", "branches" or "chain" with relus; "sigmoid", "tanh" or "curves" (mixed)."""
+    """``kind``: "dense", "sparse", "residual", "branches" or "chain" with relus; "sigmoid", "tanh" or "square"; "curves" or
+    "squares" (mixed)."""
     inputs, width = int(rng.integers(1, 4)), int(rng.integers(2, 5))
     graph = GraphBuilder((inputs,))
     value = graph.input
@@ -56,9 +57,10 @@ def random_network(rng: Rng, kind: str, scale: float = 1.0) -> Network:
         hidden = affine([value], width)
         if kind == "chain":  # several affine maps follow each other
             hidden = affine([affine([hidden], width), value], width)
-        following = graph.curve(hidden, kind) if kind in ("sigmoid", "tanh") else graph.relu(hidden)
-        if kind == "curves":
-            curves = [graph.curve(hidden, str(k)) for k in rng.permutation(["sigmoid", "tanh"])]
+        following = graph.curve(hidden, kind) if kind in ("sigmoid", "tanh", "square") else graph.relu(hidden)
+        if kind in ("curves", "squares"):
+            kinds = ["sigmoid", "tanh"] if kind == "curves" else ["square", "tanh"]
+            curves = [graph.curve(hidden, str(k)) for k in rng.permutation(kinds)]
             sources = [following, *curves, graph.curve(following, "tanh"), value, hidden]
             following = affine([sources[i] for i in rng.permutation(6)[:3]], width)
         if kind == "residual":

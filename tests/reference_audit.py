@@ -176,6 +176,8 @@ class Reference:
         if isinstance(primitive, Relu):
             return [(max(a, ZERO), max(b, ZERO)) for a, b in source]
         e = CURVE_ERROR if self.float32 else ZERO
+        if primitive.kind == "square":
+            return [(ZERO if a <= 0 <= b else min(a * a, b * b), max(a * a, b * b)) for a, b in source]
         return [(curve(primitive.kind, a) - e, curve(primitive.kind, b) + e) for a, b in source]
 
     def _least(self, w: list[Fraction], box: list[Interval]) -> Fraction:
@@ -450,7 +452,9 @@ def relu_line(c: Fraction, interval: Interval, rule: int, named: Fraction | None
 
 @lru_cache(maxsize=100_000)
 def curve(kind: str, p: Fraction) -> Fraction:
-    """The value to 60 digits."""
+    """The value to 60 digits; that of a square exactly."""
+    if kind == "square":
+        return p * p
     with localcontext(Context(prec=60)):
         x = Decimal(p.numerator) / Decimal(p.denominator) * (2 if kind == "tanh" else 1)
         e = (-abs(x)).exp()  # sigmoid(-|x|) = e / (1 + e)
@@ -470,6 +474,11 @@ def derivative(kind: str, p: Fraction) -> Fraction:
 
 def curve_line(kind: str, c: Fraction, interval: Interval, rule: int) -> tuple[Fraction, Fraction]:
     low, high = interval
+    if kind == "square":
+        least = ZERO if low <= 0 <= high else min(low * low, high * high)
+        if rule == -1 or low == high:
+            return ZERO, least if c >= 0 else max(low * low, high * high)
+        return (low + high), -(((low + high) / 2) ** 2) if c >= 0 else -low * high
     if rule == -1 or low == high:
         return ZERO, curve(kind, low if c >= 0 else high)
     if c < 0:

@@ -15,11 +15,13 @@ from pydual.audit import query
 from pydual.audit.exact import audit_exact
 from pydual.certificate import ProofTree
 from pydual.checker import Checker, Y
+from pydual.errors import CertificateError
 from pydual.network import Network
 from pydual.region import Region
 
 KINDS = ("dense", "sparse", "residual", "branches", "chain", "sigmoid", "tanh", "curves")
 LEVEL = 2**20  # added to every margin: all leaves hold
+HIGH = 2**60  # the same for squares of squares
 
 
 def margin_by_the_rules(network: Network, checker: Checker, trees: tuple[ProofTree, ...], arithmetic: str) -> Fraction | float:
@@ -48,6 +50,30 @@ def test_margins_are_those_of_the_rules(kind: str, arithmetic: str) -> None:
             continue
         assert abs(found - wanted) <= Fraction(1, 10**12) * (1 + abs(wanted - LEVEL)), (seed, float(found - wanted))
     assert compared > 15
+
+
+@pytest.mark.parametrize("ball", [None, "l1", "l2"])
+@pytest.mark.parametrize("kind", ["square", "squares"])
+def test_margins_of_squares_are_those_of_the_rules(kind: str, ball: str | None) -> None:
+    compared = 0
+    for seed in range(24):
+        network, checker, trees = random_case(seed, kind, ("1", "2", "both")[seed % 3], ball, Fraction(HIGH))
+        found = judged(audit_exact, certify(network, checker, trees), network, checker)
+        wanted = margin_by_the_rules(network, checker, trees, "real")
+        assert found is not None
+        if found < 2 * HIGH:
+            compared += 1
+            tolerance = Fraction(1, 10**12 if ball is None else 10**4)
+            assert found - wanted >= -tolerance * (1 + abs(wanted - HIGH)), (seed, float(found - wanted))
+            # each reading has its own multiplier of an l2 ball
+            assert ball == "l2" or found - wanted <= tolerance * (1 + abs(wanted - HIGH)), (seed, float(found - wanted))
+    assert compared > 12
+
+
+def test_squares_have_no_float32() -> None:
+    network, checker, trees = random_case(3, "squares", "both", None, Fraction(HIGH))
+    with pytest.raises(CertificateError, match="squares, of which nothing is known in float32"):
+        audit_exact(certify(network, checker, trees, "float32"), network, checker)
 
 
 @pytest.mark.parametrize(("kind", "ball"), [("residual", "l1"), ("residual", "l2"), ("chain", "l2"), ("curves", "l1")])
@@ -89,10 +115,14 @@ def test_float32_proves_less_than_real() -> None:
         assert real is not None and float32 is not None and (float32 < real or real == float32 == math.inf)
 
 
-def test_points_never_beat_the_margin_of_curves() -> None:
+@pytest.mark.parametrize(
+    ("kinds", "ball", "level"),
+    [(KINDS[5:], None, LEVEL), (("square", "squares"), None, HIGH), (("square", "squares"), "l2", HIGH)],
+)
+def test_points_never_beat_the_margin_of_curves(kinds: tuple[str, ...], ball: str | None, level: int) -> None:
     points = 0
     for seed in range(200, 240):
-        network, checker, trees = random_case(seed, KINDS[5 + seed % 3], "both", None, Fraction(LEVEL))
+        network, checker, trees = random_case(seed, kinds[seed % len(kinds)], "both", ball, Fraction(level))
         margin = judged(audit_exact, certify(network, checker, trees), network, checker)
         assert margin is not None
         for problem in query.problems(checker):
@@ -103,7 +133,7 @@ def test_points_never_beat_the_margin_of_curves() -> None:
                     for m in problem.margins
                 ]
                 points += 1
-                assert margin <= max(values) + Fraction(1, 10**9)
+                assert margin <= max(values) + Fraction(1, 10**9) * (1 + abs(max(values) - level))
     assert points > 300
 
 

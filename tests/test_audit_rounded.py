@@ -17,6 +17,7 @@ from pydual.audit.exact import audit_exact
 from pydual.audit.rounded import audit_rounded
 from pydual.certificate import ADAPTIVE, COLUMNS, INTERVAL, PARALLEL, ProofTree
 from pydual.checker import And, Atom, Checker, Linear, Or
+from pydual.errors import CertificateError
 from pydual.network import CURVES, Network
 from pydual.operators.primitives import Affine, Curve, GraphBuilder, Relu
 from pydual.region import Ball, Region
@@ -24,6 +25,7 @@ from pydual.region import Ball, Region
 LINEAR = ("dense", "sparse", "residual", "branches", "chain")
 KINDS = (*LINEAR, "sigmoid", "tanh", "curves")
 LEVEL = 2**20  # added to every margin: all leaves hold
+HIGH = 2**60  # the same for squares of squares
 
 
 # never accepts what the exact audit rejects, and accepts the rest
@@ -55,11 +57,38 @@ def test_verdicts_turn_where_those_of_the_exact_audit_turn(kind: str, ball: str 
     assert tried >= 5
 
 
-def met_case(seed: int, kind: str, ball: str | None) -> Case:
+@pytest.mark.parametrize("ball", [None, "l1", "l2"])
+@pytest.mark.parametrize("kind", ["square", "squares"])
+def test_squares_turn_where_those_of_the_exact_audit_turn(kind: str, ball: str | None) -> None:
+    """Squares of squares are large, so what rounding may cost is relative; ten steps of it decide."""
+    proved = tried = 0
+    for seed in range(1000, 1016):
+        network, checker, trees = met_case(seed, kind, ball, HIGH)
+        margin = judged(audit_exact, certify(network, checker, trees), network, checker)
+        if not isinstance(margin, Fraction):
+            continue
+        tried += 1
+        step = Fraction(1, 10**9) * (1 + abs(margin - HIGH))
+        for exact in (-10**6 * step, -10 * step, Fraction(0), 10 * step, 10**6 * step):
+            near = shifted(checker, exact - margin)
+            found = judged(audit_rounded, certify(network, near, trees), network, near)
+            assert found is None or found <= exact + 10 * step, (seed, exact)
+            assert found is None or exact >= -10 * step
+            proved += exact == 10**6 * step and found is not None
+    assert tried >= 5 and 3 * proved >= 2 * tried
+
+
+def test_squares_have_no_float32() -> None:
+    network, checker, trees = random_case(3, "squares", "both", None, Fraction(HIGH))
+    with pytest.raises(CertificateError, match="squares, of which nothing is known in float32"):
+        audit_rounded(certify(network, checker, trees, "float32"), network, checker)
+
+
+def met_case(seed: int, kind: str, ball: str | None, level: int = LEVEL) -> Case:
     """A case in which no cell lies outside of the ball: the bound there is as large as an audit likes."""
     for other in range(seed, seed + 10**6, 10**4):
         splits = ("1", "2", "both")[seed % 3] if ball is None else "2"
-        network, checker, trees = random_case(other, kind, splits, ball, Fraction(LEVEL))
+        network, checker, trees = random_case(other, kind, splits, ball, Fraction(level))
         if all(instances.in_ball(problem, nearest(problem)) for problem in query.problems(checker)):
             return network, checker, trees
     raise AssertionError("All boxes are outside of their balls.")

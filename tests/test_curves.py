@@ -249,7 +249,7 @@ def test_balls(norm: str) -> None:
 
 
 def test_milp_knows_no_curves() -> None:
-    with pytest.raises(UnsupportedError, match="knows no sigmoid or tanh; use 'bab'"):
+    with pytest.raises(UnsupportedError, match="knows no sigmoid, tanh or squares; use 'bab'"):
         by_name("milp").init(case("s, 1 inputs, one margin").problems)
 
 

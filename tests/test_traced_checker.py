@@ -17,7 +17,7 @@ from pydual.attack.replay import Replay
 from pydual.audit import EXACT, ROUNDED, audit
 from pydual.audit.query import query_digest
 from pydual.checkers.traced import TracedChecker
-from pydual.operators.primitives import Affine, Product, Relu, Square
+from pydual.operators.primitives import Affine, Curve, Relu
 
 CUBE = Region(-np.ones(3), np.ones(3))
 SMALL = Region(np.full(3, 0.25), np.full(3, 0.375))
@@ -100,7 +100,7 @@ def test_conditions_without_kinks_append_nothing(name: str) -> None:
     assert query.network is model and query.judge is None
 
 
-@pytest.mark.parametrize(("name", "kinds"), [(n, {Relu}) for n in KINKED] + [(n, {Relu, Square, Product}) for n in CURVED])
+@pytest.mark.parametrize(("name", "kinds"), [(n, {Relu}) for n in KINKED] + [(n, {Relu, Curve}) for n in CURVED])
 def test_the_rest_is_appended(name: str, kinds: set[type]) -> None:
     query = traced({**KINKED, **CURVED}[name]).query(network(0))
     assert query.judge is not None

@@ -147,8 +147,9 @@ private:
         for (std::size_t e = 0; e < entries(k); ++e) {
             const int lane = static_cast<int>(e % kLanes);
             if (lane >= block_->cells || block_->empty[lane]) continue;
-            low(k)[e] = curve(value.kind, source_low(s)[e]).low - error;
-            neg(k)[e] = curve(value.kind, -source_neg(s)[e]).neg - error;
+            const Enclosure ends = curve_ends(value.kind, source_low(s)[e], source_neg(s)[e]);
+            low(k)[e] = ends.low - error;
+            neg(k)[e] = ends.neg - error;
             for (const bool parallel : {false, true})
                 block_->curves[k][parallel][e] = curve_lines(value.kind, source_low(s)[e], source_neg(s)[e], parallel);
         }

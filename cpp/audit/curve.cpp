@@ -108,6 +108,16 @@ double neg_above(Kind kind, double low, double high, const Tangent& line) {
     return neg;
 }
 
+// p^2 >= a p - a^2 / 4 for any slope a, and p^2 - a p is convex, so greatest at an end.
+CurveLines square_lines(double low, double high) {
+    const double a = low < high ? low + high : 0.0;
+    CurveLines lines;
+    lines.slope_below = lines.slope_above = a;
+    lines.intercept_below = low < high ? (-a) * a / 4.0 : low * low;
+    lines.neg_above = std::min(a * low + (-low) * low, a * high + (-high) * high);
+    return lines;
+}
+
 }  // namespace
 
 Enclosure exponential(double x) {
@@ -117,12 +127,20 @@ Enclosure exponential(double x) {
 }
 
 Enclosure curve(Kind kind, double p) {
+    if (kind == Kind::square) return {p * p, (-p) * p};
     if (kind == Kind::sigmoid) return sigmoid(p);
     const Enclosure s = sigmoid(2.0 * p);  // tanh p = 2 sigmoid(2 p) - 1
     return {std::max(-1.0, 2.0 * s.low - 1.0), std::max(-1.0, 2.0 * s.neg + 1.0)};
 }
 
+Enclosure curve_ends(Kind kind, double low, double neg) {
+    if (kind != Kind::square) return {curve(kind, low).low, curve(kind, -neg).neg};  // they rise
+    const double least = low <= 0.0 && neg <= 0.0 ? 0.0 : std::min(low * low, neg * neg);
+    return {least, std::min((-low) * low, (-neg) * neg)};
+}
+
 CurveLines curve_lines(Kind kind, double low, double neg, bool parallel) {
+    if (kind == Kind::square) return square_lines(low, -neg);
     const double high = -neg;
     const Tangent above = choose(kind, low, high, parallel);
     const Tangent below = choose(kind, neg, -low, parallel);  // of the reflected curve, on [-high, -low]

@@ -1,4 +1,4 @@
-// Sigmoid and tanh, enclosed and between lines (PROOFS.md, section 4). To be called between `Downward` guards.
+// Sigmoid, tanh and square, enclosed and between lines (PROOFS.md, section 4). To be called between `Downward` guards.
 #pragma once
 
 #include "audit/network.hpp"
@@ -13,6 +13,7 @@ struct Enclosure {
 
 Enclosure exponential(double x);  // of finite x
 Enclosure curve(Kind kind, double p);
+Enclosure curve_ends(Kind kind, double low, double neg);  // of all values on [low, -neg]
 
 // a p + c <= f(p) <= A p + C on an interval; neg_upper <= -C.
 struct CurveLines {

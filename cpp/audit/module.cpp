@@ -62,8 +62,8 @@ Value affine_value(const py::tuple& given, const Network& net) {
 Value activation_value(const std::string& kind, int source, Network& net) {
     if (source < 0 || source >= static_cast<int>(net.values.size())) throw std::invalid_argument("A source is not defined yet.");
     Value value;
-    value.kind = kind == "relu" ? Kind::relu : kind == "sigmoid" ? Kind::sigmoid : Kind::tanh;
-    if (value.kind == Kind::tanh && kind != "tanh") throw std::invalid_argument("Unknown primitive '" + kind + "'.");
+    value.kind = kind == "relu" ? Kind::relu : kind == "sigmoid" ? Kind::sigmoid : kind == "tanh" ? Kind::tanh : Kind::square;
+    if (value.kind == Kind::square && kind != "square") throw std::invalid_argument("Unknown primitive '" + kind + "'.");
     value.size = net.size(source);
     value.source = source;
     value.first_neuron = static_cast<int>(net.neurons.size());

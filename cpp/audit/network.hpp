@@ -27,7 +27,7 @@ struct Term {
     Rows backward;  // M transposed
 };
 
-enum class Kind { input, affine, relu, sigmoid, tanh };
+enum class Kind { input, affine, relu, sigmoid, tanh, square };
 
 struct Value {
     Kind kind = Kind::input;
@@ -39,7 +39,7 @@ struct Value {
     int longest_row = 0;       // of an affine value: nonzero entries of a row, over all terms together
     double largest = 0.0;      // of an affine value: magnitude of an entry
 
-    bool is_curve() const { return kind == Kind::sigmoid || kind == Kind::tanh; }
+    bool is_curve() const { return kind == Kind::sigmoid || kind == Kind::tanh || kind == Kind::square; }
     bool is_activation() const { return kind == Kind::relu || is_curve(); }
 };
 

@@ -72,6 +72,7 @@ Kind kind_of(const std::string& name) {
     if (name == "relu") return Kind::relu;
     if (name == "sigmoid") return Kind::sigmoid;
     if (name == "tanh") return Kind::tanh;
+    if (name == "square") return Kind::square;
     throw std::invalid_argument("The kind of a layer is relu, sigmoid or tanh.");
 }
 

@@ -31,7 +31,7 @@ struct Term {
     Sparse columns;
 };
 
-enum class Kind { relu, sigmoid, tanh };  // the last two are curves
+enum class Kind { relu, sigmoid, tanh, square };  // all but the first are curves
 
 struct Layer {
     Kind kind = Kind::relu;

@@ -51,6 +51,16 @@ Line above(double l, double u, Rule rule) {
     return {slope, std::max(std::tanh(at) - slope * at, low - slope * l)};
 }
 
+// The tangent in the middle, p^2 >= 2 t p - t^2, and the chord, (p - l) (u - p) >= 0: parallel.
+void square_lines(const double* lower, const double* upper, long n, double* alpha, double* below, double* slope, double* offset) {
+    for (long i = 0; i < n; ++i) {
+        const double t = 0.5 * lower[i] + 0.5 * upper[i];
+        alpha[i] = slope[i] = 2.0 * t;
+        below[i] = -t * t;
+        offset[i] = -lower[i] * upper[i];
+    }
+}
+
 }  // namespace
 
 void activate(Kind kind, const double* y, long n, double* z) {
@@ -58,8 +68,23 @@ void activate(Kind kind, const double* y, long n, double* z) {
         for (long e = 0; e < n; ++e) z[e] = y[e] > 0.0 ? y[e] : 0.0;
     } else if (kind == Kind::tanh) {
         for (long e = 0; e < n; ++e) z[e] = std::tanh(y[e]);
+    } else if (kind == Kind::square) {
+        for (long e = 0; e < n; ++e) z[e] = y[e] * y[e];
     } else {
         for (long e = 0; e < n; ++e) z[e] = 1.0 / (1.0 + std::exp(-y[e]));
+    }
+}
+
+void activate_ends(Kind kind, const double* lower, const double* upper, long n, double* low, double* high) {
+    if (kind != Kind::square) {  // the others rise
+        activate(kind, lower, n, low);
+        activate(kind, upper, n, high);
+        return;
+    }
+    for (long e = 0; e < n; ++e) {
+        const double l = lower[e], u = upper[e];
+        low[e] = l <= 0.0 && u >= 0.0 ? 0.0 : std::min(l * l, u * u);
+        high[e] = std::max(l * l, u * u);
     }
 }
 
@@ -68,6 +93,8 @@ void differentiate(Kind kind, const double* y, const double* after, long n, doub
         for (long e = 0; e < n; ++e) before[e] = y[e] > 0.0 ? after[e] : 0.0;
     } else if (kind == Kind::tanh) {
         for (long e = 0; e < n; ++e) before[e] = steepness(y[e]) * after[e];
+    } else if (kind == Kind::square) {
+        for (long e = 0; e < n; ++e) before[e] = 2.0 * y[e] * after[e];
     } else {
         for (long e = 0; e < n; ++e) before[e] = 0.25 * steepness(0.5 * y[e]) * after[e];
     }
@@ -75,6 +102,7 @@ void differentiate(Kind kind, const double* y, const double* after, long n, doub
 
 void curve_lines(Kind kind, const double* lower, const double* upper, long n, Rule rule, double* alpha, double* below,
                  double* slope, double* offset) {
+    if (kind == Kind::square) return square_lines(lower, upper, n, alpha, below, slope, offset);
     const bool sigmoid = kind == Kind::sigmoid;
     const double inner = sigmoid ? 0.5 : 1.0;  // f(p) = base + inner tanh(inner p)
     const double base = sigmoid ? 0.5 : 0.0;

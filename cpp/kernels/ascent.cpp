@@ -270,8 +270,7 @@ void evaluate_stages(const AscentQuery& query, int r, const AscentPoint& point, 
     std::copy(query.region.lower, query.region.lower + p.inputs, low[0]);
     std::copy(query.region.upper, query.region.upper + p.inputs, high[0]);
     for (int k = 1; k <= p.depth(); ++k) {
-        activate(p.kind(k), query.lower[k], p.size(k), low[k]);
-        activate(p.kind(k), query.upper[k], p.size(k), high[k]);
+        activate_ends(p.kind(k), query.lower[k], query.upper[k], p.size(k), low[k], high[k]);
     }
     Relaxation at(query, r, point);
     std::vector<double> x(static_cast<std::size_t>(p.inputs) * r);

@@ -130,8 +130,7 @@ std::vector<int> to_refine(Kind kind, const double* lower, const double* upper, 
 
 Lines relax_layer(Kind kind, const double* lower, const double* upper, int n, Rule rule, LayerLines& s) {
     for (auto* array : {&s.alpha, &s.slope, &s.offset, &s.low, &s.high}) array->resize(n);
-    activate(kind, lower, n, s.low.data());
-    activate(kind, upper, n, s.high.data());
+    activate_ends(kind, lower, upper, n, s.low.data(), s.high.data());
     if (kind == Kind::relu) {
         relu_lines(lower, upper, n, rule, s.alpha.data(), s.slope.data(), s.offset.data());
         return {s.alpha.data(), s.slope.data(), s.offset.data(), nullptr, 0, 1};
@@ -149,8 +148,7 @@ void interval_layer(const Program& program, int k, const RegionView& box, double
         const bool input = t.source == 0;
         if (!input && program.kind(t.source) != Kind::relu) {
             std::vector<double> low(t.cols), high(t.cols);
-            activate(program.kind(t.source), lower[t.source], t.cols, low.data());
-            activate(program.kind(t.source), upper[t.source], t.cols, high.data());
+            activate_ends(program.kind(t.source), lower[t.source], upper[t.source], t.cols, low.data(), high.data());
             term_interval(t, low.data(), high.data(), false, lower[k], upper[k]);
             continue;
         }

@@ -14,14 +14,14 @@ import scipy.sparse as sparse
 from pydual.certificate import FLOAT32, REAL
 from pydual.errors import InputError
 from pydual.network import Network
-from pydual.operators.primitives import Affine, Primitive, Product, Relu, Square
+from pydual.operators.primitives import Affine, Primitive, Relu
 
 
 class Replay:
     """Evaluates a network independently of the search: with onnxruntime where it came from ONNX, else exactly.
 
     ``name`` is "onnxruntime" or "exact". A model that onnxruntime refuses to load (such as one whose weights and inputs
-    differ in type) is evaluated exactly; with curves, whose values are irrational, by numpy in "float64". Where the
+    differ in type) is evaluated exactly; with sigmoid or tanh, whose values are irrational, by numpy in "float64". Where the
     question is about execution in ``arithmetic`` "float32", numpy in float32 stands in for onnxruntime.
     """
 
@@ -57,7 +57,7 @@ class Replay:
         return np.asarray(y, dtype=np.float64).ravel()
 
     def exact_outputs(self, x: Sequence[float | Fraction]) -> list[Fraction]:
-        """The outputs of a network without curves as rationals, in integer arithmetic on its weights."""
+        """The outputs of a network without sigmoid and tanh as rationals, in integer arithmetic on its weights."""
         values = [_dyadic(x)]
         for primitive in self.network.primitives:
             values.append(_apply(primitive, values))
@@ -103,10 +103,8 @@ def _apply(primitive: Primitive, values: list[Dyadic]) -> Dyadic:
     numbers, shift = values[primitive.source]
     if isinstance(primitive, Relu):
         return [max(n, 0) for n in numbers], shift
-    if isinstance(primitive, Square):
+    if primitive.kind == "square":
         return [n * n for n in numbers], 2 * shift
-    if isinstance(primitive, Product):
-        return [a * b for a, b in zip(numbers[::2], numbers[1::2], strict=True)], 2 * shift
     raise InputError("A network with sigmoid or tanh has no exact outputs; use Network.evaluate.")
 
 

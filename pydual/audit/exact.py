@@ -55,6 +55,8 @@ def audit_exact(proof: Any, network: Any, checker: Any, deadline: Callable[[], o
     arithmetic = getattr(proof, "arithmetic", None)
     if arithmetic not in ("real", "float32"):
         raise CertificateError("The certificate is about neither 'real' nor 'float32' arithmetic.")
+    if arithmetic == "float32" and any(getattr(value, "kind", "") == "square" for value in net.values):
+        raise CertificateError("The network has squares, of which nothing is known in float32.")
     for name, expected in (("network", net.digest), ("query", digest(questions))):
         if getattr(proof, name, None) != expected:
             raise CertificateError(f"The certificate belongs to another {name}: the digests differ.")

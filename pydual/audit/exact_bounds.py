@@ -11,7 +11,7 @@ from fractions import Fraction
 from math import lcm
 from operator import gt
 
-from pydual.audit.exact_curves import ONE, PLACES, UNIT, curve_lines, curve_value
+from pydual.audit.exact_curves import ONE, PLACES, UNIT, curve_ends, curve_lines
 from pydual.audit.exact_network import Activation, Affine, Network
 from pydual.audit.exact_region import BITS, Interval, Region, Vector, bits, dot, dyadic, least, outward, scaled, sum_of, total
 from pydual.errors import CertificateError
@@ -58,8 +58,8 @@ def lines_of(activation: Activation, rule: int, interval: Interval, slopes: dict
     else:
         slack = CURVE_ERROR if float32 else 0
         points = [(scaled(low, e), scaled(high, e)) for low, high in zip(lower, upper, strict=True)]
-        values = [(curve_value(kind, p)[0] - slack, curve_value(kind, q)[1] + slack) for p, q in points]
-        ends = [low for low, _ in values], [high for _, high in values], -PLACES
+        values = [curve_ends(kind, p, q) for p, q in points]
+        ends = [low - slack for low, _ in values], [high + slack for _, high in values], -PLACES
         for foot, (p, q) in zip(lower, points, strict=True) if rule != -INTERVAL else ():
             (a, below), (b, above) = curve_lines(kind, p, q, rule == -PARALLEL)
             pieces.append(((a, foot, below - slack), (b, foot, above + slack)))

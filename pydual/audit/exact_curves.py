@@ -1,4 +1,4 @@
-"""Sigmoid and tanh for the exact audit: proven values and lines (PROOFS.md, section 4). Standard library only.
+"""Sigmoid, tanh and square for the exact audit: proven values and lines (PROOFS.md, section 4). Standard library only.
 
 Values are integers that count ``1 / UNIT``, slopes of lines count ``1 / ONE``. Floats only choose slopes and touching
 points: any choice gives a line that holds.
@@ -24,6 +24,8 @@ Line = tuple[int, int]  # slope, value at the lower end of the interval
 @lru_cache(maxsize=2**14)
 def curve_value(kind: str, p: Fraction) -> tuple[int, int]:
     """Integers below and above ``UNIT`` times the curve's value, at most 6 apart."""
+    if kind == "square":
+        return math.floor(p * p * UNIT), math.ceil(p * p * UNIT)
     if kind == "tanh":  # tanh(p) = 2 sigmoid(2 p) - 1
         low, high = curve_value("sigmoid", 2 * p)
         return 2 * low - UNIT, 2 * high - UNIT
@@ -39,9 +41,19 @@ def curve_value(kind: str, p: Fraction) -> tuple[int, int]:
     return n - 1, min(n + 2, UNIT)
 
 
+def curve_ends(kind: str, low: Fraction, high: Fraction) -> tuple[int, int]:
+    """Integers below and above ``UNIT`` times the curve's values on ``[low, high]``; all but the square rise."""
+    first, last = curve_value(kind, low), curve_value(kind, high)
+    if kind != "square":
+        return first[0], last[1]
+    return 0 if low <= 0 <= high else min(first[0], last[0]), max(first[1], last[1])
+
+
 @lru_cache(maxsize=2**14)
 def curve_lines(kind: str, low: Fraction, high: Fraction, parallel: bool) -> tuple[Line, Line]:
-    """Lines below and above the curve on ``[low, high]``, which do not fall."""
+    """Lines below and above the curve on ``[low, high]``, which do not fall but for the square's."""
+    if kind == "square":
+        return _square_lines(low, high)
     if kind == "tanh":  # from sigmoid(p) <= a (p - low) + c on [2 low, 2 high]
         (a, c), (b, d) = curve_lines("sigmoid", 2 * low, 2 * high, parallel)
         return (4 * a, 2 * c - UNIT), (4 * b, 2 * d - UNIT)
@@ -49,6 +61,14 @@ def curve_lines(kind: str, low: Fraction, high: Fraction, parallel: bool) -> tup
     below, mirrored = _line_above(-high, -low, parallel)  # sigmoid(p) = 1 - sigmoid(-p) >= 1 - the line above at -p
     least = UNIT - mirrored - Fraction(below * UNIT, ONE) * (high - low)
     return (below, math.floor(least)), (above, math.ceil(greatest))
+
+
+def _square_lines(low: Fraction, high: Fraction) -> tuple[Line, Line]:
+    """``p^2 >= a p - a^2 / 4`` for any slope; ``p^2 - a p`` is convex, so greatest at an end."""
+    n = math.floor((low + high) * ONE)
+    a = Fraction(n, ONE)
+    greatest = max(low * low, high * high - a * (high - low))
+    return (n, math.floor((a * low - a * a / 4) * UNIT)), (n, math.ceil(greatest * UNIT))
 
 
 def _line_above(low: Fraction, high: Fraction, parallel: bool) -> tuple[int, Fraction]:

@@ -104,7 +104,7 @@ class Affine:
 
 @dataclass
 class Activation:
-    """``v = f(v[source])``, elementwise: ``kind`` is "relu", "sigmoid" or "tanh"; relu neurons count from ``first``."""
+    """``v = f(v[source])``, elementwise: ``kind`` "relu", "sigmoid", "tanh" or "square"; relu neurons count from ``first``."""
 
     source: int
     kind: str
@@ -135,8 +135,8 @@ class Network:
 
     def _activation(self, activation: Any) -> Activation:
         kind, source, size, first = getattr(activation, "kind", "relu"), activation.source, activation.size, len(self.neurons)
-        if kind not in ("relu", "sigmoid", "tanh"):
-            raise InputError(f"The network has an activation {kind!r}; the audit knows relu, sigmoid and tanh.")
+        if kind not in ("relu", "sigmoid", "tanh", "square"):
+            raise InputError(f"The network has an activation {kind!r}; the audit knows relu, sigmoid, tanh and square.")
         self._check(source, size)
         self._state.update(f"{kind} {source}\n".encode())
         if kind == "relu":

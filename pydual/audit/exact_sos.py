@@ -16,7 +16,8 @@ from pydual.audit.exact_network import Activation
 from pydual.audit.exact_region import Vector, dot, dyadic, scaled, total
 from pydual.errors import CertificateError
 
-MOST_DEGREE, FIELD = 8, 5  # two facts of degree 2 and a square of degree 16: an exponent is at most 20, below 2^FIELD
+MOST_DEGREE, FIELD = 8, 8  # two facts of at most twice MOST_EXPONENT and a square of degree 16: an exponent is below 2^FIELD
+MOST_EXPONENT = 30  # of a variable, in what is squared
 MOST_COEFFICIENTS = 4096  # of a polynomial
 MOST_PRODUCTS = 1 << 20  # of monomials, when a fact is multiplied with something
 Polynomial = dict[int, Fraction]  # the coefficients of monomials
@@ -35,7 +36,7 @@ def sos_bound(
     size, zero = relaxation.net.sizes[0], Fraction(0)
     kept = [v - size for v in variables if v >= size]
     digits = [1 << FIELD * (v if v < size else size + kept.index(v - size)) for v in variables]
-    writer, factors = _Writer(Leaf(relaxation, facts, kept)), dict[tuple[int, int], Polynomial]()
+    writer, factors = _Writer(Leaf(relaxation, facts, kept), poll), dict[tuple[int, int], Polynomial]()
     for f, g, degree, given in terms:
         monomials = [sum(m) for d in range(degree + 1) for m in combinations_with_replacement(digits, d)]
         integers, exponent = dyadic(given)
@@ -87,8 +88,9 @@ def _greatest(monomial: int, ranges: list[Fraction]) -> Fraction:
 class _Writer:
     """Writes linear functions of values out."""
 
-    def __init__(self, leaf: Leaf) -> None:
-        self.leaf, self._facts = leaf, dict[int, Polynomial]()
+    def __init__(self, leaf: Leaf, poll: Callable[[], object]) -> None:
+        self.leaf, self.poll = leaf, poll
+        self._facts, self._squares = dict[int, Polynomial](), dict[tuple[int, int], Polynomial]()
 
     def fact(self, number: int) -> Polynomial:
         if number not in self._facts:
@@ -103,14 +105,18 @@ class _Writer:
         leaf, scale = self.leaf, function.scale()
         pending, sizes = function.integers(scale, leaf.net.sizes), leaf.net.sizes
         constant = function.constant * scale + leaf.relaxation.write_out(pending, {})
-        found: Polynomial = {}
+        found, squares = dict[int, Fraction](), dict[int, Fraction]()
         while last := max(pending, default=0):
             w, exponent = pending.pop(last)
             for place, (value, i) in enumerate(leaf.places, sizes[0]):
                 if value == last and w[i]:
                     found[1 << FIELD * place] = scaled(w[i], exponent) / scale
                     w[i] = 0
-            if any(w):
+            if any(w) and getattr(leaf.net.values[last], "kind", "") == "square":
+                for i, c in enumerate(w):
+                    for m, n in self._square(last, i).items() if c else ():
+                        squares[m] = squares.get(m, Fraction(0)) + n * scaled(c, exponent) / scale
+            elif any(w):
                 source, passed = self._through(last, (w, exponent))
                 pending[source] = total([pending[source], passed]) if source in pending else passed
                 constant += leaf.relaxation.write_out(pending, {})
@@ -119,7 +125,20 @@ class _Writer:
                 found[1 << FIELD * i] = scaled(c, pending[0][1]) / scale
         lower = dot(pending[0], leaf.lower) if 0 in pending else Fraction(0)
         found[0] = (constant + lower) / scale
+        for m, n in squares.items():
+            found[m] = found.get(m, Fraction(0)) + n
         return found
+
+    def _square(self, number: int, i: int) -> Polynomial:
+        """Component ``i`` of the value ``number``, a square."""
+        if (number, i) not in self._squares:
+            activation = self.leaf.net.values[number]
+            assert isinstance(activation, Activation)
+            p = self.polynomial(Linear([(activation.source, i, Fraction(1))], Fraction(0)))
+            if any(digit > MOST_EXPONENT for m in p for digit in m.to_bytes(m.bit_length() // FIELD + 1, "big")):
+                raise CertificateError("a Sos leaf meets a polynomial of too high a degree.")
+            self._squares[number, i] = _times(p, p, self.poll)
+        return self._squares[number, i]
 
     def _through(self, number: int, w: Vector) -> tuple[int, Vector]:
         """The coefficients of what an activation reads, where its neurons that have one are not open."""

@@ -71,6 +71,8 @@ def _check_fit(query: list[Problem], network: Network) -> None:
 def _check_binding(proof: Proof | FileProof, network: Network, query: list[Problem]) -> None:
     if proof.arithmetic not in ARITHMETICS:
         raise CertificateError(f"The certificate is about the arithmetic '{proof.arithmetic}'; audits know {ARITHMETICS}.")
+    if proof.arithmetic == FLOAT32 and any(isinstance(p, Curve) and p.kind == "square" for p in network.primitives):
+        raise CertificateError("The network has squares, of which nothing is known in float32.")
     if proof.network != network.digest:
         raise CertificateError("The certificate belongs to another network: the digests differ.")
     if proof.query != digest(query):

@@ -183,7 +183,10 @@ class Expression:
 
 
 def product(tape: Tape, a: Linear, b: Linear) -> Linear:
-    """``a * b``: scaling if one is constant, else a term."""
+    """``a * b``: scaling if one is constant, the sum of squares if both are one norm, else a term."""
+    norm = tape.term(a)
+    if isinstance(norm, Norm) and tape.term(b) is norm:
+        return sum((product(tape, part, part) for part in norm.parts), Linear({}, {}))
     if not (a.x or a.y):
         return b * a.constant
     if not (b.x or b.y):

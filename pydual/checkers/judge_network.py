@@ -8,9 +8,9 @@ import numpy as np
 import scipy.sparse as sparse
 
 from pydual.checker import Linear
-from pydual.checkers.lowering import Positive, Unit
+from pydual.checkers.lowering import Positive, Squared, Unit
 from pydual.network import Network
-from pydual.operators.primitives import GraphBuilder, Product, Value
+from pydual.operators.primitives import GraphBuilder, Value
 
 Layer = tuple[Value, list[int]]  # a value, and the numbers of the units that are its components
 
@@ -24,34 +24,21 @@ def judge_network(units: list[Unit], inputs: int, outputs: int) -> Network:
     graph.name = "checker"
     values: list[Layer] = []
     for layer in _layers(units, outputs):
-        functions = [f for k in layer for f in _factors(units[k])]
-        y = _rows(graph, functions, inputs, outputs, values)
-        values.append((_activated(graph, units[layer[0]], y), layer))
+        y = _rows(graph, [units[k].p for k in layer], inputs, outputs, values)
+        z = graph.relu(y) if isinstance(units[layer[0]], Positive) else graph.curve(y, "square")
+        values.append((z, layer))
     every = [Linear({}, {outputs + k: Fraction(1)}) for k in range(len(units))]
     return Network.from_graph(graph, _rows(graph, every, inputs, outputs, values))
-
-
-def _activated(graph: GraphBuilder, kind: Unit, y: Value) -> Value:
-    if isinstance(kind, Positive):
-        return graph.relu(y)
-    return graph.square(y) if kind.a is kind.b else graph.activation(Product(y.id, y.size // 2, graph.name))
-
-
-def _factors(unit: Unit) -> tuple[Linear, ...]:
-    if isinstance(unit, Positive):
-        return (unit.p,)
-    return (unit.a,) if unit.a is unit.b else (unit.a, unit.b)
 
 
 def _layers(units: list[Unit], outputs: int) -> list[list[int]]:
     """The units by depth and kind."""
     depth: list[int] = []
-    groups: dict[tuple[int, int], list[int]] = {}
+    groups: dict[tuple[int, bool], list[int]] = {}
     for k, unit in enumerate(units):
-        reads = [j - outputs for p in _factors(unit) for j in p.y if j >= outputs]
+        reads = [j - outputs for j in unit.p.y if j >= outputs]
         depth.append(1 + max((depth[j] for j in reads), default=0))
-        kind = 0 if isinstance(unit, Positive) else len(_factors(unit))
-        groups.setdefault((depth[k], kind), []).append(k)
+        groups.setdefault((depth[k], isinstance(unit, Squared)), []).append(k)
     return [groups[key] for key in sorted(groups)]
 
 

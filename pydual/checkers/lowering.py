@@ -28,7 +28,14 @@ class Positive:
     p: Linear
 
 
-Unit = Positive | Times  # what the network computes
+@dataclass(frozen=True)
+class Squared:
+    """``p ** 2``."""
+
+    p: Linear
+
+
+Unit = Positive | Squared  # what the network computes
 
 
 @dataclass
@@ -122,11 +129,11 @@ class Lowering:
         return b + self._unit(Positive, a - b)
 
     def _product(self, a: Linear, b: Linear) -> Linear:
+        """A product is the difference of two squares: ``4 a b = (a + b)^2 - (a - b)^2``."""
         for factor in _ratio(a, b):  # b = factor a
             p, scale = _dyadic(a)
-            return self._number(("square", _key(p)), Times(p, p)) * (factor / (scale * scale))
-        (p, s), (q, t) = _dyadic(a), _dyadic(b)
-        return self._number(("product", _key(p), _key(q)), Times(p, q)) * (1 / (s * t))
+            return self._number(("square", _key(p)), Squared(p)) * (factor / (scale * scale))
+        return (self._product(a + b, a + b) - self._product(a - b, a - b)) / 4
 
     def _unit(self, kind: type[Positive], p: Linear) -> Linear:
         """``max(p, 0)``; of a constant, a constant."""

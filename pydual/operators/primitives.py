@@ -2,8 +2,8 @@
 
 A network is a list of *values*, flat float64 vectors ``v_0, v_1, ..., v_K``: ``v_0`` is the input and primitive
 ``k`` defines ``v_{k+1}`` from earlier values. Piecewise linear operators (leaky ReLU, max pooling, ...) are exact
-combinations of an affine map and a ReLU; smooth S-shaped activations are curves; squares and products are what checkers
-compute. Nothing else exists for proof systems, attacks and audits.
+combinations of an affine map and a ReLU; smooth S-shaped activations are curves; squares are what checkers
+compute (a product is the difference of two). Nothing else exists for proof systems, attacks and audits.
 The weights are exactly those of the model: nothing is multiplied out here.
 """
 
@@ -45,7 +45,7 @@ class Relu:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """``v = f(v[source])``, elementwise; ``kind`` is "sigmoid", ``f(p) = 1 / (1 + exp(-p))``, or "tanh"."""
+    """``v = f(v[source])``, elementwise; ``kind`` is "sigmoid", ``f(p) = 1 / (1 + exp(-p))``, "tanh" or "square"."""
 
     source: int
     size: int
@@ -53,25 +53,7 @@ class Curve:
     name: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class Square:
-    """``v = v[source] ** 2``, elementwise."""
-
-    source: int
-    size: int
-    name: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Product:
-    """``v_i = p_{2i} p_{2i+1}`` with ``p = v[source]``: the products of neighbors, half as many."""
-
-    source: int
-    size: int
-    name: str = ""
-
-
-Activation = Relu | Curve | Square | Product
+Activation = Relu | Curve
 Primitive = Affine | Activation
 
 
@@ -119,23 +101,12 @@ class GraphBuilder:
         return self.activation(Relu(value.id, value.size, self.name)).reshaped(value.shape)
 
     def curve(self, value: Value, kind: str) -> Value:
-        """The curve ``kind`` ("sigmoid" or "tanh") of a value."""
+        """The curve ``kind`` ("sigmoid", "tanh" or "square") of a value."""
         return self.activation(Curve(value.id, value.size, kind, self.name)).reshaped(value.shape)
-
-    def square(self, value: Value) -> Value:
-        """``value ** 2``."""
-        return self.activation(Square(value.id, value.size, self.name)).reshaped(value.shape)
-
-    def product(self, a: Value, b: Value) -> Value:
-        """``a * b``, elementwise, of two values of one shape."""
-        entries = np.arange(a.size)
-        spread = [sparse.csr_array((np.ones(a.size), (2 * entries + k, entries)), shape=(2 * a.size, a.size)) for k in (0, 1)]
-        pairs = self.affine([(a, spread[0]), (b, spread[1])], np.zeros(2 * a.size), (2 * a.size,))
-        return self.activation(Product(pairs.id, a.size, self.name)).reshaped(a.shape)
 
     def activation(self, new: Activation) -> Value:
         """Append an activation, as a flat vector; a value has one of a kind, so it may be there already."""
-        key = getattr(new, "kind", type(new).__name__), new.source
+        key = getattr(new, "kind", "relu"), new.source
         if key not in self.activations:
             self.activations[key] = self._append(new, (new.size,))
         return self.activations[key]

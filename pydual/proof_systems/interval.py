@@ -22,8 +22,7 @@ class Interval(RootBound):
     def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
         g = frame.group
         active = np.where(nodes.phase < 0, 0.0, 1.0)
-        low = active * g.program.activate(frame.lower)
-        high = active * g.program.activate(frame.upper)
+        low, high = (active * ends for ends in g.program.images(frame.lower, frame.upper))
         ends = [(np.tile(g.region.lower, (len(low), 1)), np.tile(g.region.upper, (len(low), 1)))]
         cuts = np.cumsum((0, *g.program.sizes))
         ends += [(low[:, a:b], high[:, a:b]) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]

@@ -39,7 +39,7 @@ class MILP:
     def init(self, problems: tuple[Problem, ...]) -> MILPState:
         """Raises UnsupportedError for networks with curves, which no mixed-integer linear program is equal to."""
         if problems and not problems[0].network.piecewise_linear:
-            raise UnsupportedError("The proof system 'milp' knows no sigmoid or tanh; use 'bab' or 'auto'.")
+            raise UnsupportedError("The proof system 'milp' knows no sigmoid, tanh or squares; use 'bab' or 'auto'.")
         return MILPState(**vars(start(problems)), waiting=problems)
 
     def step(self, state: MILPState, seconds: float) -> MILPState:

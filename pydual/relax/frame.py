@@ -10,8 +10,8 @@ import numpy as np
 
 from pydual import certificate
 from pydual.certificate import Refinement
-from pydual.network import CURVES, Network
-from pydual.operators.primitives import Affine, Curve, Product, Relu, Square
+from pydual.network import Network, curve_ends
+from pydual.operators.primitives import Affine, Curve, Relu
 from pydual.problem import Problem
 from pydual.region import Region
 from pydual.relax.engine import _core, threads
@@ -123,10 +123,7 @@ def _interval_arithmetic(network: Network, region: Region) -> tuple[np.ndarray, 
         if not isinstance(primitive, Affine):
             low, high = values[primitive.source]
             units.append((low, high))
-            if isinstance(primitive, (Square, Product)):
-                values.append(_image(primitive, low, high))
-            else:
-                values.append((_activate(primitive, low), _activate(primitive, high)))
+            values.append(_image(primitive, low, high))
             continue
         lower, upper = primitive.bias, primitive.bias
         for source, matrix in primitive.terms:
@@ -137,14 +134,8 @@ def _interval_arithmetic(network: Network, region: Region) -> tuple[np.ndarray, 
     return np.concatenate([low for low, _ in units]), np.concatenate([high for _, high in units])
 
 
-def _activate(primitive: Relu | Curve, y: np.ndarray) -> np.ndarray:
-    """The ends of the interval of the output: both functions rise."""
-    return np.maximum(y, 0.0) if isinstance(primitive, Relu) else CURVES[primitive.kind](y)
-
-
-def _image(primitive: Square | Product, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if isinstance(primitive, Square):
-        least = np.where((low <= 0) & (high >= 0), 0.0, np.minimum(low * low, high * high))
-        return least, np.maximum(low * low, high * high)
-    corners = [a[::2] * b[1::2] for a in (low, high) for b in (low, high)]
-    return np.min(corners, axis=0), np.max(corners, axis=0)
+def _image(primitive: Relu | Curve, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The interval of the output."""
+    if isinstance(primitive, Relu):
+        return np.maximum(low, 0.0), np.maximum(high, 0.0)
+    return curve_ends(primitive.kind, low, high)

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from pydual.checker import Atom
-from pydual.network import CURVES, Network
+from pydual.network import Network, curve_ends
 from pydual.operators.primitives import Affine, Curve, Matrix
 from pydual.region import Region
 from pydual.relax.engine import _core
@@ -80,12 +80,12 @@ class Program:
         layers = zip(self.kinds, self.sizes, ends, strict=True)
         return tuple((kind, slice(end - size, end)) for kind, size, end in layers if kind != "relu")
 
-    def activate(self, y: np.ndarray) -> np.ndarray:
-        """The units' outputs (..., units) for the inputs ``y`` of the same shape."""
-        z = np.maximum(y, 0.0)
+    def images(self, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The intervals (..., units) of the units' outputs for those of their inputs."""
+        low, high = np.maximum(lower, 0.0), np.maximum(upper, 0.0)
         for kind, units in self.curves:
-            z[..., units] = CURVES[kind](y[..., units])
-        return z
+            low[..., units], high[..., units] = curve_ends(kind, lower[..., units], upper[..., units])
+        return low, high
 
     def unit_name(self, unit: int) -> str:
         """Layer and component of a unit, as in "relu_3[17]"."""

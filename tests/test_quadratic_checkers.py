@@ -1,0 +1,131 @@
+"""Squares and products in checkers: verdicts around optima that are known by construction, and bounds against samples."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pydual
+from pydual import Attack, Certificate, Network, Region, UnsupportedError
+from pydual._core import curve_lines
+from pydual.attack.replay import Replay
+from pydual.audit import EXACT, ROUNDED, audit
+from pydual.operators.primitives import Curve, GraphBuilder
+from pydual.problem import normalize
+from pydual.relax.engine import single_threaded_blas
+
+CUBE = Region(-np.ones(3), np.ones(3))
+IDENTITY = Network.from_layers([(np.eye(3), np.zeros(3))])
+SYSTEMS = ("interval", "crown", "alpha-crown", "lp")
+
+
+def bilinear(seed: int) -> tuple[np.ndarray, float]:
+    """A form without squares of one variable, and its greatest value on the cube, which is at a corner."""
+    rng = np.random.default_rng(seed)
+    form = np.triu(rng.integers(-4, 5, (3, 3)) / 4.0, 1)
+    return form, max(float(np.array(c) @ form @ np.array(c)) for c in product((-1, 1), repeat=3))
+
+
+def decided(checker: Any, model: Network = IDENTITY, system: str = "auto") -> Attack | Certificate:
+    outcome = pydual.solve(model, checker, system, timeout=60)
+    assert isinstance(outcome, (Attack, Certificate)), outcome
+    if isinstance(outcome, Certificate):
+        for level in (EXACT, ROUNDED):
+            assert audit(outcome, model, checker, level=level).margin > 0
+    else:
+        assert bool(checker(outcome.x, outcome.y))
+    return outcome
+
+
+@pytest.mark.parametrize("system", ["auto", "bab"])
+@pytest.mark.parametrize("seed", range(5))
+def test_bilinear_forms_reach_their_best_corner_and_no_more(seed: int, system: str) -> None:
+    form, most = bilinear(seed)
+    assert isinstance(decided(pydual.checker(CUBE)(lambda x, y: x @ form @ y > most + 0.01), system=system), Certificate)
+    assert isinstance(decided(pydual.checker(CUBE)(lambda x, y: x @ form @ y > most - 0.01), system=system), Attack)
+
+
+@pytest.mark.parametrize("center", [(0.5, 0.25, -0.75), (1.5, 0.0, 0.0), (2.0, -2.0, 0.0)])
+def test_distances_to_the_cube_are_known(center: tuple[float, ...]) -> None:
+    near = float(np.linalg.norm(np.maximum(np.abs(center) - np.ones(3), 0.0)))
+    at = np.array(center)
+    assert isinstance(decided(pydual.checker(CUBE)(lambda x, y: np.linalg.norm(y - at) <= near + 0.01)), Attack)
+    if near:
+        assert isinstance(decided(pydual.checker(CUBE)(lambda x, y: np.linalg.norm(y - at) <= near - 0.01)), Certificate)
+    far = float(np.linalg.norm(np.abs(center) + np.ones(3)))
+    assert isinstance(decided(pydual.checker(CUBE)(lambda x, y: np.linalg.norm(y - at) >= far + 0.01)), Certificate)
+    assert isinstance(decided(pydual.checker(CUBE)(lambda x, y: np.linalg.norm(y - at) >= far - 0.01)), Attack)
+
+
+def random_network(seed: int, *sizes: int) -> Network:
+    rng = np.random.default_rng(seed)
+    pairs = zip(sizes, sizes[1:], strict=False)
+    return Network.from_layers([(rng.normal(size=(n, m)), 0.3 * rng.normal(size=n)) for m, n in pairs])
+
+
+def test_bounds_are_in_order_and_below_all_samples() -> None:
+    """interval <= crown <= alpha-crown, crown <= lp <= the least sampled margin."""
+    for seed in range(12):
+        model, box = random_network(seed, 3, 5, 3), Region(np.full(3, -0.25), np.full(3, 0.25))
+        check = pydual.checker(box)(lambda x, y: y[0] * y[1] - (y[2] - x[0]) ** 2 + np.linalg.norm(x) ** 2 > 100)
+        query = check.query(model)
+        problems = normalize(query.network, query.checker)
+        bounds = []
+        with single_threaded_blas():
+            for system in (pydual.proof_systems.by_name(name) for name in SYSTEMS):
+                bounds.append(system.step(system.init(problems), np.inf).bound)
+        samples = np.random.default_rng(seed).uniform(-0.25, 0.25, (2000, 3))
+        least = min(float(query.checker.margin(x, y)) for x, y in zip(samples, query.network.evaluate(samples), strict=True))
+        interval, crown, alpha, lp = bounds
+        assert interval <= crown + 1e-9 and crown <= alpha + 1e-9 and crown <= lp + 1e-7 and max(bounds) <= least + 1e-9
+
+
+def test_the_gap_of_a_square_shrinks_with_the_square_of_the_width() -> None:
+    check, gaps = (lambda x, y: x[0] * x[1] > 10), []
+    for width in (0.5, 0.25, 0.125):
+        box = Region(np.full(3, 0.5 - width), np.full(3, 0.5 + width))
+        query = pydual.checker(box)(check).query(IDENTITY)
+        crown = pydual.proof_systems.by_name("crown")
+        with single_threaded_blas():
+            bound = crown.step(crown.init(normalize(query.network, query.checker)), np.inf).bound
+        gaps.append(10 - (0.5 + width) ** 2 - bound)
+    assert gaps[2] >= 0 and gaps[1] <= gaps[0] / 3.9 + 1e-12 and gaps[2] <= gaps[1] / 3.9 + 1e-12
+
+
+def test_lines_of_the_kernels_hold() -> None:
+    rng = np.random.default_rng(0)
+    low = rng.normal(size=200) * 10 ** rng.uniform(-3, 3, 200)
+    high = low + rng.random(200) * 10 ** rng.uniform(-3, 3, 200)
+    alpha, below, slope, offset = curve_lines("square", low, high, False)
+    for share in np.linspace(0, 1, 21):
+        p = low + share * (high - low)
+        scale = 1e-12 * (1 + np.maximum(low**2, high**2))
+        assert (alpha * p + below <= p * p + scale).all() and (p * p <= slope * p + offset + scale).all()
+
+
+def test_replay_is_exact() -> None:
+    graph = GraphBuilder((2,))
+    z = graph.curve(graph.affine([(graph.input, np.array([[1.0, 1.0], [1.0, -1.0]]))], np.zeros(2), (2,)), "square")
+    network = Network.from_graph(graph, graph.affine([(z, np.array([[0.25, -0.25]]))], np.zeros(1), (1,)))
+    replay = Replay(network)
+    assert replay.name == "exact"
+    x = np.array([1 / 3, 3.0])
+    assert replay.exact_outputs(x.tolist()) == [Fraction(float(x[0])) * 3]
+
+
+@pytest.mark.parametrize("system", ["sdp", "milp"])
+def test_systems_that_know_no_squares_say_so(system: str) -> None:
+    with pytest.raises(UnsupportedError, match="ReLU networks only|no sigmoid, tanh or squares"):
+        pydual.solve(IDENTITY, pydual.checker(CUBE)(lambda x, y: x[0] * y[1] > 5), system)
+
+
+def test_float32_is_refused_with_a_reason() -> None:
+    graph = GraphBuilder((1,))
+    network = Network.from_graph(graph, graph.curve(graph.input, "square"), element_type="float32")
+    assert any(isinstance(p, Curve) for p in network.primitives)
+    with pytest.raises(UnsupportedError, match="no float32 arithmetic"):
+        pydual.solve(network, pydual.Checker(Region([0.0], [1.0]), pydual.Y[0] >= 2), arithmetic="float32")
