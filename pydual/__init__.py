@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pydual.checker import X as X
     from pydual.checker import Y as Y
     from pydual.checker import robustness as robustness
+    from pydual.checkers.black_box import black_box as black_box
     from pydual.checkers.overseer import equivalence as equivalence
     from pydual.checkers.overseer import overseer as overseer
     from pydual.checkers.pairs import lipschitz as lipschitz
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pydual.outcome import Bracket as Bracket
     from pydual.outcome import Certificate as Certificate
     from pydual.outcome import RelaxedAttack as RelaxedAttack
+    from pydual.outcome import Statistical as Statistical
     from pydual.outcome import Unknown as Unknown
     from pydual.proof_systems import MILP as MILP
     from pydual.proof_systems import AlphaCrown as AlphaCrown
@@ -56,6 +58,10 @@ if TYPE_CHECKING:
     from pydual.proof_systems.imported_tree import ImportedTree as ImportedTree
     from pydual.region import Ball as Ball
     from pydual.region import Region as Region
+    from pydual.sampling.counting import Counting as Counting
+    from pydual.sampling.relaxed import Relaxed as Relaxed
+    from pydual.sampling.smoothing import Smoothing as Smoothing
+    from pydual.sampling.splitting import Splitting as Splitting
     from pydual.solve import solve as solve
 
 __version__ = "0.1.0"
@@ -72,6 +78,7 @@ _HOME = {
     "Certificate": "pydual.outcome",
     "CertificateError": "pydual.errors",
     "Checker": "pydual.checker",
+    "Counting": "pydual.sampling.counting",
     "Crown": "pydual.proof_systems",
     "ImportedTree": "pydual.proof_systems.imported_tree",
     "InputError": "pydual.errors",
@@ -83,13 +90,18 @@ _HOME = {
     "Portfolio": "pydual.proof_systems",
     "PydualError": "pydual.errors",
     "Region": "pydual.region",
+    "Relaxed": "pydual.sampling.relaxed",
     "RelaxedAttack": "pydual.outcome",
+    "Smoothing": "pydual.sampling.smoothing",
+    "Splitting": "pydual.sampling.splitting",
+    "Statistical": "pydual.outcome",
     "TriangleLP": "pydual.proof_systems",
     "Unknown": "pydual.outcome",
     "UnsupportedError": "pydual.errors",
     "X": "pydual.checker",
     "Y": "pydual.checker",
     "audit": "pydual.audit",
+    "black_box": "pydual.checkers.black_box",
     "certify": "pydual.io.case_tree",
     "checker": "pydual.checkers.traced",
     "equivalence": "pydual.checkers.overseer",
@@ -117,6 +129,7 @@ __all__ = [
     "Certificate",
     "CertificateError",
     "Checker",
+    "Counting",
     "Crown",
     "ImportedTree",
     "InputError",
@@ -128,7 +141,11 @@ __all__ = [
     "Portfolio",
     "PydualError",
     "Region",
+    "Relaxed",
     "RelaxedAttack",
+    "Smoothing",
+    "Splitting",
+    "Statistical",
     "TriangleLP",
     "Unknown",
     "UnsupportedError",
@@ -136,6 +153,7 @@ __all__ = [
     "Y",
     "__version__",
     "audit",
+    "black_box",
     "certify",
     "checker",
     "equivalence",

@@ -14,17 +14,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydual.errors import CertificateError, InputError, PydualError
 
 if TYPE_CHECKING:
     from pydual.audit import Accepted
-    from pydual.checker import Checker
     from pydual.network import Network
     from pydual.outcome import Outcome
 
 REJECTED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+_SPEC = "a VNN-LIB property, or FILE.py:NAME for a checker that a Python file defines"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,14 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    verify = commands.add_parser("verify", help="decide a VNN-LIB property of an ONNX network")
-    verify.add_argument("spec", metavar="SPEC.vnnlib", help="the property: the inputs and outputs of a catastrophe")
+    verify = commands.add_parser("verify", help="decide whether an ONNX network has a catastrophe")
+    verify.add_argument("spec", metavar="SPEC", help=f"what is a catastrophe: {_SPEC}")
     verify.add_argument("--network", required=True, metavar="MODEL.onnx")
     verify.add_argument(
         "--proof-system",
         default="auto",
         metavar="NAME",
-        help="interval, crown, alpha-crown, lp, sdp, sos, bab, milp, auto (default)",
+        help="interval, crown, alpha-crown, lp, sdp, sos, bab, milp, auto (default); no proofs: statistical, splitting, "
+        "smoothing, relaxed",
     )
     verify.add_argument("--timeout", type=_seconds, metavar="S", help="seconds after which to give up (default: none)")
     verify.add_argument("--memory-limit", type=_bytes, metavar="BYTES", help="when to give up; also 500M, 4G (default: none)")
@@ -87,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     audit = commands.add_parser("audit", help="check a saved certificate; exit code 0 if it is accepted, 1 if rejected")
     audit.add_argument("certificate", metavar="FILE", help="a certificate that 'pydual verify' saved")
     audit.add_argument("--network", required=True, metavar="MODEL.onnx")
-    audit.add_argument("--query", required=True, metavar="SPEC.vnnlib")
+    audit.add_argument("--query", required=True, metavar="SPEC", help=_SPEC)
     audit.add_argument(
         "--exact",
         action="store_true",
@@ -153,9 +154,9 @@ def _bytes(text: str) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from pydual import load, load_checker, solve
+    from pydual import load, solve
 
-    network, checker = load(args.network), load_checker(args.spec)
+    network, checker = load(args.network), _checker(args.spec)
     if args.certificate is not None:
         _check_writable(args.certificate)
     start = perf_counter()
@@ -177,6 +178,20 @@ def _verify(args: argparse.Namespace) -> int:
     print(f"{outcome.proof_system}: bracket {outcome.bracket}, {seconds:.2f} s", file=sys.stderr)
     _comment(outcome, args.certificate)
     return _exit_code(outcome)
+
+
+def _checker(spec: str) -> Any:
+    """The checker that ``FILE.vnnlib`` or ``FILE.py:NAME`` stands for."""
+    path, colon, name = spec.rpartition(":")
+    if colon and path.endswith(".py"):
+        from pydual.io.python_checker import load_python_checker
+
+        return load_python_checker(path, name)
+    if spec.endswith(".py"):
+        raise InputError(f"{spec} does not say which checker it is; write {spec}:NAME.")
+    from pydual import load_checker
+
+    return load_checker(spec)
 
 
 def _exit_code(outcome: Outcome) -> int:
@@ -201,7 +216,7 @@ def _import(args: argparse.Namespace) -> int:
 
 def _answer(outcome: Outcome) -> str:
     """What goes to stdout: the verdict in the first line, then the witness of an attack."""
-    from pydual import Attack, Certificate, Unknown
+    from pydual import Attack, Certificate, Statistical, Unknown
 
     match outcome:
         case Attack(x=x, y=y):
@@ -212,13 +227,15 @@ def _answer(outcome: Outcome) -> str:
             return "unsat"
         case Unknown(reason="timeout"):
             return "timeout"
+        case Statistical():
+            return "statistical"
         case _:
             return "unknown"
 
 
 def _comment(outcome: Outcome, path: Path | None) -> None:
     """What goes to stderr, and the certificate file."""
-    from pydual import Attack, Certificate, RelaxedAttack, Unknown
+    from pydual import Attack, Certificate, RelaxedAttack, Statistical, Unknown
 
     match outcome:
         case Attack(margin=margin, replay=replay):
@@ -227,7 +244,7 @@ def _comment(outcome: Outcome, path: Path | None) -> None:
             text = f"certificate audited at level '{level}', arithmetic {outcome.arithmetic}, proven margin {margin:.6g}"
             if path is not None:
                 text += f", {_save(outcome, path)} bytes in {path}"
-        case RelaxedAttack():
+        case RelaxedAttack() | Statistical():
             text = outcome.explain()
         case Unknown(reason=reason, advice=advice, open_fraction=None):
             text = f"{reason}: {advice}"
@@ -259,9 +276,9 @@ def _save(outcome: Outcome, path: Path) -> int:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    from pydual import load, load_checker
+    from pydual import load
 
-    network, checker = load(args.network), load_checker(args.query)
+    network, checker = load(args.network), _checker(args.query)
     if not Path(args.certificate).is_file():
         raise InputError(f"There is no certificate file {args.certificate}; check the path.")
     try:
@@ -273,7 +290,7 @@ def _audit(args: argparse.Namespace) -> int:
     return 0
 
 
-def _accept(certificate: str, network: Network, checker: Checker, exact: bool) -> Accepted:
+def _accept(certificate: str, network: Network, checker: Any, exact: bool) -> Accepted:
     """Audit in floating point first, unless ``exact``; what rounding errors spoil is decided in rational arithmetic."""
     from pydual import audit
 

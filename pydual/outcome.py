@@ -12,9 +12,11 @@ known. People write ``match``::
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -166,6 +168,46 @@ class Certificate(Outcome):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the certificate file (PROOFS.md, section 7)."""
         self.certificate.save(path)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Statistical(Outcome):
+    """What samples say: a statement that holds with a confidence. It is no proof, and there is no way from it to one.
+
+    ``statement`` is what is claimed, ``holds`` whether that is what was asked for. ``probability`` is the bound,
+    ``estimate`` the share that was seen, ``confidence`` how often, at least, such a bound is right (``assuming`` what, if
+    anything). Of ``samples`` points of ``sampler``, drawn with ``seed``, ``failures`` were catastrophes: the same call
+    finds the same numbers again. ``radius`` is that of randomized smoothing.
+    """
+
+    statement: str
+    holds: bool
+    probability: float
+    estimate: float
+    confidence: float
+    samples: int
+    failures: int
+    sampler: str
+    seed: int
+    assuming: str = ""
+    radius: float | None = None
+
+    def explain(self) -> str:
+        """The statement and how far it can be trusted."""
+        assumed = f", assuming that {self.assuming}" if self.assuming else ""
+        return (
+            f"With {self.confidence:.6g} confidence{assumed}: {self.statement}. ({self.failures} of {self.samples} samples "
+            f"were catastrophes; seed {self.seed}.) This is statistical: it is not a proof."
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the numbers as a JSON file, whole or not at all."""
+        fields = ("statement", "holds", "probability", "estimate", "confidence", "samples", "failures", "sampler", "seed")
+        record = {"kind": "statistical", "proof_system": self.proof_system}
+        record |= {name: getattr(self, name) for name in (*fields, "assuming", "radius")}
+        partial = Path(f"{os.fspath(path)}.partial")
+        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

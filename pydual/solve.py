@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import Executor
 from numbers import Integral
+from typing import Any
 
 from pydual.audit import FOLDED
 from pydual.audit.query import query_digest
@@ -16,18 +17,21 @@ from pydual.errors import InputError, UnsupportedError
 from pydual.game import Game
 from pydual.network import Network
 from pydual.operators.primitives import Curve
-from pydual.outcome import Attack, Certificate, RelaxedAttack, Unknown
+from pydual.outcome import Attack, Certificate, RelaxedAttack, Statistical, Unknown
 from pydual.progress import Progress
 from pydual.proof_systems import ProofSystem, by_name
 from pydual.proof_systems.subtrees import handed_to
 from pydual.query import Judge, pose
 from pydual.relax.engine import single_threaded_blas
+from pydual.sampling.system import Question, StatisticalSystem
+from pydual.sampling.table import STATISTICAL
+from pydual.sampling.verdicts import Judging
 
 
 def solve(
     model: Network,
     checker: Checker | Judge,
-    proof_system: str | ProofSystem = "auto",
+    proof_system: str | ProofSystem | StatisticalSystem = "auto",
     *,
     arithmetic: str = REAL,
     timeout: float | None = None,
@@ -36,7 +40,7 @@ def solve(
     progress: bool = False,
     executor: Executor | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-) -> Attack | RelaxedAttack | Certificate | Unknown:
+) -> Attack | RelaxedAttack | Certificate | Statistical | Unknown:
     """Decide whether ``model`` has a catastrophe in the sense of ``checker``.
 
     ``proof_system`` is a name ("interval", "crown", "alpha-crown", "lp", "sdp", "sos", "bab", "milp", "auto") or an object
@@ -50,10 +54,16 @@ def solve(
     bracket. A search that lasts is saved every few seconds in the file ``checkpoint``, and goes on from there if that file
     exists; the file stays, also after a verdict, which the same call then finds again at once.
 
+    A checker that only judges (``black_box``) can only be sampled: "statistical" (``Counting``), "relaxed", and, of
+    checkers with margins, "splitting" and "smoothing" end in a ``Statistical``, which is no proof.
+
     Returns an ``Attack`` (a replayed input), a ``Certificate`` (audited), a ``RelaxedAttack`` (an incomplete proof system
     cannot exclude a catastrophe and none was found) or ``Unknown`` (the budget ended first). Raises InputError for models,
     checkers, checkpoints and options that do not fit.
     """
+    statistical = _statistical(proof_system, checker)
+    if statistical is not None:
+        return _estimate(model, checker, statistical, seed, progress, timeout)
     query = pose(model, checker)
     _check(query.network, arithmetic, seed)
     system = _system(proof_system)
@@ -73,13 +83,42 @@ def solve(
             return game.ended_early()  # in the middle of a step: what was saved before it stands
 
 
-def _system(proof_system: str | ProofSystem) -> ProofSystem:
+def _statistical(proof_system: object, checker: object) -> StatisticalSystem | None:
+    """The statistical system that was asked for, if one was; "auto" is one for a checker that only judges."""
+    only_judges = isinstance(checker, Judging) and not isinstance(checker, Judge)
+    name = "statistical" if only_judges and proof_system == "auto" else proof_system
+    if isinstance(name, str) and name in STATISTICAL:
+        return STATISTICAL[name]()
+    if isinstance(proof_system, StatisticalSystem):
+        return proof_system
+    if only_judges:
+        raise InputError(f"A black box can only be sampled; use one of the systems {', '.join(STATISTICAL)}.")
+    return None
+
+
+def _estimate(
+    model: Network, checker: Any, system: StatisticalSystem, seed: int, progress: bool, timeout: float | None
+) -> Attack | Statistical | Unknown:
+    if not isinstance(checker, Judging):
+        pose(model, checker)
+    if checker.region.size != model.input_size:
+        raise InputError(
+            f"The checker's region has {checker.region.size} inputs, the network {model.input_size}; make them equal."
+        )
+    if not isinstance(seed, Integral) or seed < 0:
+        raise InputError(f"The seed is {seed!r}; give an integer that is at least 0.")
+    with Budget(timeout) as budget, single_threaded_blas(), Progress(progress, system.name) as display:
+        question = Question(model, checker, int(seed), budget.left, budget.lasts, budget.elapsed, display.show)
+        return system.estimate(question)
+
+
+def _system(proof_system: object) -> ProofSystem:
     if isinstance(proof_system, str):
         return by_name(proof_system)
     parts = ("name", "complete", "init", "step")
     if isinstance(proof_system, type) or not all(hasattr(proof_system, part) for part in parts):
         raise InputError(f"The proof system is {proof_system!r}; give a name such as 'auto', or an object.")
-    return proof_system
+    return proof_system  # type: ignore[return-value]
 
 
 def _check(model: Network, arithmetic: str, seed: int) -> None:

@@ -28,7 +28,7 @@ LAYERS = (
     ("pydual.problem", "pydual.query", "pydual.certificate", "pydual.outcome"),
     ("pydual.audit", "pydual.relax", "pydual.attack", "pydual.optimize", "pydual._core"),
     ("pydual.proof_systems",),
-    ("pydual.checkers",),
+    ("pydual.checkers", "pydual.sampling"),
     ("pydual.solve", "pydual.game", "pydual.progress", "pydual.checkpoint", "pydual.budget"),
     ("pydual.io", "pydual.cli", "pydual.demo", "pydual.__main__", "pydual"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -216,3 +217,66 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as stopped:
             main([option])
         assert stopped.value.code == 0 and expected in capsys.readouterr().out
+
+
+CHECKERS = """
+import pydual
+
+region = pydual.Region([-1.0], [1.0])
+
+
+@pydual.checker(region)
+def large(x, y):
+    return y[0] >= 1.5
+
+
+@pydual.checker(region)
+def one(x, y):
+    return y[0] >= 0.5
+
+
+unseen = pydual.black_box(region, lambda x, y: y[0] >= 1.5)
+seen = pydual.black_box(region, lambda x, y: y[0] >= 0.5)
+number = 5
+"""
+
+
+def test_checkers_of_a_python_file(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, proof = tmp_path / "checkers.py", tmp_path / "c.cert"
+    path.write_text(CHECKERS, encoding="utf-8")
+    ask = ["--network", str(network)]
+    assert main(["verify", f"{path}:large", *ask, "--certificate", str(proof)]) == 0
+    assert capsys.readouterr().out == "unsat\n"
+    assert main(["audit", str(proof), *ask, "--query", f"{path}:large"]) == 0
+    assert main(["audit", str(proof), *ask, "--query", f"{path}:one"]) == 1
+    capsys.readouterr()
+    assert main(["verify", f"{path}:one", *ask]) == 0
+    assert capsys.readouterr().out.startswith("sat\n")
+
+
+def test_statistics_are_no_verdict(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, proof = tmp_path / "checkers.py", tmp_path / "c.cert"
+    path.write_text(CHECKERS, encoding="utf-8")
+    for system in ("auto", "statistical"):
+        options = ["--network", str(network), "--proof-system", system, "--certificate", str(proof)]
+        assert main(["verify", f"{path}:unseen", *options]) == 0
+        out, err = capsys.readouterr()
+        assert out == "statistical\n" and "it is not a proof" in err and not proof.exists()
+    assert main(["verify", f"{path}:seen", "--network", str(network)]) == 0
+    assert capsys.readouterr().out.startswith("sat\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("checkers.py:number", "'number' in .* is a int; decorate"), ("checkers.py:nothing", "defines no 'nothing'"),
+     ("checkers.py", "does not say which checker"), ("other.py:large", "There is no file"),
+     ("broken.py:large", "Running .* failed: ZeroDivisionError")],
+)  # fmt: skip
+def test_bad_checker_files(
+    network: Path, tmp_path: Path, name: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkers.py").write_text(CHECKERS, encoding="utf-8")
+    (tmp_path / "broken.py").write_text("1 / 0\n", encoding="utf-8")
+    assert main(["verify", str(tmp_path / name), "--network", str(network)]) == 2
+    out, err = capsys.readouterr()
+    assert not out and re.search(message, err) and err.count("\n") == 1

@@ -12,7 +12,7 @@ from pydual.io.aptp import aptp_tree, is_aptp
 from pydual.io.marabou_proof import marabou_tree
 from pydual.io.proof_text import read_proof_text
 from pydual.network import Network
-from pydual.outcome import Attack, Certificate, RelaxedAttack, Unknown
+from pydual.outcome import Attack, Certificate, RelaxedAttack, Statistical, Unknown
 from pydual.proof_systems.case_tree import CaseTree
 from pydual.proof_systems.imported_tree import ImportedTree
 from pydual.solve import solve
@@ -59,4 +59,6 @@ def certify(
     if not isinstance(tree, CaseTree):
         raise InputError(f"The case tree is a {type(tree).__name__}; read one with pydual.load_case_tree.")
     system = ImportedTree(tree) if tree.leaves > 1 else "auto"
-    return solve(model, checker, system, arithmetic=arithmetic, timeout=timeout, seed=seed)
+    outcome = solve(model, checker, system, arithmetic=arithmetic, timeout=timeout, seed=seed)
+    assert not isinstance(outcome, Statistical)
+    return outcome
