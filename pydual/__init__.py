@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pydual.outcome import Statistical as Statistical
     from pydual.outcome import Unknown as Unknown
     from pydual.proof_systems import MILP as MILP
+    from pydual.proof_systems import SMT as SMT
     from pydual.proof_systems import AlphaCrown as AlphaCrown
     from pydual.proof_systems import Auto as Auto
     from pydual.proof_systems import BranchAndBound as BranchAndBound
@@ -92,6 +93,7 @@ _HOME = {
     "Region": "pydual.region",
     "Relaxed": "pydual.sampling.relaxed",
     "RelaxedAttack": "pydual.outcome",
+    "SMT": "pydual.proof_systems",
     "Smoothing": "pydual.sampling.smoothing",
     "Splitting": "pydual.sampling.splitting",
     "Statistical": "pydual.outcome",
@@ -143,6 +145,7 @@ __all__ = [
     "Region",
     "Relaxed",
     "RelaxedAttack",
+    "SMT",
     "Smoothing",
     "Splitting",
     "Statistical",

@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "--proof-system",
         default="auto",
         metavar="NAME",
-        help="interval, crown, alpha-crown, lp, sdp, sos, bab, milp, auto (default); no proofs: statistical, splitting, "
+        help="interval, crown, alpha-crown, lp, sdp, sos, bab, milp, smt, auto (default); no proofs: statistical, splitting, "
         "smoothing, relaxed",
     )
     verify.add_argument("--timeout", type=_seconds, metavar="S", help="seconds after which to give up (default: none)")

@@ -82,6 +82,7 @@ TIGHTER = {
     "alpha-crown": "lp, sdp, bab",
     "lp": "sdp, bab",
     "sdp": "bab, or BranchAndBound(bound=SDP()), whose cells know the phases of some neurons",
+    "smt": "smt with exact axioms, bab",
     "sos": "sos of a higher degree, bab",
 }
 

@@ -43,8 +43,8 @@ def solve(
 ) -> Attack | RelaxedAttack | Certificate | Statistical | Unknown:
     """Decide whether ``model`` has a catastrophe in the sense of ``checker``.
 
-    ``proof_system`` is a name ("interval", "crown", "alpha-crown", "lp", "sdp", "sos", "bab", "milp", "auto") or an object
-    with its options. ``arithmetic`` "real" speaks of the model as a function of real numbers, "float32" of every execution
+    ``proof_system`` is a name ("interval", "crown", "alpha-crown", "lp", "sdp", "sos", "bab", "milp", "smt", "auto") or
+    an object with its options. ``arithmetic`` "real" speaks of the model as a function of real numbers, "float32" of every execution
     of it in 32-bit floating point, sums taken in any order (PROOFS.md, section 6). ``timeout`` is in seconds, for search
     and audit together; ``progress`` shows the bracket on stderr. The result is the same for the same seed as long as no
     timeout strikes. ``executor``, any of ``concurrent.futures``, gets parts of the search (proof_systems/subtrees.py): the

@@ -18,6 +18,7 @@ from pydual.proof_systems.milp import MILP
 from pydual.proof_systems.neuron_splitting import NeuronSplitting
 from pydual.proof_systems.portfolio import Portfolio
 from pydual.proof_systems.sdp import SDP
+from pydual.proof_systems.smt import SMT
 from pydual.proof_systems.sos import SOS
 
 BY_NAME: dict[str, Callable[[], ProofSystem]] = {
@@ -29,6 +30,7 @@ BY_NAME: dict[str, Callable[[], ProofSystem]] = {
     "sos": SOS,
     "bab": BranchAndBound,
     "milp": MILP,
+    "smt": SMT,
     "auto": Auto,
 }
 
@@ -36,6 +38,7 @@ __all__ = [
     "BY_NAME",
     "MILP",
     "SDP",
+    "SMT",
     "SOS",
     "AlphaCrown",
     "Auto",
