@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pydual.proof_systems import Auto as Auto
     from pydual.proof_systems import BranchAndBound as BranchAndBound
     from pydual.proof_systems import Crown as Crown
+    from pydual.proof_systems import Enumeration as Enumeration
     from pydual.proof_systems import InputSplitting as InputSplitting
     from pydual.proof_systems import Interval as Interval
     from pydual.proof_systems import NeuronSplitting as NeuronSplitting
@@ -81,6 +82,7 @@ _HOME = {
     "Checker": "pydual.checker",
     "Counting": "pydual.sampling.counting",
     "Crown": "pydual.proof_systems",
+    "Enumeration": "pydual.proof_systems",
     "ImportedTree": "pydual.proof_systems.imported_tree",
     "InputError": "pydual.errors",
     "InputSplitting": "pydual.proof_systems",
@@ -133,6 +135,7 @@ __all__ = [
     "Checker",
     "Counting",
     "Crown",
+    "Enumeration",
     "ImportedTree",
     "InputError",
     "InputSplitting",

@@ -1,7 +1,7 @@
 """Proof terms and the certificate file. PROOFS.md specifies their meaning; the audits implement it.
 
-A proof of one problem is a binary tree of ``Split`` nodes whose leaves are ``LinearLeaf``, ``GramLeaf`` and ``SosLeaf`` terms,
-stored as columns so that a tree of a million leaves is a handful of arrays.
+A proof of one problem is a binary tree of ``Split`` nodes whose leaves are ``LinearLeaf``, ``GramLeaf``, ``SosLeaf`` and
+``EnumerationLeaf`` terms, stored as columns so that a tree of a million leaves is a handful of arrays.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FORMAT = "pydual-certificate-1"
 REAL, FLOAT32 = "real", "float32"  # of which execution of the network a proof speaks
 
 # node kinds
-LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF, SOS_LEAF = 0, 1, 2, 3, 4
+LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF, SOS_LEAF, ENUMERATION_LEAF = 0, 1, 2, 3, 4, 5
 # how the intervals of an anchor are derived; 0: the node is no anchor; REFINED + t: by the lines of refinement t
 INTERVAL, PARALLEL, ADAPTIVE, REFINED = 1, 2, 3, 4
 MOST_REFINEMENTS = 252

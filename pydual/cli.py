@@ -71,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
         "--proof-system",
         default="auto",
         metavar="NAME",
-        help="interval, crown, alpha-crown, lp, sdp, sos, bab, milp, smt, auto (default); no proofs: statistical, splitting, "
-        "smoothing, relaxed",
+        help="interval, crown, alpha-crown, lp, sdp, sos, bab, milp, smt, enumeration, auto (default); "
+        "no proofs: statistical, splitting, smoothing, relaxed",
     )
     verify.add_argument("--timeout", type=_seconds, metavar="S", help="seconds after which to give up (default: none)")
     verify.add_argument("--memory-limit", type=_bytes, metavar="BYTES", help="when to give up; also 500M, 4G (default: none)")

@@ -5,6 +5,7 @@ The order of the problems and of the margins inside one is part of the certifica
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -145,7 +146,10 @@ class _Branch:
             self.margins.append(atom)
             return True
         ((i, a),) = x.items()
-        return self._cut(i, a > 0, -constant / a)
+        bound = -constant / a
+        if self._region.integers is not None and self._region.integers[i]:
+            bound = Fraction(math.floor(bound) if a > 0 else math.ceil(bound))
+        return self._cut(i, a > 0, bound)
 
     def _cut(self, i: int, is_upper: bool, bound: Fraction) -> bool:
         low, high = self._interval(i)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -10,6 +11,8 @@ from fractions import Fraction
 import numpy as np
 
 from pydual.errors import InputError
+
+MOST_LISTED = 10**8  # points of a grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +48,10 @@ class Region:
 
     ``lower`` and ``upper`` are rounded outward from the bounds that were asked for: a proof covers them.
     ``inner_lower`` and ``inner_upper`` are rounded inward (they default to the same): an attack stays within them.
-    Raises InputError for shapes that differ, NaN, infinite or inverted bounds, or inner bounds outside of the box.
+    Inputs at which the mask ``integers`` (inputs, bool) is true take integer values only; their bounds become integers.
+    Of a finite region that ``listed`` made, ``points`` (points, inputs) are all points; those outside of the box do not count.
+    Raises InputError for shapes that differ, NaN, infinite or inverted bounds, intervals without an integer, or inner bounds
+    outside of the box.
     """
 
     lower: np.ndarray
@@ -53,19 +59,56 @@ class Region:
     ball: Ball | None = None
     inner_lower: np.ndarray = field(default=None)  # type: ignore[arg-type]
     inner_upper: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    integers: np.ndarray | None = None
+    points: np.ndarray | None = None
+
+    @classmethod
+    def listed(cls, points: object) -> Region:
+        """The finite region of these points, an array of shape (points, inputs). Raises InputError if it is none."""
+        try:
+            array = np.array(points, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError("The points must be an array of numbers of shape (points, inputs).") from None
+        if array.ndim != 2 or 0 in array.shape or not np.isfinite(array).all():
+            raise InputError(f"The points have the shape {array.shape}; give finite numbers of shape (points, inputs).")
+        return cls(array.min(axis=0), array.max(axis=0), points=array)
+
+    @classmethod
+    def grid(cls, *axes: Sequence[float]) -> Region:
+        """The finite region of all combinations of these values of the inputs, the last varying fastest."""
+        values = [float_vector(axis, f"The axis {i}") for i, axis in enumerate(axes)]
+        if math.prod(map(len, values)) > MOST_LISTED:
+            raise InputError(f"The grid has more than {MOST_LISTED} points; make inputs integers, or use fewer values.")
+        return cls.listed(np.stack(np.meshgrid(*values, indexing="ij"), axis=-1).reshape(-1, len(values)) if values else [[]])
 
     def __post_init__(self) -> None:
         for name in ("lower", "upper", "inner_lower", "inner_upper"):
             array = getattr(self, name)
             array = getattr(self, name.removeprefix("inner_")) if array is None else array
             object.__setattr__(self, name, float_vector(array, f"The bound '{name}'"))
+        if self.integers is not None:
+            object.__setattr__(self, "integers", self._mask())
         if self.lower.shape != self.upper.shape:
             raise InputError(f"A box needs as many lower as upper bounds; got {self.lower.size} and {self.upper.size}.")
         if not self.inner_lower.shape == self.inner_upper.shape == self.lower.shape:
             raise InputError(f"The inner bounds must have {self.size} coordinates, as many as the box.")
         if self.ball is not None and self.ball.center.shape != self.lower.shape:
             raise InputError(f"The ball has {self.ball.center.size} coordinates, the box {self.size}; make them equal.")
+        if self.points is not None and (self.ball is not None or self.integers is not None):
+            raise InputError("A list of points has neither a ball nor integers; leave out the points that are not meant.")
+        self._round_integers()
         self._check_bounds()
+
+    def _mask(self) -> np.ndarray | None:
+        mask = np.asarray(self.integers)
+        if mask.dtype != bool or mask.shape != self.lower.shape:
+            raise InputError(f"The mask of integers must have one truth value for each of the {self.size} inputs.")
+        return mask.copy() if mask.any() else None
+
+    def _round_integers(self) -> None:
+        for name, inward in (("lower", np.ceil), ("upper", np.floor)) if self.integers is not None else ():
+            for bound in (getattr(self, name), getattr(self, f"inner_{name}")):
+                bound[self.integers] = inward(bound[self.integers]) + 0.0  # no negative zeros
 
     def _check_bounds(self) -> None:
         infinite = ~(np.isfinite(self.lower) & np.isfinite(self.upper))
@@ -73,6 +116,8 @@ class Region:
             interval = f"[{self.lower[i]}, {self.upper[i]}]"
             if infinite[i]:
                 raise InputError(f"Input {i} has the bounds {interval}; both must be finite numbers.")
+            if self.integers is not None and self.integers[i]:
+                raise InputError(f"There is no integer in the interval of input {i}; widen its bounds.")
             raise InputError(f"Input {i} has the empty interval {interval}; swap or correct its bounds.")
         if not ((self.inner_lower >= self.lower) & (self.inner_upper <= self.upper)).all():
             raise InputError("The inner bounds lie outside of the box; round them inward, the box outward.")
@@ -80,6 +125,17 @@ class Region:
     @property
     def size(self) -> int:
         return len(self.lower)
+
+    @property
+    def count(self) -> int | None:
+        """The number of points in the list, or of combinations of integers in the box; None if they are infinitely many."""
+        if self.points is not None:
+            return len(self.points)
+        integers = np.zeros(self.size, dtype=bool) if self.integers is None else self.integers
+        if not (integers | (self.lower == self.upper)).all():
+            return None
+        widths = zip(self.lower[integers].tolist(), self.upper[integers].tolist(), strict=True)
+        return math.prod(int(high) - int(low) + 1 for low, high in widths)
 
     def contains(self, x: np.ndarray) -> bool:
         """Whether a float64 point lies in the region as it was asked for (inner bounds), without tolerance.
@@ -90,6 +146,10 @@ class Region:
         if x.shape != self.lower.shape:
             raise InputError(f"The point has {x.size} coordinates, the region {self.size}; make them equal.")
         inside = bool(np.all(x >= self.inner_lower) and np.all(x <= self.inner_upper))
+        if self.integers is not None:
+            inside = inside and bool((x[self.integers] == np.rint(x[self.integers])).all())
+        if self.points is not None:
+            inside = inside and bool((self.points == x).all(axis=1).any())
         return inside and (self.ball is None or self.ball.contains(x))
 
 

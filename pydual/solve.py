@@ -43,12 +43,13 @@ def solve(
 ) -> Attack | RelaxedAttack | Certificate | Statistical | Unknown:
     """Decide whether ``model`` has a catastrophe in the sense of ``checker``.
 
-    ``proof_system`` is a name ("interval", "crown", "alpha-crown", "lp", "sdp", "sos", "bab", "milp", "smt", "auto") or an
-    object with its options. ``arithmetic`` "real" speaks of the model as a function of real numbers, "float32" of every
-    execution of it in 32-bit floating point, sums taken in any order (PROOFS.md, section 6). ``timeout`` is in seconds, for
-    search and audit together; ``progress`` shows the bracket on stderr. The result is the same for the same seed as long as
-    no timeout strikes. ``executor``, any of ``concurrent.futures``, gets parts of the search (proof_systems/subtrees.py):
-    the verdict is as certain, but which proof or attack is found may differ; parts that run at the end are not waited for.
+    ``proof_system`` is a name ("interval", "crown", "alpha-crown", "lp", "sdp", "sos", "bab", "milp", "smt", "enumeration",
+    "auto") or an object with its options. ``arithmetic`` "real" speaks of the model as a function of real numbers,
+    "float32" of every execution of it in 32-bit floating point, sums taken in any order (PROOFS.md, section 6). ``timeout``
+    is in seconds, for search and audit together; ``progress`` shows the bracket on stderr. The result is the same for the
+    same seed as long as no timeout strikes. ``executor``, any of ``concurrent.futures``, gets parts of the search
+    (proof_systems/subtrees.py): the verdict is as certain, but which proof or attack is found may differ; parts that run at
+    the end are not waited for.
 
     ``memory_limit`` (bytes of this process, looked at between steps), the timeout and Ctrl-C end in ``Unknown`` with the
     bracket. A search that lasts is saved every few seconds in the file ``checkpoint``, and goes on from there if that file

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <cmath>
+#include <optional>
 #include <string>
 
 #include "audit/rounding.hpp"
@@ -157,7 +158,8 @@ struct HeldTree {
     std::unique_ptr<TreeAudit> audit;
 
     HeldTree(std::shared_ptr<HeldRoot> at, const Doubles& constants, const std::vector<bool>& strict,
-             const std::vector<std::vector<double>>& x, const std::vector<std::vector<double>>& y, const py::dict& tree, int threads)
+             const std::vector<std::vector<double>>& x, const std::vector<std::vector<double>>& y, const py::dict& tree,
+             const std::vector<bool>& integer, const std::optional<Doubles>& points, int threads)
         : root(std::move(at)) {
         const auto column = [&](const char* name) -> const py::array& {
             keep.push_back(py::cast<py::array>(tree[name]));
@@ -165,6 +167,15 @@ struct HeldTree {
         };
         keep.reserve(16);
         Columns c;
+        c.lattice.integer = {integer.begin(), integer.end()};
+        if (static_cast<int>(integer.size()) != root->network->inputs()) throw std::invalid_argument("The mask does not fit.");
+        if (points) {
+            if (points->ndim() != 2 || points->shape(1) != root->network->inputs()) throw std::invalid_argument("The points do not fit.");
+            keep.push_back(*points);
+            c.lattice.listed = true;
+            c.lattice.rows = points->shape(0);
+            c.lattice.points = points->data();
+        }
         const py::array& kind = column("kind");
         const py::array& index = column("index");
         const py::array& threshold = column("threshold");
@@ -228,9 +239,10 @@ PYBIND11_MODULE(_rounded, m, py::mod_gil_used()) {
         .def("shift", &HeldRoot::shift, py::arg("value"));
     py::class_<HeldTree>(m, "Tree")
         .def(py::init<std::shared_ptr<HeldRoot>, const Doubles&, const std::vector<bool>&, const std::vector<std::vector<double>>&,
-                      const std::vector<std::vector<double>>&, const py::dict&, int>(),
+                      const std::vector<std::vector<double>>&, const py::dict&, const std::vector<bool>&, const std::optional<Doubles>&,
+                      int>(),
              py::arg("root"), py::arg("constants"), py::arg("strict"), py::arg("x"), py::arg("y"), py::arg("columns"),
-             py::arg("threads"))
+             py::arg("integers"), py::arg("points").none(true), py::arg("threads"))
         .def("advance", &HeldTree::advance)
         .def_property_readonly("margin", [](const HeldTree& t) { return t.audit->margin(); });
 }

@@ -8,10 +8,11 @@
 namespace pydual::audit {
 namespace {
 
-enum NodeKind : int { kLeaf = 0, kInputSplit = 1, kNeuronSplit = 2, kGramLeaf = 3 };
+enum NodeKind : int { kLeaf = 0, kInputSplit = 1, kNeuronSplit = 2, kGramLeaf = 3, kEnumerationLeaf = 5 };
 
 constexpr std::size_t kBatchNumbers = std::size_t{1} << 23;  // doubles held by a batch
 constexpr std::size_t kBatchLeaves = 4096;
+constexpr std::int64_t kBatchPoints = 1 << 15;
 
 [[noreturn]] void reject(std::int64_t node, const std::string& complaint) {
     throw Rejected("node " + std::to_string(node) + ": " + complaint);
@@ -45,6 +46,11 @@ TreeAudit::~TreeAudit() {
 }
 
 bool TreeAudit::advance() {
+    if (!enumerations_.empty()) {
+        check_points();
+        if (!more()) finish();
+        return more();
+    }
     while (node_ < columns_.nodes && !batch_full()) read_node();
     const Downward mode;
     derive_anchors();
@@ -52,10 +58,11 @@ bool TreeAudit::advance() {
     anchors_.clear();
     leaves_.clear();
     batch_numbers_ = 0;
-    if (node_ < columns_.nodes) return true;
-    finish();
-    return false;
+    if (!more()) finish();
+    return more();
 }
+
+bool TreeAudit::more() const { return node_ < columns_.nodes || !enumerations_.empty(); }
 
 bool TreeAudit::batch_full() const { return leaves_.size() >= kBatchLeaves || batch_numbers_ >= kBatchNumbers; }
 
@@ -82,8 +89,9 @@ void TreeAudit::read_node() {
         }
     }
     switch (columns_.kind[node_]) {
-        case kLeaf: read_leaf(node, false); break;
-        case kGramLeaf: read_leaf(node, true); break;
+        case kLeaf:
+        case kGramLeaf:
+        case kEnumerationLeaf: read_leaf(node, columns_.kind[node_]); break;
         case kInputSplit: split_input(node); break;
         default: split_neuron(node);
     }
@@ -116,7 +124,10 @@ void TreeAudit::split_input(const Open& node) {
     auto second = std::make_shared<Box>(*node.box);
     first->upper[i] = std::min(first->upper[i], t);
     second->lower[i] = std::max(second->lower[i], t);
-    for (const auto& box : {first, second}) box->empty = box->empty || box->lower[i] > box->upper[i];
+    for (const auto& box : {first, second}) {
+        box->empty = box->empty || box->lower[i] > box->upper[i];
+        columns_.lattice.round(*box);
+    }
     batch_numbers_ += 4 * first->lower.size();
     stack_.push_back({second, node.anchor, path_.size(), false, {}});
     stack_.push_back({first, node.anchor, path_.size(), false, {}});
@@ -132,15 +143,15 @@ void TreeAudit::split_neuron(const Open& node) {
     stack_.push_back({node.box, node.anchor, path_.size(), true, {neuron, false}});
 }
 
-void TreeAudit::read_leaf(const Open& node, bool gram) {
+void TreeAudit::read_leaf(const Open& node, std::uint8_t kind) {
     if (leaf_ >= columns_.leaves) reject(node_, "'lines' ends before this leaf.");
     if (!node.anchor) reject(node_, "the leaf has no anchor above it.");
     const std::int64_t depth = static_cast<std::int64_t>(path_.size());
     const std::int32_t rule = columns_.lines[leaf_];
     if (rule < -kAdaptiveRule || rule >= columns_.slopes.rows) reject(node_, "'lines' names a row that does not exist.");
     if (beta_ + depth > columns_.betas) reject(node_, "'split_multipliers' is too short.");
-    leaves_.push_back({node_, leaf_, beta_, rule, gram, 0, 0, node.box, node.anchor, path_});
-    if (gram) read_products(leaves_.back());
+    leaves_.push_back({node_, leaf_, beta_, rule, kind, 0, 0, node.box, node.anchor, path_});
+    if (kind == kGramLeaf) read_products(leaves_.back());
     batch_numbers_ += 8 + path_.size();
     ++leaf_;
     beta_ += depth;
@@ -190,8 +201,13 @@ void TreeAudit::derive_block(int first, std::vector<Backward>& workspaces) {
 
 void TreeAudit::check_leaves() {
     std::vector<const Leaf*> open, gram;
-    for (const Leaf& leaf : leaves_)
-        if (!is_empty(leaf)) (leaf.gram ? gram : open).push_back(&leaf);
+    for (const Leaf& leaf : leaves_) {
+        if (is_empty(leaf)) continue;
+        if (leaf.kind == kEnumerationLeaf)
+            enumerate(leaf);
+        else
+            (leaf.kind == kGramLeaf ? gram : open).push_back(&leaf);
+    }
     std::vector<double> bounds((open.size() + kLanes - 1) / kLanes * kLanes);
     share_out(static_cast<int>(bounds.size() / kLanes), threads_, [&](int b, int worker) {
         const int first = b * kLanes;
@@ -203,6 +219,77 @@ void TreeAudit::check_leaves() {
               [&](int t, int worker) { gram_bounds[t] = check_gram(*gram[t], workspaces_[worker]); });
     for (std::size_t t = 0; t < open.size(); ++t) margin_ = std::min(margin_, proven_margin(*open[t], bounds[t]));
     for (std::size_t t = 0; t < gram.size(); ++t) margin_ = std::min(margin_, proven_margin(*gram[t], gram_bounds[t]));
+}
+
+void TreeAudit::enumerate(const Leaf& leaf) {
+    try {
+        enumerations_.push_back({leaf.node, 0, Points(columns_.lattice, *leaf.box, root_.setting.ball), leaf.anchor});
+    } catch (const Rejected& error) {
+        reject(leaf.node, error.what());
+    }
+}
+
+// The next points of the first enumeration leaf, a few lanes for each thread in turn.
+void TreeAudit::check_points() {
+    const Downward mode;
+    Enumeration& leaf = enumerations_.front();
+    const std::int64_t first = leaf.next, last = std::min(first + kBatchPoints, leaf.points.count());
+    const int blocks = static_cast<int>((last - first + kLanes - 1) / kLanes);
+    std::vector<double> least(blocks);
+    share_out(blocks, threads_, [&](int b, int worker) {
+        const std::int64_t begin = first + std::int64_t{b} * kLanes;
+        least[b] = least_margin(leaf, begin, std::min(begin + kLanes, last), worker);
+    });
+    for (const double margin : least) margin_ = std::min(margin_, margin);
+    leaf.next = last;
+    if (last == leaf.points.count()) enumerations_.pop_front();
+}
+
+// A lower bound of the least, over points that count, of the greatest margin. Throws Rejected where none excludes a point.
+double TreeAudit::least_margin(const Enumeration& leaf, std::int64_t first, std::int64_t last, int worker) {
+    std::vector<Cell> cells;
+    for (std::int64_t number = first; number < last; ++number) {
+        auto box = std::make_shared<Box>();
+        box->lower.resize(net_.inputs());
+        if (!leaf.points.write(number, box->lower.data())) continue;
+        box->upper = box->lower;
+        cells.push_back({std::move(box), {}, kIntervalRule, nullptr});
+    }
+    double best[kLanes], least = std::numeric_limits<double>::infinity();
+    bool holds[kLanes] = {};
+    try {
+        if (!cells.empty()) best_margins(cells, worker, best, holds);
+    } catch (const Rejected& error) {
+        reject(leaf.node, error.what());
+    }
+    for (std::size_t lane = 0; lane < cells.size(); ++lane) {
+        if (!holds[lane]) reject(leaf.node, "a point of the enumeration leaf is not excluded.");
+        least = std::min(least, best[lane]);
+    }
+    return least;
+}
+
+// By interval arithmetic at points: the greatest margin from below, and whether one of them excludes a catastrophe.
+void TreeAudit::best_margins(const std::vector<Cell>& cells, int worker, double* best, bool* holds) {
+    const std::unique_ptr<CellBlock> block = derive(root_.setting, cells, alone_[worker]);
+    const int count = static_cast<int>(cells.size());
+    Backward& backward = workspaces_[worker].backward;
+    Row rows[kLanes];
+    for (int lane = 0; lane < count; ++lane) {
+        rows[lane] = {block.get(), lane, cells[lane].box.get(), nullptr, kIntervalRule, nullptr};
+        best[lane] = -std::numeric_limits<double>::infinity();
+    }
+    for (int r = 0; r < margins_.count; ++r) {
+        double bounds[kLanes];
+        backward.start(rows, count);
+        for (int lane = 0; lane < count; ++lane) add_margin(r, 1.0, lane, backward);
+        backward.bound(bounds);
+        for (int lane = 0; lane < count; ++lane) {
+            if (!(bounds[lane] > 0.0 || (margins_.strict[r] && bounds[lane] == 0.0))) continue;
+            holds[lane] = true;
+            best[lane] = std::max(best[lane], bounds[lane]);
+        }
+    }
 }
 
 void TreeAudit::find_empty(Anchor& anchor) const {
@@ -262,13 +349,7 @@ void TreeAudit::seed(const Leaf& leaf, int lane, Backward& backward) const {
         const double weight = columns_.multipliers[leaf.number * margins_.count + r];
         if (weight == 0.0) continue;
         if (!(weight > 0.0)) reject(leaf.node, "a multiplier is negative or no number.");
-        backward.constants()[lane] += weight * margins_.constants[r];
-        for (const bool at_input : {true, false}) {
-            const std::vector<double>& row = at_input ? margins_.x[r] : margins_.y[r];
-            if (row.empty()) continue;
-            double* out = backward.coefficients(at_input ? 0 : net_.output);
-            for (std::size_t i = 0; i < row.size(); ++i) out[i * kLanes + lane] += weight * row[i];
-        }
+        add_margin(r, weight, lane, backward);
     }
     for (std::size_t t = 0; t < leaf.phases.size(); ++t) {
         const Neuron& neuron = net_.neurons[leaf.phases[t].neuron];
@@ -278,6 +359,16 @@ void TreeAudit::seed(const Leaf& leaf, int lane, Backward& backward) const {
         const double signed_beta = leaf.phases[t].active ? -beta : beta;
         backward.coefficients(neuron.source)[neuron.component * kLanes + lane] += signed_beta;
         backward.constants()[lane] += signed_beta * root_.shift.shift[neuron.source][neuron.component];
+    }
+}
+
+void TreeAudit::add_margin(int r, double weight, int lane, Backward& backward) const {
+    backward.constants()[lane] += weight * margins_.constants[r];
+    for (const bool at_input : {true, false}) {
+        const std::vector<double>& row = at_input ? margins_.x[r] : margins_.y[r];
+        if (row.empty()) continue;
+        double* out = backward.coefficients(at_input ? 0 : net_.output);
+        for (std::size_t i = 0; i < row.size(); ++i) out[i * kLanes + lane] += weight * row[i];
     }
 }
 

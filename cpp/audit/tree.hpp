@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <limits>
 #include <memory>
 #include <vector>
 
 #include "audit/backward.hpp"
 #include "audit/cells.hpp"
+#include "audit/enumeration.hpp"
 #include "audit/gram.hpp"
 #include "audit/slopes.hpp"
 
@@ -27,6 +29,7 @@ struct Columns {
     Numbers product_multipliers;
     const std::int32_t* product_counts = nullptr;
     const std::vector<Refinement>* refinements = nullptr;
+    Lattice lattice;
 };
 
 // The intervals of the root of a region, and the shift: shared by all problems of the region.
@@ -77,12 +80,18 @@ private:
         std::int64_t number = 0;
         std::int64_t first_beta = 0;
         std::int32_t rule = 0;  // for lines, or a row of slopes
-        bool gram = false;
+        std::uint8_t kind = 0;
         std::int64_t first_product = 0;
         std::int32_t products = 0;
         BoxPointer box;
         std::shared_ptr<const Anchor> anchor;
         Phases phases;
+    };
+
+    struct Enumeration {  // the points of a leaf, those before `next` checked
+        std::int64_t node = 0, next = 0;
+        Points points;
+        std::shared_ptr<const Anchor> anchor;
     };
 
     struct Workspace {
@@ -95,14 +104,19 @@ private:
     void enter(const Open& node);
     void split_input(const Open& node);
     void split_neuron(const Open& node);
-    void read_leaf(const Open& node, bool gram);
+    void read_leaf(const Open& node, std::uint8_t kind);
     void read_products(Leaf& leaf);
     Product product(std::int64_t number) const;
+    bool more() const;
     void finish();
     bool batch_full() const;
     void derive_anchors();
     void derive_block(int first, std::vector<Backward>& workspaces);
     void check_leaves();
+    void enumerate(const Leaf& leaf);
+    void check_points();
+    double least_margin(const Enumeration& leaf, std::int64_t first, std::int64_t last, int worker);
+    void best_margins(const std::vector<Cell>& cells, int worker, double* best, bool* holds);
     void find_empty(Anchor& anchor) const;
     bool contradicted(const Anchor& anchor, const Phases& phases) const;
     bool is_empty(const Leaf& leaf) const;
@@ -110,6 +124,7 @@ private:
     double check_gram(const Leaf& leaf, Workspace& space) const;
     Row row_of(const Leaf& leaf, std::vector<double>& slopes) const;
     void seed(const Leaf& leaf, int lane, Backward& backward) const;
+    void add_margin(int r, double weight, int lane, Backward& backward) const;
     const double* slopes_of(const Leaf& leaf, std::vector<double>& slopes) const;
     double proven_margin(const Leaf& leaf, double bound) const;
 
@@ -128,6 +143,7 @@ private:
     std::int64_t node_ = 0, split_ = 0, threshold_ = 0, leaf_ = 0, beta_ = 0, product_ = 0, gram_leaf_ = 0;
     std::vector<std::shared_ptr<Anchor>> anchors_;
     std::vector<Leaf> leaves_;
+    std::deque<Enumeration> enumerations_;
     std::size_t batch_numbers_ = 0;
     double margin_ = std::numeric_limits<double>::infinity();
 };

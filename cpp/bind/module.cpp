@@ -36,6 +36,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_used()) {
     bind_ascent(program);
     bind_cells(program);
     bind_descent(program);
+    bind_enumeration(program);
 }
 
 }  // namespace pydual::bind

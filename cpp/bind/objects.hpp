@@ -44,5 +44,6 @@ void bind_bounds(py::class_<HeldProgram>& cls);
 void bind_ascent(py::class_<HeldProgram>& cls);
 void bind_cells(py::class_<HeldProgram>& cls);
 void bind_descent(py::class_<HeldProgram>& cls);
+void bind_enumeration(py::class_<HeldProgram>& cls);
 
 }  // namespace pydual::bind

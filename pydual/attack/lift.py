@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from pydual.attack.replay import Replay
+from pydual.attack.search import nearest_listed
 from pydual.certificate import REAL
 from pydual.checker import margin_at
 from pydual.query import Query, Runs
@@ -98,18 +99,22 @@ def round_into(x: np.ndarray, region: Region, element_type: str) -> np.ndarray |
     """The point of the region as asked for nearest to ``x`` in the element type (as float64); None if there is none.
 
     An input whose interval has no number of that type, such as one fixed to a float64 of a float32 model, stays a
-    float64 of its interval; the replay casts it, as whoever runs the model does.
+    float64 of its interval; the replay casts it, as whoever runs the model does. So do points of a list.
     """
     kind = np.dtype(element_type).type
     low, high = _at_least(region.inner_lower, kind), _at_most(region.inner_upper, kind)
     typed = low <= high
 
     def rounded(point: np.ndarray) -> np.ndarray:
+        if region.integers is not None:
+            point = np.where(region.integers, np.rint(point), point)
         inside = np.clip(point, region.inner_lower, region.inner_upper)
         return np.where(typed, np.clip(point.astype(kind), low, high).astype(np.float64), inside)
 
     if (region.inner_lower > region.inner_upper).any():
         return None
+    if region.points is not None:
+        return nearest_listed(x, region)
     return rounded(x) if region.ball is None else _into_ball(x, region, region.ball, rounded)
 
 

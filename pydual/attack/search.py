@@ -102,9 +102,21 @@ class Adversary:
         return region.lower + uniform * (region.upper - region.lower)
 
 
+def nearest_listed(x: np.ndarray, region: Region) -> np.ndarray:
+    """The point of the list, among those in the box if there are any, that is nearest to ``x``."""
+    assert region.points is not None
+    outside = ~((region.points >= region.lower) & (region.points <= region.upper)).all(axis=1)
+    steps = np.square(region.points - x).sum(axis=1) + np.where(outside, np.finfo(float).max, 0.0)
+    return region.points[int(steps.argmin())]
+
+
 def into_region(points: np.ndarray, region: Region) -> np.ndarray:
     """The points (rows) clipped to the box and, with a ball, moved toward the box's point nearest to the center."""
     points = np.clip(points, region.lower, region.upper)
+    if region.integers is not None:
+        points[:, region.integers] = np.rint(points[:, region.integers])
+    if region.points is not None:
+        points = np.array([nearest_listed(x, region) for x in points]).reshape(points.shape)
     if region.ball is None:
         return points
     order = 1 if region.ball.norm == "l1" else 2

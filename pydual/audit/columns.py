@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pydual.audit.exact_file import FileColumn
-from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, GRAM_LEAF, INPUT_SPLIT, LEAF, SOS_COLUMNS, SOS_LEAF
+from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, ENUMERATION_LEAF, GRAM_LEAF, INPUT_SPLIT, LEAF, SOS_COLUMNS, SOS_LEAF
 from pydual.errors import CertificateError
 from pydual.network import Network
 
@@ -43,8 +43,8 @@ def validate(tree: Any, network: Network, margins: int, refinements: int, in_l2_
     _require(len(kind) > 0, "'kind' is empty; a tree has at least one node")
     counts = sum((np.bincount(part, minlength=256) for part in _chunks(kind)), np.zeros(256, dtype=np.int64))
     gram, cuts = int(counts[GRAM_LEAF]), int(counts[INPUT_SPLIT])
-    leaves = int(counts[LEAF]) + gram
-    _require(not counts[SOS_LEAF + 1 :].any(), "a node's kind is unknown")
+    leaves = int(counts[LEAF] + counts[ENUMERATION_LEAF]) + gram
+    _require(not counts[ENUMERATION_LEAF + 1 :].any(), "a node's kind is unknown")
     stray = any(getattr(getattr(tree, name, None), "shape", (0,))[0] for name in SOS_COLUMNS)
     _require(bool(counts[SOS_LEAF]) or not stray, "there are terms of Sos leaves, but no such leaf")
     _require(not counts[SOS_LEAF], "Sos leaves are checked by the exact audit alone; audit with level 'exact'")

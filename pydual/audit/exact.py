@@ -25,8 +25,9 @@ from fractions import Fraction
 from itertools import chain
 from typing import Any
 
-from pydual.audit.exact_bounds import ADAPTIVE, Ends, Linear, Path, Relaxation, cut_interval, derive
+from pydual.audit.exact_bounds import ADAPTIVE, INTERVAL, Ends, Linear, Path, Relaxation, cut_interval, derive
 from pydual.audit.exact_curves import ONE
+from pydual.audit.exact_enumeration import points_of
 from pydual.audit.exact_gram import Facts, Products, gram_bound
 from pydual.audit.exact_network import Network
 from pydual.audit.exact_region import Region
@@ -34,7 +35,7 @@ from pydual.audit.exact_sos import MOST_COEFFICIENTS, MOST_DEGREE, Term, sos_bou
 from pydual.audit.query import Problem, digest, problems
 from pydual.errors import CertificateError, InputError
 
-LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF, SOS_LEAF = 0, 1, 2, 3, 4
+LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF, SOS_LEAF, ENUMERATION_LEAF = 0, 1, 2, 3, 4, 5
 PIECE = 8192  # numbers of a column that are held at a time, or one row
 MOST = sys.float_info.max
 REALS, REALS_OR_BYTES = ("float32", "float64"), ("uint8", "float32", "float64")
@@ -183,8 +184,8 @@ class _Tree:
 
     def __init__(self, tree: Any, problem: Problem, audit: _Audit) -> None:
         self.problem, self.audit, self.net = problem, audit, audit.net
-        self.region = Region(problem.lower, problem.upper, problem.ball)
-        self.kinds = _Column(tree, "kind", ("uint8",), (None,), LEAF, SOS_LEAF)
+        self.region = Region(problem.lower, problem.upper, problem.ball, problem.integers)
+        self.kinds = _Column(tree, "kind", ("uint8",), (None,), LEAF, ENUMERATION_LEAF)
         most = ADAPTIVE + len(audit.refinements)
         self.anchors = _Column(tree, "anchor", ("uint8",), self.kinds.shape, 0, most)
         self.indices = _Column(tree, "index", ("int32",), (None,), 0, MOST)
@@ -215,7 +216,7 @@ class _Tree:
                     raise CertificateError("the tree has ended before this node.")
                 cell, anchor = stack.pop(), self.anchors.next()
                 cell = self._anchored(cell, anchor) if anchor else cell
-                if kind in (LEAF, GRAM_LEAF, SOS_LEAF):
+                if kind in (LEAF, GRAM_LEAF, SOS_LEAF, ENUMERATION_LEAF):
                     margin = min(margin, self._leaf(cell, kind))
                 else:
                     stack += reversed(self._children(cell, kind))
@@ -258,6 +259,8 @@ class _Tree:
             raise CertificateError("the leaf has no anchor above it.")
         if cell.empty:
             return math.inf
+        if kind == ENUMERATION_LEAF:
+            return min(map(self._margin_at, points_of(self.problem, cell.region)), default=math.inf)
         function = self._function(weights, betas, cell.path)
         relaxation = replace(cell.bounds.with_lines(rule, self.slopes.of(rule), self.audit.float32), region=cell.region)
         if kind == GRAM_LEAF:
@@ -267,10 +270,32 @@ class _Tree:
         else:
             scale = function.scale()
             bound = function.constant + relaxation.lower_bound(function.integers(scale, self.net.sizes)) / scale
-        strict = any(w > 0 and margin.strict for w, margin in zip(weights, self.problem.margins, strict=True))
-        if bound < 0 or (bound == 0 and not strict):
+        if not self._holds(bound, weights):
             raise CertificateError(f"the leaf's bound F = {float(max(bound, Fraction(-(10**300)))):.6g} is not positive.")
         return bound / sum(weights) if any(weights) else math.inf
+
+    def _holds(self, bound: Fraction, weights: list[Fraction]) -> bool:
+        """Whether the weighted sum of the margins, which is at least ``bound``, excludes a catastrophe."""
+        strict = any(w > 0 and margin.strict for w, margin in zip(weights, self.problem.margins, strict=True))
+        return bound > 0 or (bound == 0 and strict)
+
+    def _margin_at(self, point: list[float]) -> Fraction | float:
+        """A lower bound of the greatest margin at a point that is no catastrophe, by interval arithmetic."""
+        self.audit.poll()
+        region = Region(point, point, self.problem.ball)
+        bounds = None if region.empty else self.audit.derive(region, (), INTERVAL)
+        if bounds is None:
+            return math.inf
+        relaxation, margins, holds = bounds.with_lines(-INTERVAL, {}, self.audit.float32), list[Fraction](), False
+        for r in range(len(self.problem.margins)):
+            weights = [Fraction(r == other) for other in range(len(self.problem.margins))]
+            function = self._function(weights, [], ())
+            scale = function.scale()
+            margins.append(function.constant + relaxation.lower_bound(function.integers(scale, self.net.sizes)) / scale)
+            holds = holds or self._holds(margins[-1], weights)
+        if not holds:
+            raise CertificateError(f"the point {[float(v) for v in point]} of an enumeration leaf is not excluded.")
+        return max(margins)
 
     def _products(self) -> Products:
         """The products of a Gram leaf, all of them allowed."""

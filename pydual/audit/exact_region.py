@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from math import isqrt
+from math import ceil, floor, isqrt
 from operator import gt, mul, sub
 
 from pydual.audit.query import Ball
@@ -69,11 +69,14 @@ def least(w: Vector, interval: Interval) -> Fraction:
 class Region:
     """A box of float bounds and perhaps a ball; ``interval``, ``center`` and ``radius`` are integers, with one exponent.
 
-    ``empty``: box and ball have no point in common.
+    Bounds of the inputs ``integers`` are rounded inward. ``empty``: box and ball have no point in common.
     """
 
-    def __init__(self, lower: list[float], upper: list[float], ball: Ball | None) -> None:
-        self.lower, self.upper, self.ball = lower, upper, ball
+    def __init__(self, lower: list[float], upper: list[float], ball: Ball | None, integers: tuple[int, ...] = ()) -> None:
+        self.lower, self.upper, self.ball, self.integers = list(lower), list(upper), ball, integers
+        for i in integers:
+            self.lower[i], self.upper[i] = ceil(lower[i]), floor(upper[i])
+        lower, upper = self.lower, self.upper
         self._l1 = ball is not None and ball.norm == "l1"
         numbers, exponent = dyadic([*lower, *upper, *(ball.center if ball else []), ball.radius if ball else 0.0])
         n = len(lower)
@@ -90,7 +93,7 @@ class Region:
         """The parts with ``x_i <= threshold`` and with ``x_i >= threshold``."""
         upper, lower = list(self.upper), list(self.lower)
         upper[i], lower[i] = min(upper[i], threshold), max(lower[i], threshold)
-        return Region(self.lower, upper, self.ball), Region(lower, self.upper, self.ball)
+        return Region(self.lower, upper, self.ball, self.integers), Region(lower, self.upper, self.ball, self.integers)
 
     def minimum(self, w: Vector) -> Fraction:
         """A lower bound of ``w . x``; over a box alone it is the minimum."""

@@ -43,12 +43,17 @@ class Ball:
 
 @dataclass(frozen=True)
 class Problem:
-    """Is there a point of box and ball at which all margins are ``<= 0`` (``< 0`` where strict)?"""
+    """Is there a point of box and ball at which all margins are ``<= 0`` (``< 0`` where strict)?
+
+    The inputs ``integers`` are integers there. If there is a list of ``points``, only those of it count.
+    """
 
     lower: list[float]
     upper: list[float]
     ball: Ball | None
     margins: list[Margin]
+    integers: tuple[int, ...] = ()
+    points: list[list[float]] | None = None
 
 
 def problems(checker: Any) -> list[Problem]:
@@ -62,16 +67,31 @@ def problems(checker: Any) -> list[Problem]:
         raise InputError("The bounds of the box and the center of the ball differ in length; make them equal.")
     if not all(map(math.isfinite, [*lower, *upper, *center])):
         raise InputError("The region contains NaN or infinity; give finite bounds.")
+    integers, points = _lattice(checker.region, lower, upper)
     found = []
-    for bounds, margins in _conjunctions(checker.catastrophe, lower, upper):
+    for bounds, margins in _conjunctions(checker.catastrophe, lower, upper, frozenset(integers)):
         low, high = list(lower), list(upper)
         for i, (least, greatest) in bounds.items():
             low[i], high[i] = float_below(least), -float_below(-greatest)
-        found.append(Problem(low, high, ball, margins))
+        found.append(Problem(low, high, ball, margins, integers, points))
     return found
 
 
-def _conjunctions(condition: Any, lower: list[float], upper: list[float]) -> Iterator[tuple[Limits, list[Margin]]]:
+def _lattice(region: Any, lower: list[float], upper: list[float]) -> tuple[tuple[int, ...], list[list[float]] | None]:
+    """The inputs that are integers, whose bounds are rounded inward, and the list of points, if there is one."""
+    mask, listed = getattr(region, "integers", None), getattr(region, "points", None)
+    integers = () if mask is None else tuple(i for i, is_integer in enumerate(mask.tolist()) if is_integer)
+    points = None if listed is None else listed.tolist()
+    if mask is not None and len(mask) != len(lower) or points is not None and any(len(x) != len(lower) for x in points):
+        raise InputError("The points or the mask of integers do not fit the box; make them of the same length.")
+    for i in integers:
+        lower[i], upper[i] = float(math.ceil(lower[i])), float(math.floor(upper[i]))
+    return integers, points
+
+
+def _conjunctions(
+    condition: Any, lower: list[float], upper: list[float], integers: frozenset[int]
+) -> Iterator[tuple[Limits, list[Margin]]]:
     """The disjunctive normal form, the leftmost choice varying slowest, without the conjunctions that cannot hold.
 
     Depth first with an explicit stack; an agenda is a linked list of the nodes that are still to be added. Raises
@@ -90,7 +110,7 @@ def _conjunctions(condition: Any, lower: list[float], upper: list[float]) -> Ite
             if work > MAX_WORK or found > MAX_PROBLEMS:
                 raise InputError("The condition has too many alternatives; split the property into several.")
             if kind == "Atom":
-                holds = _add(node, bounds, margins, lower, upper)
+                holds = _add(node, bounds, margins, lower, upper, integers)
             elif kind == "And":
                 for part in reversed(node.parts):
                     agenda = (part, agenda)
@@ -104,7 +124,9 @@ def _conjunctions(condition: Any, lower: list[float], upper: list[float]) -> Ite
             yield bounds, margins
 
 
-def _add(atom: Any, bounds: Limits, margins: list[Margin], lower: list[float], upper: list[float]) -> bool:
+def _add(
+    atom: Any, bounds: Limits, margins: list[Margin], lower: list[float], upper: list[float], integers: frozenset[int]
+) -> bool:
     """Add an atom to a conjunction, as a bound or a margin; whether it may still hold."""
     pairs = (atom.margin.x, atom.margin.y)
     x, y = ({i: Fraction(c) for i, c in sorted(coefficients.items()) if c} for coefficients in pairs)
@@ -119,6 +141,8 @@ def _add(atom: Any, bounds: Limits, margins: list[Margin], lower: list[float], u
         raise InputError(f"The condition uses X[{i}], but the region has {len(lower)} inputs (from 0).")
     low, high = bounds.get(i) or (Fraction(lower[i]), Fraction(upper[i]))
     limit = -margin.constant / a
+    if i in integers:
+        limit = Fraction(math.floor(limit) if a > 0 else math.ceil(limit))
     bounds[i] = low, high = (low, min(high, limit)) if a > 0 else (max(low, limit), high)
     return low <= high
 
@@ -142,6 +166,10 @@ def digest(query: list[Problem]) -> str:
         lines += [f"{_hex(low)} {_hex(high)}" for low, high in zip(problem.lower, problem.upper, strict=True)]
         if problem.ball:
             lines += [f"ball {problem.ball.norm} {_hex(problem.ball.radius)}", *map(_hex, problem.ball.center)]
+        if problem.integers:
+            lines.append("integers " + " ".join(map(str, problem.integers)))
+        if problem.points is not None:
+            lines += [f"points {len(problem.points)}", *(" ".join(map(_hex, x)) for x in problem.points)]
         for margin in problem.margins:
             numbers = [("", margin.constant), *((f" x{i}:", c) for i, c in margin.x.items())]
             numbers += [(f" y{j}:", c) for j, c in margin.y.items()]

@@ -21,12 +21,13 @@ from pydual.audit import _rounded
 from pydual.audit.columns import validate, validate_refinement
 from pydual.audit.exact_file import FileProof
 from pydual.audit.query import Margin, Problem, digest, problems
-from pydual.certificate import FLOAT32, MOST_REFINEMENTS, PARALLEL, REAL, Proof
+from pydual.certificate import ENUMERATION_LEAF, FLOAT32, MOST_REFINEMENTS, PARALLEL, REAL, Proof
 from pydual.checker import Checker
 from pydual.errors import CertificateError, InputError
 from pydual.network import Network
 from pydual.operators.primitives import Affine, Curve, Matrix, Primitive
 
+BATCH_POINTS = 1 << 15  # of an enumeration leaf that are checked at a time, at most
 SMALL = 2e7  # products that one thread computes while another is started
 ARITHMETICS = (REAL, FLOAT32)
 
@@ -109,9 +110,13 @@ class _Session:
         x = [_dense(m.x, len(inputs)) for m in problem.margins]
         y = [_dense(m.y, len(outputs)) for m in problem.margins]
         strict = [m.strict for m in problem.margins]
+        integers = [i in problem.integers for i in range(len(problem.lower))]
+        points = None if problem.points is None else np.array(problem.points)
         rows = len(columns["lines"]) + len(columns["products"])  # to be written out, about
+        if (columns["kind"] == ENUMERATION_LEAF).any():
+            rows += BATCH_POINTS
         threads = self._threads(int(np.count_nonzero(columns["anchor"])), rows)
-        audit = _rounded.Tree(root, constants, strict, x, y, columns, threads)
+        audit = _rounded.Tree(root, constants, strict, x, y, columns, integers, points, threads)
         while audit.advance():
             self._poll()
         return audit.margin

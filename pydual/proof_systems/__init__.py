@@ -11,6 +11,7 @@ from pydual.proof_systems.base import ProofSystem
 from pydual.proof_systems.branch_and_bound import BranchAndBound
 from pydual.proof_systems.climb import Path
 from pydual.proof_systems.crown import Crown
+from pydual.proof_systems.enumeration import Enumeration
 from pydual.proof_systems.input_splitting import InputSplitting
 from pydual.proof_systems.interval import Interval
 from pydual.proof_systems.lp import TriangleLP
@@ -31,6 +32,7 @@ BY_NAME: dict[str, Callable[[], ProofSystem]] = {
     "bab": BranchAndBound,
     "milp": MILP,
     "smt": SMT,
+    "enumeration": Enumeration,
     "auto": Auto,
 }
 
@@ -44,6 +46,7 @@ __all__ = [
     "Auto",
     "BranchAndBound",
     "Crown",
+    "Enumeration",
     "InputSplitting",
     "Interval",
     "NeuronSplitting",

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from pydual.certificate import ProofTree
+from pydual.errors import UnsupportedError
 from pydual.problem import Problem
 from pydual.proof_systems.partial_tree import PartialTree
 
@@ -134,6 +135,12 @@ def resume(system: ProofSystem, problems: tuple[Problem, ...], snapshot: Snapsho
     return system.resume(problems, snapshot) if isinstance(system, Resumable) else system.init(problems)
 
 
+def refuse_lists(problems: Sequence[Problem], name: str) -> None:
+    """Raises UnsupportedError where a region is a list of points."""
+    if any(problem.region.points is not None for problem in problems):
+        raise UnsupportedError(f"The proof system '{name}' knows no lists of points; use 'enumeration' or 'auto'.")
+
+
 def no_candidates(problems: Sequence[Problem]) -> np.ndarray:
     return np.zeros((0, problems[0].network.input_size if problems else 0))
 
@@ -152,6 +159,6 @@ def start(problems: tuple[Problem, ...], snapshot: Snapshot | None = None) -> St
 
 
 __all__ = [
-    "Play", "ProofSystem", "Resumable", "S", "Snapshot", "State", "no_candidates", "replace", "resume", "start",
-    "take_snapshot",
+    "Play", "ProofSystem", "Resumable", "S", "Snapshot", "State", "no_candidates", "refuse_lists", "replace", "resume",
+    "start", "take_snapshot",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from pydual.network import Network
 from pydual.operators.primitives import Relu
 from pydual.problem import Problem
-from pydual.proof_systems.base import ProofSystem, Snapshot, State, resume, take_snapshot
+from pydual.proof_systems.base import ProofSystem, Snapshot, State, refuse_lists, resume, take_snapshot
 from pydual.proof_systems.crown import Crown
 from pydual.proof_systems.duals import LinearBound
 from pydual.proof_systems.input_splitting import InputSplitting
@@ -26,7 +26,8 @@ class BranchAndBound:
     ``split`` is "input", "neuron", or "auto": inputs where there are at most ``few_inputs`` of them in a box. With a single
     layer of ReLUs, which lets lines clip cells well, also where there are at most ``few_of_one_layer``, and no more than
     neurons. The native bound of input splitting does not know balls; CROWN, which does, takes its place over a ball. With
-    curves, "auto" counts only the inputs that may vary, and what splitting neurons leaves open it tries by splitting inputs.
+    curves, "auto" counts only the inputs that may vary, and what splitting neurons leaves open it tries by splitting inputs;
+    so it does where inputs are integers. Lists of points are refused: there are no boxes between them.
     """
 
     bound: LinearBound | None = None
@@ -39,6 +40,7 @@ class BranchAndBound:
     complete = True
 
     def init(self, problems: tuple[Problem, ...]) -> State:
+        refuse_lists(problems, self.name)
         return self._splitting(problems).init(problems)
 
     def step(self, state: State, seconds: float) -> State:
@@ -48,6 +50,7 @@ class BranchAndBound:
         return take_snapshot(self._splitting(state.problems), state)
 
     def resume(self, problems: tuple[Problem, ...], snapshot: Snapshot) -> State:
+        refuse_lists(problems, self.name)
         return resume(self._splitting(problems), problems, snapshot)
 
     def _splitting(self, problems: tuple[Problem, ...]) -> ProofSystem:
@@ -59,8 +62,9 @@ class BranchAndBound:
             few = bool(problems) and self._few_inputs(problems[0].network) and not ball
         if self.split == "input" or (self.split == "auto" and few):
             return self._inputs(ball)
-        if curves and self.split == "auto":
-            return Portfolio((self._neurons(), self._inputs(crown=True)), name=self.name)
+        integers = any(problem.region.integers is not None for problem in problems)
+        if (curves or integers) and self.split == "auto":
+            return Portfolio((self._neurons(), self._inputs(crown=curves or ball)), name=self.name)
         return self._neurons()
 
     def _few_inputs(self, network: Network) -> bool:

@@ -138,7 +138,7 @@ def _points(tree: ProofTree, region: Region) -> np.ndarray:
     pending = [(region.lower, region.upper)]
     for kind in tree.kind.tolist():
         lower, upper = pending.pop()
-        if kind in (certificate.LEAF, certificate.GRAM_LEAF, certificate.SOS_LEAF):
+        if kind not in (certificate.INPUT_SPLIT, certificate.NEURON_SPLIT):
             if (row := next(lines)) >= 0:
                 points[row] = 0.5 * (lower + upper) if region.ball is None else np.clip(region.ball.center, lower, upper)
             continue

@@ -229,7 +229,7 @@ class InputSplitting:
             limit,
             self.finish_work,
             self.finish_steps,
-            self.clip_rounds,
+            self.clip_rounds if g.region.integers is None else 0,  # clipped cells do not end at integers
             clip_share=self.clip_share,
             clip_cut=self.clip_cut,
         )
@@ -279,14 +279,20 @@ def _bisect(search: Search, parents: Cells) -> Cells:
     rows = np.arange(len(parents.node))
     split = parents.split.astype(np.int64)
     middle = 0.5 * (parents.low[rows, split] + parents.high[rows, split])
+    integers = search.group.region.integers
+    below = above = middle
+    if integers is not None:  # between two integers; the audit rounds cells inward, too
+        below = np.where(integers[split], np.floor(middle), middle)
+        middle = np.where(integers[split], below + 0.5, middle)
+        above = np.where(integers[split], below + 1.0, middle)
     record = search.recorder.split
     first = [
         record(n, certificate.INPUT_SPLIT, i, t)
         for n, i, t in zip(parents.node.tolist(), split.tolist(), middle.tolist(), strict=True)
     ]
     children = parents.take(np.repeat(rows, 2))
-    children.high[2 * rows, split] = middle
-    children.low[2 * rows + 1, split] = middle
+    children.high[2 * rows, split] = below
+    children.low[2 * rows + 1, split] = above
     node = np.add.outer(np.array(first, dtype=np.int64), (0, 1)).ravel()
     return replace(children, node=node, share=children.share / 2)
 

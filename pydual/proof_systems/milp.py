@@ -14,7 +14,7 @@ from pydual import certificate
 from pydual.errors import UnsupportedError
 from pydual.optimize.highs import minimize
 from pydual.problem import Problem
-from pydual.proof_systems.base import Play, State, no_candidates, start
+from pydual.proof_systems.base import Play, State, no_candidates, refuse_lists, start
 from pydual.proof_systems.branch_and_bound import BranchAndBound
 from pydual.relax.frame import group, make_frame
 from pydual.relax.triangle import triangle_program
@@ -40,6 +40,7 @@ class MILP:
         """Raises UnsupportedError for networks with curves, which no mixed-integer linear program is equal to."""
         if problems and not problems[0].network.piecewise_linear:
             raise UnsupportedError("The proof system 'milp' knows no sigmoid, tanh or squares; use 'bab' or 'auto'.")
+        refuse_lists(problems, self.name)
         return MILPState(**vars(start(problems)), waiting=problems)
 
     def step(self, state: MILPState, seconds: float) -> MILPState:

@@ -22,7 +22,7 @@ class Leaf:
 
     ``lines`` is a rule of PROOFS.md, or EXPLICIT: then ``slopes`` belong to the neurons numbered in ``neurons``, and those
     in ``active`` are active in the whole cell. A Gram leaf has ``products`` (products, 2), pairs of
-    facts, and their multipliers; a Sos leaf has ``sos``.
+    facts, and their multipliers; a Sos leaf has ``sos``; ``enumerated`` are the points of a finite cell.
     """
 
     lines: int
@@ -34,9 +34,12 @@ class Leaf:
     products: np.ndarray | None = None
     product_multipliers: np.ndarray = field(default_factory=lambda: NO_MULTIPLIERS)
     sos: SosTerms | None = None
+    enumerated: bool = False
 
     @property
     def kind(self) -> int:
+        if self.enumerated:
+            return certificate.ENUMERATION_LEAF
         if self.sos is not None:
             return certificate.SOS_LEAF
         return certificate.LEAF if self.products is None else certificate.GRAM_LEAF

@@ -16,7 +16,7 @@ from pydual import certificate
 from pydual.errors import InputError
 from pydual.optimize.smt import Z3, check_installed
 from pydual.problem import Problem
-from pydual.proof_systems.base import Play, State, no_candidates, start
+from pydual.proof_systems.base import Play, State, no_candidates, refuse_lists, start
 from pydual.proof_systems.branch_and_bound import BranchAndBound
 from pydual.proof_systems.branching import branching_scores
 from pydual.proof_systems.duals import ABOVE_ROUNDING, ADAPTIVE_START, Duals, Nodes, leaf, new_recorder, root_nodes
@@ -104,6 +104,7 @@ class SMT:
     def init(self, problems: tuple[Problem, ...]) -> SMTState:
         """Raises InputError where z3 is not installed, and for axioms of layers that the network does not have."""
         check_installed()
+        refuse_lists(problems, self.name)
         if problems:
             kinds_of(problems[0].network, self.axioms)
         return SMTState(**vars(start(problems)), waiting=problems)

@@ -111,9 +111,7 @@ def state_axioms(frame: Frame, problem: Problem, kinds: tuple[str, ...], depths:
 def _state_region(axioms: Axioms, problem: Problem) -> None:
     """Box, ball and integers, as proofs cover them."""
     region = problem.region
-    integers = getattr(region, "integers", None)
-    if getattr(region, "points", None) is not None:
-        raise UnsupportedError("The proof system 'smt' knows no lists of points; use 'enumeration'.")
+    integers = region.integers
     for i, (name, low, high) in enumerate(zip(axioms.inputs, region.lower.tolist(), region.upper.tolist(), strict=True)):
         axioms.declare(name)
         axioms.between(name, low, high)

@@ -103,7 +103,10 @@ def triangle_program(frame: Frame, problem: int, phase: np.ndarray, *, binary: b
     lower, upper = _variable_bounds(frame, phase, open_, y_at, t_at, columns)
     cost = np.zeros(columns)
     cost[t_at] = 1.0
-    integer = np.arange(columns) > t_at if binary else None
+    integer = None
+    if binary:
+        integer = np.arange(columns) > t_at
+        integer[:inputs] = False if g.region.integers is None else g.region.integers
     rows = sparse.csr_array(sparse.vstack([b[0] for b in blocks]))
     model = LinearModel(
         cost, rows, np.concatenate([b[1] for b in blocks]), np.concatenate([b[2] for b in blocks]), lower, upper, integer
