@@ -95,8 +95,9 @@ class PairChecker:
 
     def _posed(self, model: Network) -> Query:
         size, count = model.input_size, len(self.free)
-        if self.region.size != size or self.region.ball is not None:
-            got = f"{self.region.size} inputs" if self.region.ball is None else "a ball"
+        if self.region.size != size or self.region.ball is not None or self.region.points is not None:
+            kind = "a ball" if self.region.ball is not None else "a list of points"
+            got = f"{self.region.size} inputs" if self.region.size != size else kind
             raise InputError(f"Two runs are compared over a box of the model's {size} inputs; got {got}.")
         tape = Tape(2 * model.output_size)
         u = inputs(size + count)
@@ -104,11 +105,18 @@ class PairChecker:
         x, x2 = (symbols(tape, variables, model.input_shape) for variables in (u[:size], second))
         y, y2 = (symbols(tape, outputs(model.output_size, k * model.output_size), model.output_shape) for k in (0, 1))
         found, units = trace(self.function, tape, (x, x2, y, y2))
-        box = Region(np.concatenate([self.region.lower, self.least]), np.concatenate([self.region.upper, self.most]))
+        box = self._box()
         for i in self.free:  # the second input lies in the region, too
             found = found & self._inside(second[i], i)
         runs, judge = self._runs(), judge_network(units, size + count, 2 * model.output_size) if units else None
         return Query(append(model, judge, runs), Checker(box, found), model, judge, runs)
+
+    def _box(self) -> Region:
+        """Of the first input and the steps to the second; steps between integers are integers."""
+        integers = self.region.integers
+        mask = None if integers is None else np.concatenate([integers, integers[list(self.free)]])
+        lower, upper = (np.concatenate(parts) for parts in ((self.region.lower, self.least), (self.region.upper, self.most)))
+        return Region(lower, upper, integers=mask)
 
     def _inside(self, x: Linear, i: int) -> Any:
         return (x <= Fraction(float(self.region.upper[i]))) & (x >= Fraction(float(self.region.lower[i])))
