@@ -55,7 +55,7 @@ def runs(instance: instances.Instance, timeout: float) -> Iterator[tuple[str, ..
     for name in BY_NAME:
         try:
             outcome = pydual.solve(instance.network, instance.checker, name, timeout=timeout)
-        except pydual.UnsupportedError:
+        except pydual.InputError:  # not for such networks or regions
             yield (instance.name, name, "Unsupported", *["-"] * 6)
             continue
         seconds = outcome.statistics["seconds"]

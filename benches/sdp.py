@@ -252,7 +252,7 @@ def main() -> int:
         return 2
     chosen = [e for e in entries(args.nets or list(DEFAULT)) if e.dataset == DEFAULT.get(e.net, e.dataset)]
     if args.plot:
-        everything = {**BY_NAME, **SYSTEMS}
+        everything = {**{name: BY_NAME[name] for name in BY_NAME if name != "enumeration"}, **SYSTEMS}
         result = tally(min(chosen, key=rank), everything, args)
         report(result)
         plot(result, args.plot)

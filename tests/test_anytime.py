@@ -47,6 +47,7 @@ def instance(seed: int, inputs: int, width: int, slack: float) -> tuple[Network,
 
 # both take dozens of steps, a second or two, and end in a certificate
 INSTANCES = {"input": (1, 6, 50, 0.1), "neuron": (3, 8, 13, 0.06)}
+OF_BOXES = [name for name in BY_NAME if name != "enumeration"]  # which needs finite regions
 SYSTEMS = {"input": BranchAndBound(split="input", batch=64), "neuron": BranchAndBound(split="neuron", batch=16)}
 WORK = {"input": "cells", "neuron": "nodes"}
 SPLITTINGS = list(INSTANCES)
@@ -196,7 +197,7 @@ def test_float32_goes_on_with_its_reserve(tmp_path: Path) -> None:
         pydual.solve(network, checker, SYSTEMS["neuron"], checkpoint=path)
 
 
-@pytest.mark.parametrize("system", BY_NAME)
+@pytest.mark.parametrize("system", OF_BOXES)
 def test_the_bracket_tightens_in_every_proof_system(system: str) -> None:
     network, checker = instance(1, 4, 3 if system == "sos" else 12, 0.2)  # sos is for small networks
     region = checker.region

@@ -41,6 +41,8 @@ from pydual.proof_systems.base import State
 from pydual.region import Ball, Region
 from pydual.relax.frame import group, make_frame
 
+OF_BOXES = [name for name in BY_NAME if name != "enumeration"]  # which needs finite regions
+SECONDS = 5.0  # for a step: z3 does not end on every ball
 NOISE = 1e-7
 
 
@@ -219,14 +221,14 @@ def test_bounds_are_ordered_and_below_the_truth(name: str) -> None:
             assert bound["alpha-crown"][i] <= bound["lp"][i] + noise
 
 
-@pytest.mark.parametrize("system", BY_NAME)
+@pytest.mark.parametrize("system", OF_BOXES)
 @pytest.mark.parametrize("name", [*CASES, *CASES_L2])
 def test_points_never_beat_a_bound(name: str, system: str) -> None:
     state = by_name(system).init(case(name).problems)
     sampled = sampled_margins(case(name))
     for _ in range(3):
         if not state.finished:
-            state = by_name(system).step(state, np.inf)
+            state = by_name(system).step(state, SECONDS)
         for problem, least in zip(case(name).problems, sampled, strict=True):
             if problem.index in state.lower and problem.index not in state.trees:
                 assert state.lower[problem.index] <= least + NOISE * (1 + abs(least))
