@@ -20,8 +20,8 @@ from pydual.proof_systems import SOS
 
 pytest.importorskip("z3", reason="z3 is not installed")
 
-BLOCKS = 50 if os.environ.get("PYDUAL_NIGHTLY") else 10
-PER_BLOCK = 10
+BLOCKS = 10 if os.environ.get("PYDUAL_NIGHTLY") else 2
+PER_BLOCK = 50
 
 Function = Callable[[Any, Any], Any]
 
