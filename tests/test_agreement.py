@@ -1,13 +1,12 @@
 """SMT, mixed-integer programs, branch and bound and enumeration say the same of random networks and random traced checkers.
 
-The truth is the checker itself, called as a Python function at every point of the region. All 500 networks where
-PYDUAL_NIGHTLY is set, else 100.
+The truth is the checker itself, called as a Python function at every point of the region: 500 networks over finite regions,
+and as many over boxes.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +19,7 @@ from pydual.proof_systems import SOS
 
 pytest.importorskip("z3", reason="z3 is not installed")
 
-BLOCKS = 10 if os.environ.get("PYDUAL_NIGHTLY") else 2
+BLOCKS = 10
 PER_BLOCK = 50
 
 Function = Callable[[Any, Any], Any]
