@@ -140,20 +140,31 @@ def test_a_robustness_query_is_the_same_query(function: Callable[[Any, Any], Any
     assert query.network.digest == model.digest and query_digest(query.checker) == query_digest(ball)
 
 
+def property_file(path: Path, label: int, radius: str) -> Checker:
+    """The robustness of a label of four around 0, in VNN-LIB."""
+    lines = [f"(declare-const X_{i} Real)" for i in range(3)] + [f"(declare-const Y_{j} Real)" for j in range(4)]
+    lines += [f"(assert (>= X_{i} -{radius}))\n(assert (<= X_{i} {radius}))" for i in range(3)]
+    lines.append(f"(assert (or {' '.join(f'(>= Y_{j} Y_{label})' for j in range(4) if j != label)}))")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return pydual.load_checker(path)
+
+
 def test_bounds_and_certificates_are_the_same(tmp_path: Path) -> None:
+    """A robustness query as a function, by ``robustness()`` and as a property file: 2^-10 is a decimal and a float."""
     for seed in range(4):
         model = network(seed, 3, 8, 8, 4)
         label = int(np.argmax(model.evaluate(np.zeros(3))))
-        ball = robustness(np.zeros(3), label, 0.001, classes=4)
+        ball = robustness(np.zeros(3), label, 2.0**-10, classes=4)
         check = traced(lambda x, y, k=label: np.max(np.delete(y, k)) >= y[k], ball.region)
+        stated = property_file(tmp_path / "robust.vnnlib", label, "0.0009765625")
         for system in ("crown", "bab", "sdp"):
-            ours, theirs = (pydual.solve(model, c, system) for c in (check, ball))
-            assert isinstance(ours, Certificate) and isinstance(theirs, Certificate)
-            assert ours.bracket == theirs.bracket and ours.margin == theirs.margin
-            files = [tmp_path / "ours.cert", tmp_path / "theirs.cert"]
-            for outcome, file in zip((ours, theirs), files, strict=True):
-                outcome.save(file)
-            assert files[0].read_bytes() == files[1].read_bytes()
+            outcomes, files = [pydual.solve(model, c, system) for c in (check, ball, stated)], []
+            for number, outcome in enumerate(outcomes):
+                assert isinstance(outcome, Certificate)
+                assert outcome.bracket == outcomes[0].bracket and outcome.margin == outcomes[0].margin  # type: ignore[union-attr]
+                outcome.save(tmp_path / f"{number}.cert")
+                files.append((tmp_path / f"{number}.cert").read_bytes())
+            assert files[0] == files[1] == files[2]
 
 
 # what does not trace
