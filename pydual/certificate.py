@@ -10,11 +10,11 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
-from pydual.errors import CertificateError, InputError
+from pydual.errors import CertificateError
+from pydual.whole_file import write_whole
 
 FORMAT = "pydual-certificate-1"
 REAL, FLOAT32 = "real", "float32"  # of which execution of the network a proof speaks
@@ -133,15 +133,7 @@ class Proof:
             "arithmetic": self.arithmetic,
             "problems": str(len(self.trees)),
         }
-        target = Path(path)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
-            partial.write_bytes(_ordered(save(tensors, metadata=header)))
-            os.replace(partial, target)
-        except OSError as error:
-            raise InputError(f"The certificate cannot be written to {path}: {error.strerror}; choose another file.") from None
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path, _ordered(save(tensors, metadata=header)), "certificate")
 
     @property
     def leaves(self) -> int:

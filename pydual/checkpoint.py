@@ -21,6 +21,7 @@ from pydual.certificate import PARTS, ProofTree, Refinement
 from pydual.errors import InputError
 from pydual.proof_systems.base import Snapshot
 from pydual.proof_systems.partial_tree import PartialTree
+from pydual.whole_file import check_writable, write_whole
 
 FAMILY, VERSION = "pydual-checkpoint-", "3"
 INTERVAL = 2.0  # seconds between two writes, at least
@@ -69,7 +70,7 @@ class Keeper:
         self.exists = False
         self.error = ""
         if self._path is not None:
-            _check_writable(self._path)
+            check_writable(self._path, "checkpoint")
 
     def load(self) -> Checkpoint | None:
         """What was saved, if anything was. Raises InputError if the file is no checkpoint of this query."""
@@ -84,39 +85,12 @@ class Keeper:
         if self._path is None or (begin < self._next and not now):
             return
         try:
-            _write(self._path, _pack(make(), self._binding))
+            write_whole(self._path, _pack(make(), self._binding), "checkpoint")
             self.exists, self.error = True, ""
-        except OSError as error:
-            self.error = f"The checkpoint {self._path} could not be written: {error.strerror}."
+        except InputError as error:
+            self.error = str(error)
         end = time.monotonic()
         self._next = end + max(INTERVAL, (end - begin) / SHARE)
-
-
-def _check_writable(path: Path) -> None:
-    partial = _partial(path)
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(0, "it is a directory")
-        partial.write_bytes(b"")
-        partial.unlink()
-    except OSError as error:
-        raise InputError(f"The checkpoint cannot be written to {path}: {error.strerror}; choose another file.") from None
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = _partial(path)
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 # the file: safetensors, whose metadata have a digest of everything else

@@ -16,12 +16,12 @@ import json
 import math
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pydual.certificate import Proof
+from pydual.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -206,9 +206,7 @@ class Statistical(Outcome):
         fields = ("statement", "holds", "probability", "estimate", "confidence", "samples", "failures", "sampler", "seed")
         record = {"kind": "statistical", "proof_system": self.proof_system}
         record |= {name: getattr(self, name) for name in (*fields, "assuming", "radius")}
-        partial = Path(f"{os.fspath(path)}.partial")
-        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, f"{json.dumps(record, indent=1)}\n".encode(), "statement")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

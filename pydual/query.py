@@ -6,7 +6,9 @@ A checker that is only a condition asks about the model itself. One that compute
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -54,6 +56,23 @@ class Judge(Protocol):
     def query(self, model: Network) -> Query:
         """The question that it asks about ``model``; InputError where they do not fit. The same for the same model."""
         ...
+
+
+class PosedOnce(ABC):
+    """A judge that remembers what it asked: the same query for the same model."""
+
+    @cached_property
+    def _queries(self) -> dict[Network, Query]:
+        return {}
+
+    def query(self, model: Network) -> Query:
+        """What it asks about ``model``. Raises InputError where they do not fit."""
+        if model not in self._queries:
+            self._queries[model] = self._posed(model)
+        return self._queries[model]
+
+    @abstractmethod
+    def _posed(self, model: Network) -> Query: ...
 
 
 def pose(model: Network, checker: Any) -> Query:

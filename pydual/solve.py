@@ -62,11 +62,13 @@ def solve(
     cannot exclude a catastrophe and none was found) or ``Unknown`` (the budget ended first). Raises InputError for models,
     checkers, checkpoints and options that do not fit.
     """
+    if not isinstance(seed, Integral) or seed < 0:
+        raise InputError(f"The seed is {seed!r}; give an integer that is at least 0.")
     statistical = _statistical(proof_system, checker)
     if statistical is not None:
         return _estimate(model, checker, statistical, seed, progress, timeout)
     query = pose(model, checker)
-    _check(query.network, arithmetic, seed)
+    _check(query.network, arithmetic)
     system = _system(proof_system)
     keeper = Keeper(checkpoint, Binding(query.network.digest, query_digest(query.checker), arithmetic, system.name))
     with (
@@ -106,8 +108,6 @@ def _estimate(
         raise InputError(
             f"The checker's region has {checker.region.size} inputs, the network {model.input_size}; make them equal."
         )
-    if not isinstance(seed, Integral) or seed < 0:
-        raise InputError(f"The seed is {seed!r}; give an integer that is at least 0.")
     with Budget(timeout) as budget, single_threaded_blas(), Progress(progress, system.name) as display:
         question = Question(model, checker, int(seed), budget.left, budget.lasts, budget.elapsed, display.show)
         return system.estimate(question)
@@ -122,9 +122,7 @@ def _system(proof_system: object) -> ProofSystem:
     return proof_system  # type: ignore[return-value]
 
 
-def _check(model: Network, arithmetic: str, seed: int) -> None:
-    if not isinstance(seed, Integral) or seed < 0:
-        raise InputError(f"The seed is {seed!r}; give an integer that is at least 0.")
+def _check(model: Network, arithmetic: str) -> None:
     if arithmetic not in (REAL, FLOAT32):
         raise InputError(f"Unknown arithmetic {arithmetic!r}; use '{REAL}' or '{FLOAT32}'.")
     if arithmetic == FLOAT32 and model.element_type != FLOAT32:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -130,6 +131,62 @@ def test_a_ball_cut_by_a_box_stays_in_both() -> None:
     assert len(points) == 1000 and (points >= 0).all() and (np.linalg.norm(points, axis=1) <= 0.5).all()
     with pytest.raises(InputError, match="hardly meet"):
         Uniform(Region([0.9, 0.9], [1.0, 1.0], Ball(np.zeros(2), 0.5, "l2")))(np.random.default_rng(0), 10)
+
+
+def test_lists_and_integers_are_sampled_uniformly() -> None:
+    rng, count = np.random.default_rng(0), 20_000
+    listed = Uniform(Region.listed([[0.0, 1.0], [0.25, 0.5], [3.0, 0.0]]))(rng, count)
+    mask = np.array([True, False])
+    mixed = Uniform(Region([-1.0, 0.0], [2.0, 1.0], integers=mask))(rng, count)
+    disk = Uniform(Region([-2.0, -2.0], [2.0, 2.0], Ball(np.zeros(2), 1.0, "l1"), integers=np.array([True, True])))(rng, count)
+    for points, different in ((listed, 3), (mixed[:, :1], 4), (disk, 5)):  # the l1 ball has five integer points
+        found, often = np.unique(points, axis=0, return_counts=True)
+        share = 1 / different
+        assert len(found) == different and (abs(often / count - share) < 5 * math.sqrt(share * (1 - share) / count)).all()
+    assert abs((mixed[:, 1] < 0.5).mean() - 0.5) < 5 * math.sqrt(0.25 / count)
+
+
+@pytest.mark.parametrize("system", [Counting(probability=0.01), Splitting(particles=100, moves=5)])
+def test_integer_inputs_stay_integers(system: Any) -> None:
+    """x0 is 0 or 1, so x0 in [0.25, 0.75] does not happen, and x0 = 1 does for half of the points."""
+    region = Region([0.0, 0.0], [1.0, 1.0], integers=np.array([True, False]))
+    between = pydual.solve(IDENTITY, Checker(region, (Y[0] >= 0.25) & (Y[0] <= 0.75)), system)
+    assert isinstance(between, Statistical) and between.holds and between.failures == 0
+    happens = pydual.solve(IDENTITY, Checker(region, Y[0] >= 0.75), system)
+    if isinstance(happens, Attack):
+        assert happens.x[0] == 1.0
+    else:
+        assert happens.statistics["attacked"] and abs(happens.estimate - 0.5) < 0.2
+    with pytest.raises(InputError, match="a list has none in between"):
+        pydual.solve(IDENTITY, Checker(Region.listed([[0.0, 0.0]]), Y[0] >= 0.75), "splitting")
+
+
+# attacks
+
+
+@pytest.mark.parametrize("of", ["condition", "traced function"])
+def test_a_sampled_attack_is_one_by_the_exact_condition(of: str) -> None:
+    """In float64, 0.1 + 0.2 > 0.3; of real numbers, y = x is 0.1 + 0.2 nowhere above the sum of these two floats."""
+    limit = Fraction(0.1) + Fraction(0.2)  # the nearest float64 is above it
+    assert Fraction(0.1 + 0.2) > limit
+    region, network = Region.listed([[0.1, 0.2]]), Network.from_layers([([[1.0, 1.0]], [0.0])])
+    condition = Checker(region, Y[0] > limit)
+
+    @pydual.checker(region)
+    def traced(x: Any, y: Any) -> Any:
+        return y[0] > limit
+
+    checker: Any = condition if of == "condition" else traced
+    outcome = pydual.solve(network, checker, Counting(probability=0.1))
+    assert isinstance(outcome, Statistical) and not isinstance(outcome, Attack)
+
+
+def test_a_sampled_attack_is_an_input_of_the_models_type() -> None:
+    model = Network.from_layers([(np.eye(2, dtype=np.float32), np.zeros(2, dtype=np.float32))])
+    model = replace(model, element_type="float32")
+    for checker in (Checker(SQUARE, Y[0] >= 0.9), black_box(0.2)):
+        outcome = pydual.solve(model, checker, Counting(probability=1e-3))
+        assert isinstance(outcome, Attack) and np.array_equal(outcome.x, outcome.x.astype(np.float32))
 
 
 # black boxes

@@ -14,23 +14,14 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from pydual.errors import InputError
+from pydual.whole_file import write_whole
 
 PACKAGE, MAIN = "pydual", "pydual.audit.exact_main"
 
 
 def write_program(path: str | os.PathLike[str]) -> None:
     """Write the program; the file appears whole or not at all. Raises InputError where it cannot be written."""
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(program(), encoding="utf-8")
-        os.replace(partial, target)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"The program cannot be written to {path}: {reason}; choose another file.") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, program().encode(), "program")
 
 
 def program() -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from pydual.checkers.appended import Part, append, embed
 from pydual.errors import InputError
 from pydual.network import Network
 from pydual.operators.primitives import GraphBuilder
-from pydual.query import Query
+from pydual.query import PosedOnce, Query
 from pydual.region import Region
 
 
@@ -36,23 +35,20 @@ def overseer(
 
 
 @dataclass(frozen=True, eq=False)
-class Overseer:
+class Overseer(PosedOnce):
     """A network as catastrophe checker, see ``overseer``; ``verdict`` is the condition on its outputs."""
 
     network: Network
     verdict: Checker
-    _queries: WeakKeyDictionary[Network, Query] = field(default_factory=WeakKeyDictionary, repr=False)
 
     @property
     def region(self) -> Region:
         return self.verdict.region
 
-    def query(self, model: Network) -> Query:
-        if model not in self._queries:
-            judge = self._reading_all(model)
-            found = shifted(self.verdict.catastrophe, model.output_size)
-            self._queries[model] = Query(append(model, judge), Checker(self.region, found), model, judge)
-        return self._queries[model]
+    def _posed(self, model: Network) -> Query:
+        judge = self._reading_all(model)
+        found = shifted(self.verdict.catastrophe, model.output_size)
+        return Query(append(model, judge), Checker(self.region, found), model, judge)
 
     def _reading_all(self, model: Network) -> Network:
         """The judge as a function of inputs and outputs."""
@@ -95,18 +91,12 @@ def equivalence(slow: Network, region: Region, tolerance: float | str | Fraction
 
 
 @dataclass(frozen=True, eq=False)
-class Equivalence:
+class Equivalence(PosedOnce):
     """A slow trusted model as the specification of a fast one, see ``equivalence``."""
 
     slow: Network
     region: Region
     tolerance: Fraction
-    _queries: WeakKeyDictionary[Network, Query] = field(default_factory=WeakKeyDictionary, repr=False)
-
-    def query(self, model: Network) -> Query:
-        if model not in self._queries:
-            self._queries[model] = self._posed(model)
-        return self._queries[model]
 
     def _posed(self, model: Network) -> Query:
         inputs, outputs = model.input_size, model.output_size

@@ -7,10 +7,9 @@ see what the two runs have in common.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from pydual.checkers.judge_network import judge_network
 from pydual.checkers.traced import inputs, outputs, symbols, trace
 from pydual.errors import InputError
 from pydual.network import Network
-from pydual.query import Query, Runs
+from pydual.query import PosedOnce, Query, Runs
 from pydual.region import Region
 
 
@@ -74,7 +73,7 @@ def lipschitz(region: Region, constant: Number, norm: str = "linf", *, distance:
 
 
 @dataclass(frozen=True, eq=False)
-class PairChecker:
+class PairChecker(PosedOnce):
     """A traced function ``(x, x2, y, y2) -> bool`` of two inputs in ``region`` and their outputs as catastrophe checker.
 
     ``x2 - x`` is between ``least`` and ``most`` in the inputs ``free``, and 0 in all others. An attack's ``x`` are both
@@ -86,12 +85,6 @@ class PairChecker:
     free: tuple[int, ...]
     least: np.ndarray
     most: np.ndarray
-    _queries: WeakKeyDictionary[Network, Query] = field(default_factory=WeakKeyDictionary, repr=False)
-
-    def query(self, model: Network) -> Query:
-        if model not in self._queries:
-            self._queries[model] = self._posed(model)
-        return self._queries[model]
 
     def _posed(self, model: Network) -> Query:
         size, count = model.input_size, len(self.free)

@@ -18,11 +18,10 @@ from __future__ import annotations
 import linecache
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -34,7 +33,7 @@ from pydual.checkers.judge_network import judge_network
 from pydual.checkers.lowering import Lowering, Unit
 from pydual.errors import InputError, PydualError
 from pydual.network import Network
-from pydual.query import Query
+from pydual.query import PosedOnce, Query
 from pydual.region import Region
 
 Function = Callable[[Any, Any], Any]
@@ -54,21 +53,14 @@ def checker(region: Region) -> Callable[[Function], TracedChecker]:
 
 
 @dataclass(frozen=True, eq=False)
-class TracedChecker:
+class TracedChecker(PosedOnce):
     """A function of input and output as catastrophe checker, see ``checker``; it can be called like the function."""
 
     region: Region
     function: Function
-    _queries: WeakKeyDictionary[Network, Query] = field(default_factory=WeakKeyDictionary, repr=False)
 
     def __call__(self, x: Any, y: Any) -> Any:
         return self.function(x, y)
-
-    def query(self, model: Network) -> Query:
-        """What the function asks about ``model``, the same for the same model."""
-        if model not in self._queries:
-            self._queries[model] = self._posed(model)
-        return self._queries[model]
 
     def _posed(self, model: Network) -> Query:
         if self.region.size != model.input_size:

@@ -6,7 +6,7 @@ certificate; where that does not end in time, the problem stays open.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,17 +14,16 @@ from pydual import certificate
 from pydual.errors import UnsupportedError
 from pydual.optimize.highs import minimize
 from pydual.problem import Problem
-from pydual.proof_systems.base import Play, State, no_candidates, refuse_lists, start
+from pydual.proof_systems.base import Play, no_candidates, refuse_lists, start
 from pydual.proof_systems.branch_and_bound import BranchAndBound
+from pydual.proof_systems.claims import ClaimState, prove_claims
 from pydual.relax.frame import group, make_frame
 from pydual.relax.triangle import triangle_program
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class MILPState(State):
+class MILPState(ClaimState):
     waiting: tuple[Problem, ...]
-    claimed: tuple[Problem, ...] = ()  # HiGHS found no attack; to be proved
-    proving: State | None = field(default=None)
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class MILP:
         return MILPState(**vars(start(problems)), waiting=problems)
 
     def step(self, state: MILPState, seconds: float) -> MILPState:
-        return self._claim(state, seconds) if state.waiting else self._prove(state, seconds)
+        return self._claim(state, seconds) if state.waiting else prove_claims(self.proof, state, seconds)
 
     def _claim(self, state: MILPState, seconds: float) -> MILPState:
         problem = state.waiting[0]
@@ -73,15 +72,4 @@ class MILP:
             if claimed
             else "",
             statistics=state.counting(programs=1, claimed_safe=int(safe)),
-        )
-
-    def _prove(self, state: MILPState, seconds: float) -> MILPState:
-        proving = self.proof.step(state.proving or self.proof.init(state.claimed), seconds)
-        return replace(
-            state,
-            proving=proving,
-            trees={**state.trees, **proving.trees},
-            candidates=proving.candidates,
-            finished=proving.finished,
-            statistics={**state.statistics, self.proof.name: proving.statistics},
         )

@@ -16,9 +16,10 @@ from pydual import certificate
 from pydual.errors import InputError
 from pydual.optimize.smt import Z3, check_installed
 from pydual.problem import Problem
-from pydual.proof_systems.base import Play, State, no_candidates, refuse_lists, start
+from pydual.proof_systems.base import Play, no_candidates, refuse_lists, start
 from pydual.proof_systems.branch_and_bound import BranchAndBound
 from pydual.proof_systems.branching import branching_scores
+from pydual.proof_systems.claims import ClaimState, prove_claims
 from pydual.proof_systems.duals import ABOVE_ROUNDING, ADAPTIVE_START, Duals, Nodes, leaf, new_recorder, root_nodes
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.recorder import TreeRecorder
@@ -62,15 +63,13 @@ class Refutation:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SMTState(State):
-    """``waiting`` to be asked about; ``question``: under way; ``refuted`` by z3, to be proved; ``claimed``: refuted, too, but
-    the tree could not be proved or does not apply: for the other search, which is ``proving``."""
+class SMTState(ClaimState):
+    """``waiting`` to be asked about; ``question``: under way; ``refuted`` by z3, to be proved. ``claimed``: those whose tree
+    could not be proved or does not apply."""
 
     waiting: tuple[Problem, ...]
     question: Question | None = None
     refuted: tuple[Refutation, ...] = ()
-    claimed: tuple[Problem, ...] = ()
-    proving: State | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,9 @@ class SMT:
         elif state.refuted:
             state = self._split(state, seconds)
         elif state.claimed:
-            state = self._prove(state, seconds)
+            state = prove_claims(self.proof, state, seconds)
+            proved = {p.index: 0.0 for p in state.claimed if p.index in state.trees}
+            state = replace(state, lower={**state.lower, **proved})
         done = state.proving.finished if state.proving is not None else not state.claimed
         return replace(state, finished=not state.waiting and not state.refuted and done)
 
@@ -199,18 +200,6 @@ class SMT:
             refuted=state.refuted[1:],
             trees={**state.trees, index: refutation.recorder.finish()},
             lower={**state.lower, index: max(state.lower[index], 0.0)},
-        )
-
-    def _prove(self, state: SMTState, seconds: float) -> SMTState:
-        """By the other search; its claims and obstacles are not z3's."""
-        proving = self.proof.step(state.proving or self.proof.init(state.claimed), seconds)
-        return replace(
-            state,
-            proving=proving,
-            trees={**state.trees, **proving.trees},
-            candidates=proving.candidates,
-            lower={**state.lower, **{p.index: 0.0 for p in state.claimed if p.index in proving.trees}},
-            statistics={**state.statistics, self.proof.name: proving.statistics},
         )
 
 

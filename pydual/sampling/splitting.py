@@ -14,7 +14,7 @@ import numpy as np
 from pydual.errors import InputError
 from pydual.outcome import Attack, Bracket, Statistical, Unknown
 from pydual.sampling.binomial import upper_bound
-from pydual.sampling.sampler import Uniform
+from pydual.sampling.sampler import Uniform, near
 from pydual.sampling.system import Question, attack_at, out_of_time
 from pydual.sampling.verdicts import scores
 
@@ -45,6 +45,8 @@ class Splitting:
             raise InputError("The share to keep, the confidence and the least probability are numbers between 0 and 1.")
 
     def estimate(self, question: Question) -> Statistical | Attack | Unknown:
+        if question.region.points is not None:
+            raise InputError("Splitting moves points a little, and a list has none in between; use 'statistical' or 'auto'.")
         rng = np.random.default_rng(question.seed)
         x = Uniform(question.region)(rng, self.particles)
         margin = scores(question.model, question.checker, x)
@@ -74,10 +76,11 @@ class Splitting:
         size = region.upper - region.lower
         for _ in range(self.moves):
             new = x + width * size * rng.normal(size=x.shape)
+            if region.integers is not None:
+                new = np.where(region.integers, np.rint(new), new)
             inside = ((new >= region.lower) & (new <= region.upper)).all(axis=1)
             if region.ball is not None:
-                order = 2 if region.ball.norm == "l2" else 1
-                inside &= np.linalg.norm(new - region.ball.center, order, axis=1) <= region.ball.radius
+                inside &= near(new, region.ball)
             found = np.full(len(x), np.inf)
             found[inside] = scores(question.model, question.checker, new[inside]) if inside.any() else found[inside]
             taken = found <= level

@@ -8,11 +8,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from pydual.attack.lift import Hit, Lifter, round_into
 from pydual.attack.replay import Replay
+from pydual.checker import Checker
 from pydual.network import Network
 from pydual.outcome import Attack, Bracket, Statistical, Unknown
+from pydual.query import Judge, pose
 from pydual.region import Region
-from pydual.sampling.verdicts import catastrophes
 
 BATCH = 4096
 
@@ -45,23 +47,33 @@ class StatisticalSystem(Protocol):
 
 
 def attack_at(question: Question, system: str, x: np.ndarray, samples: int) -> Attack | None:
-    """A sampled catastrophe as an attack, if a replay of the model confirms it: a black box is asked once more."""
-    if not question.region.contains(x):
-        return None
-    replay = Replay(question.model)
-    y = replay.outputs(x)
-    judge = getattr(question.checker, "judge", None)
-    if judge is not None:
-        happens = bool(np.asarray(judge(x[None, :], y[None, :]))[0])
+    """A sampled catastrophe as an attack, if a replay of the model, rounded to its element type, confirms it.
+
+    The condition is decided as in every attack; a black box is asked once more.
+    """
+    model, checker = question.model, question.checker
+    if isinstance(checker, (Checker, Judge)):
+        hit = Lifter(pose(model, checker)).lift(x, question.region)
     else:
-        happens = bool(catastrophes(question.model, question.checker, x[None, :])[1][0])
-    if not happens:
+        hit = _asked_again(question, x)
+    if hit is None:
         return None
     statistics = {"samples": samples, "seconds": {"total": question.elapsed()}}
     return Attack(
-        bracket=Bracket(-np.inf, 0.0), proof_system=system, statistics=statistics, trace=(),
-        x=x, y=y, margin=0.0, replay=replay.name,
+        bracket=Bracket(-np.inf, hit.margin), proof_system=system, statistics=statistics, trace=(),
+        x=hit.x, y=hit.y, margin=hit.margin, replay=hit.replay,
     )  # fmt: skip
+
+
+def _asked_again(question: Question, x: np.ndarray) -> Hit | None:
+    """What a black box, which has no margins, says of the replay."""
+    rounded = round_into(x, question.region, question.model.element_type)
+    if rounded is None or not question.region.contains(rounded):
+        return None
+    replay = Replay(question.model)
+    y = replay.outputs(rounded)
+    happens = bool(question.checker.judge(rounded[None, :], y[None, :])[0])
+    return Hit(rounded, y, 0.0, replay.name) if happens else None
 
 
 def out_of_time(question: Question, system: str, reason: str, done: str) -> Unknown:
