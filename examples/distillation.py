@@ -1,7 +1,10 @@
 """Distillation: a slow trusted network is the specification of a small fast one. No other specification is written down.
 
 Catastrophe: some output of the fast network differs from that of the slow one by the tolerance or more. Both read the same
-input, in one network, so that bounds see their difference. Run it: python examples/distillation.py [FOLDER]
+input, in one network, so that bounds see their difference. That is one link of a chain: the slow network never predicts more
+than a limit, with a margin, so the fast one does not either, in one certificate.
+
+Run it: python examples/distillation.py [FOLDER]
 """
 
 import sys
@@ -48,6 +51,18 @@ def main(folder: Path) -> None:
         if isinstance(outcome, pydual.Attack):
             far = abs(fast.evaluate(outcome.x) - slow.evaluate(outcome.x))[0]
             print(f"  they differ by {far:.3f} at {np.round(outcome.x, 2)}")
+    chained(folder, slow, fast, region, round(apart + 0.3, 2))
+
+
+def chained(folder: Path, slow: pydual.Network, fast: pydual.Network, region: pydual.Region, tolerance: float) -> None:
+    limit = round(float(slow.evaluate(region.upper)[0]) + tolerance + 1, 1)
+    question = pydual.chain(pydual.Checker(region, pydual.Y[0] >= limit), (slow, tolerance))
+    outcome = pydual.solve(fast, question, timeout=60)
+    print(f"The fast network never predicts {limit} or more, by way of the slow one: {type(outcome).__name__}")
+    if isinstance(outcome, pydual.Certificate):
+        outcome.save(folder / "chain.cert")
+        accepted = pydual.audit(folder / "chain.cert", fast, question)
+        print(f"  audit of the chain: {accepted.level}, and {accepted.margin:.3f} to spare")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pydual.checker import Y as Y
     from pydual.checker import robustness as robustness
     from pydual.checkers.black_box import black_box as black_box
+    from pydual.checkers.chain import chain as chain
     from pydual.checkers.overseer import equivalence as equivalence
     from pydual.checkers.overseer import overseer as overseer
     from pydual.checkers.pairs import lipschitz as lipschitz
@@ -107,6 +108,7 @@ _HOME = {
     "audit": "pydual.audit",
     "black_box": "pydual.checkers.black_box",
     "certify": "pydual.io.case_tree",
+    "chain": "pydual.checkers.chain",
     "checker": "pydual.checkers.traced",
     "equivalence": "pydual.checkers.overseer",
     "from_sklearn": "pydual.io.sklearn",
@@ -161,6 +163,7 @@ __all__ = [
     "audit",
     "black_box",
     "certify",
+    "chain",
     "checker",
     "equivalence",
     "from_sklearn",

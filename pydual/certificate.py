@@ -29,7 +29,7 @@ MOST_DEGREE = 8  # of the polynomials of Sos leaves
 INTERVAL_LINES, PARALLEL_LINES, ADAPTIVE_LINES = -1, -2, -3
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Refinement:
     """Lines of its own for each end of each neuron's interval (PROOFS.md, section 5).
 
@@ -41,8 +41,11 @@ class Refinement:
     slopes: np.ndarray
     neurons: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"<refinement of {len(self.neurons)} neurons, {len(self.slopes)} rows>"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class ProofTree:
     """The proof of one problem, as columns (PROOFS.md, "Proof terms").
 
@@ -80,6 +83,9 @@ class ProofTree:
     def leaves(self) -> int:
         return len(self.lines)
 
+    def __repr__(self) -> str:
+        return f"<proof tree of {len(self.kind)} nodes>"
+
 
 COLUMNS = ("kind", "index", "threshold", "anchor", "lines", "slopes", "slope_neurons", "multipliers", "split_multipliers")
 GRAM_COLUMNS = ("products", "product_multipliers", "product_counts")  # of a tree with Gram leaves
@@ -113,7 +119,11 @@ class Proof:
         return cls(network, query, shared, arithmetic, refinements)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the certificate in the safetensors format; the file appears whole or not at all."""
+        """Write the certificate file; it appears whole or not at all."""
+        write_whole(path, self.packed(), "certificate")
+
+    def packed(self) -> bytes:
+        """The certificate file, in the safetensors format."""
         from safetensors.numpy import save
 
         tensors = {
@@ -133,7 +143,7 @@ class Proof:
             "arithmetic": self.arithmetic,
             "problems": str(len(self.trees)),
         }
-        write_whole(path, _ordered(save(tensors, metadata=header)), "certificate")
+        return _ordered(save(tensors, metadata=header))
 
     @property
     def leaves(self) -> int:

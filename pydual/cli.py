@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the attack search (default: 0)")
     _add_arithmetic(verify)
+    _add_trusted(verify)
     verify.add_argument("--certificate", type=Path, metavar="FILE", help="where to save the certificate after unsat")
     verify.add_argument("--progress", action="store_true", help="show the bracket of the two players while they play")
     verify.set_defaults(run=_verify)
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="in rational arithmetic (default: where rounding spoils a proof)",
     )
+    _add_trusted(audit)
     audit.set_defaults(run=_audit)
 
     program = commands.add_parser("audit-program", help="write the exact audit as one file that any Python >= 3.10 runs")
@@ -121,6 +123,17 @@ def _add_arithmetic(command: argparse.ArgumentParser) -> None:
         choices=("real", "float32"),
         default="real",
         help="prove it for the model over real numbers (default), or as executed in float32, sums in any order",
+    )
+
+
+def _add_trusted(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--trusted",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("MODEL.onnx", "TOLERANCE"),
+        help="a slower model whose outputs are nearer than this to those of the one before; the last one is proved safe",
     )
 
 
@@ -156,7 +169,7 @@ def _bytes(text: str) -> int:
 def _verify(args: argparse.Namespace) -> int:
     from pydual import load, solve
 
-    network, checker = load(args.network), _checker(args.spec)
+    network, checker = load(args.network), _chained(_checker(args.spec), args.trusted)
     if args.certificate is not None:
         _check_writable(args.certificate)
     start = perf_counter()
@@ -192,6 +205,13 @@ def _checker(spec: str) -> Any:
     from pydual import load_checker
 
     return load_checker(spec)
+
+
+def _chained(checker: Any, trusted: list[list[str]]) -> Any:
+    """The checker, or the chain of the models that are to be trusted."""
+    from pydual import chain, load
+
+    return chain(checker, *((load(path), tolerance) for path, tolerance in trusted)) if trusted else checker
 
 
 def _exit_code(outcome: Outcome) -> int:
@@ -278,7 +298,7 @@ def _save(outcome: Outcome, path: Path) -> int:
 def _audit(args: argparse.Namespace) -> int:
     from pydual import load
 
-    network, checker = load(args.network), _checker(args.query)
+    network, checker = load(args.network), _chained(_checker(args.query), args.trusted)
     if not Path(args.certificate).is_file():
         raise InputError(f"There is no certificate file {args.certificate}; check the path.")
     try:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from pydual.certificate import Proof
+from pydual.chain_file import ChainProof
 from pydual.whole_file import write_whole
 
 
@@ -158,7 +159,7 @@ class Certificate(Outcome):
     numbers, "float32" if about every execution of it in 32-bit floating point (PROOFS.md, section 6).
     """
 
-    certificate: Proof
+    certificate: Proof | ChainProof
     margin: float
     level: str
 

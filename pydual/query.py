@@ -58,6 +58,30 @@ class Judge(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Lemma:
+    """One of the questions whose answers make a proof together; ``name`` is that of its certificate."""
+
+    name: str
+    model: Network
+    checker: Checker | Judge
+
+
+@runtime_checkable
+class Composed(Protocol):
+    """The question ``checker`` about a model, answered by others: if no lemma has a catastrophe, nor has the model.
+
+    The margin that is proved of the last lemma is one of the model.
+    """
+
+    @property
+    def checker(self) -> Checker | Judge: ...
+
+    def lemmas(self, model: Network) -> tuple[Lemma, ...]:
+        """In the order in which they are asked. Raises InputError where they do not fit the model."""
+        ...
+
+
 class PosedOnce(ABC):
     """A judge that remembers what it asked: the same query for the same model."""
 

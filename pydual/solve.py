@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Executor
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -13,15 +14,16 @@ from pydual.budget import Budget
 from pydual.certificate import FLOAT32, REAL
 from pydual.checker import Checker
 from pydual.checkpoint import Binding, Keeper
+from pydual.composed import solve_lemmas
 from pydual.errors import InputError, UnsupportedError
 from pydual.game import Game
 from pydual.network import Network
 from pydual.operators.primitives import Curve
-from pydual.outcome import Attack, Certificate, RelaxedAttack, Statistical, Unknown
+from pydual.outcome import Attack, Certificate, Outcome, RelaxedAttack, Statistical, Unknown
 from pydual.progress import Progress
 from pydual.proof_systems import ProofSystem, by_name
 from pydual.proof_systems.subtrees import handed_to
-from pydual.query import Judge, pose
+from pydual.query import Composed, Judge, Lemma, pose
 from pydual.relax.engine import single_threaded_blas
 from pydual.sampling.system import Question, StatisticalSystem
 from pydual.sampling.table import STATISTICAL
@@ -30,7 +32,7 @@ from pydual.sampling.verdicts import Judging
 
 def solve(
     model: Network,
-    checker: Checker | Judge,
+    checker: Checker | Judge | Composed,
     proof_system: str | ProofSystem | StatisticalSystem = "auto",
     *,
     arithmetic: str = REAL,
@@ -58,6 +60,9 @@ def solve(
     A checker that only judges (``black_box``) can only be sampled: "statistical" (``Counting``), "relaxed", and, of
     checkers with margins, "splitting" and "smoothing" end in a ``Statistical``, which is no proof.
 
+    A ``chain`` of trusted models is asked lemma by lemma, each in the time that is left and with a checkpoint of its own
+    (``checkpoint``.NAME); its certificate is one file.
+
     Returns an ``Attack`` (a replayed input), a ``Certificate`` (audited), a ``RelaxedAttack`` (an incomplete proof system
     cannot exclude a catastrophe and none was found) or ``Unknown`` (the budget ended first). Raises InputError for models,
     checkers, checkpoints and options that do not fit.
@@ -65,11 +70,15 @@ def solve(
     if not isinstance(seed, Integral) or seed < 0:
         raise InputError(f"The seed is {seed!r}; give an integer that is at least 0.")
     statistical = _statistical(proof_system, checker)
+    if isinstance(checker, Composed):
+        if statistical is not None or arithmetic != REAL:
+            raise InputError("A chain is proved, in real arithmetic; ask anything else of the model and its checker alone.")
+        options = {"memory_limit": memory_limit, "seed": seed, "progress": progress, "executor": executor}
+        return solve_lemmas(model, checker, partial(_ask, proof_system, checkpoint, options), timeout)
     if statistical is not None:
         return _estimate(model, checker, statistical, seed, progress, timeout)
-    query = pose(model, checker)
+    query, system = pose(model, checker), _system(proof_system)
     _check(query.network, arithmetic)
-    system = _system(proof_system)
     keeper = Keeper(checkpoint, Binding(query.network.digest, query_digest(query.checker), arithmetic, system.name))
     with (
         Budget(timeout, memory_limit) as budget,
@@ -77,13 +86,22 @@ def solve(
         handed_to(executor, system) as system,
         Progress(progress, system.name) as display,
     ):
-        game = Game(query, system, arithmetic, seed, display, budget, keeper)
-        try:
-            return game.play()
-        except KeyboardInterrupt:
-            if not budget.interrupted:
-                raise
-            return game.ended_early()  # in the middle of a step: what was saved before it stands
+        return _played(Game(query, system, arithmetic, seed, display, budget, keeper), budget)
+
+
+def _played(game: Game, budget: Budget) -> Attack | RelaxedAttack | Certificate | Unknown:
+    try:
+        return game.play()
+    except KeyboardInterrupt:
+        if not budget.interrupted:
+            raise
+        return game.ended_early()  # in the middle of a step: what was saved before it stands
+
+
+def _ask(proof_system: Any, checkpoint: Any, options: dict[str, Any], lemma: Lemma, left: float | None) -> Outcome:
+    """Solve a lemma in the time that is left."""
+    place = None if checkpoint is None else f"{os.fspath(checkpoint)}.{lemma.name}"
+    return solve(lemma.model, lemma.checker, proof_system, timeout=left, checkpoint=place, **options)
 
 
 def _statistical(proof_system: object, checker: object) -> StatisticalSystem | None:

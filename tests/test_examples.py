@@ -95,6 +95,9 @@ def test_distillation(tmp_path: Path, capsys: Any) -> None:
     slow, fast = module.trained(data, target)
     x = data[0] + np.random.default_rng(0).uniform(-0.1, 0.1, (5000, 10))
     assert np.abs(slow.evaluate(x) - fast.evaluate(x)).max() < allowed
+    assert "Certificate" in lines[6] and "audit of the chain: exact" in lines[7] and (tmp_path / "chain.cert").is_file()
+    limit, spare = float(re.findall(r"predicts ([-\d.]+) or", lines[6])[0]), float(re.findall(r"and ([\d.]+) to", lines[7])[0])
+    assert fast.evaluate(x).max() <= limit - spare + 5e-4
 
 
 def test_enumeration(tmp_path: Path, capsys: Any) -> None:

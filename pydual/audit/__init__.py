@@ -12,11 +12,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from pydual.certificate import FLOAT32, Proof
+from pydual.certificate import FLOAT32, REAL, Proof
+from pydual.chain_file import open_lemmas
 from pydual.checker import Checker
 from pydual.errors import CertificateError, InputError
 from pydual.network import Network
-from pydual.query import Judge, pose
+from pydual.query import Composed, Judge, Lemma, pose
 
 EXACT, ROUNDED = "exact", "rounded"
 FOLDED = (
@@ -41,7 +42,7 @@ class Accepted:
 def audit(
     certificate: Any,
     network: Network,
-    checker: Checker | Judge,
+    checker: Checker | Judge | Composed,
     *,
     level: str = EXACT,
     deadline: Callable[[], None] | None = None,
@@ -53,10 +54,12 @@ def audit(
     may raise to stop the audit. Raises CertificateError, with the first step that fails, if the certificate does not
     prove that the network has no catastrophe.
     """
-    query = pose(network, checker)
-    network, checker = query.network, query.checker
     if level not in (EXACT, ROUNDED):
         raise InputError(f"Unknown audit level '{level}'; use '{EXACT}' or '{ROUNDED}'.")
+    if isinstance(checker, Composed):
+        return _audit_lemmas(certificate, checker.lemmas(network), level, deadline)
+    query = pose(network, checker)
+    network, checker = query.network, query.checker
     with _opened(certificate) as proof:
         if proof.arithmetic == FLOAT32 and network.folded:
             raise CertificateError(FOLDED.format(network.folded[0]))
@@ -67,6 +70,19 @@ def audit(
         from pydual.audit.exact import audit_exact
 
         return Accepted(_down(audit_exact(proof, network, checker, deadline)), EXACT, proof.arithmetic)
+
+
+def _audit_lemmas(certificate: Any, lemmas: tuple[Lemma, ...], level: str, deadline: Callable[[], None] | None) -> Accepted:
+    """All lemmas of a composed question, each against its own certificate; the last one's margin is the model's."""
+    with open_lemmas(getattr(certificate, "certificate", certificate), [lemma.name for lemma in lemmas]) as proofs:
+        for lemma in lemmas:
+            try:
+                accepted = audit(proofs[lemma.name], lemma.model, lemma.checker, level=level, deadline=deadline)
+            except CertificateError as error:
+                raise CertificateError(f"Lemma '{lemma.name}' of the chain: {error}") from None
+            if accepted.arithmetic != REAL:
+                raise CertificateError(f"Lemma '{lemma.name}' of the chain speaks of {accepted.arithmetic}; chains are real.")
+    return accepted
 
 
 def _opened(certificate: Any) -> AbstractContextManager[Any]:
