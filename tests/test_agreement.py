@@ -70,8 +70,8 @@ def test_all_complete_systems_agree(block: int) -> None:
         expected = Attack if happens(network, function, region) else Certificate
         seen.add(expected)
         checker = pydual.checker(region)(function)
-        # z3 does not end on products of integers, and no linear program knows products
-        for system in ("enumeration", "bab") if squares else ("enumeration", "bab", "smt", "milp"):
+        # z3 does not end on products of integers
+        for system in ("enumeration", "bab", "milp") if squares else ("enumeration", "bab", "milp", "smt"):
             outcome = pydual.solve(network, checker, system, timeout=60)
             assert isinstance(outcome, expected), (seed, system, outcome)
             if isinstance(outcome, Attack):
@@ -112,3 +112,21 @@ def test_sums_of_squares_of_degree_4_agree_where_they_decide() -> None:
         decided += 1
         assert type(outcome) is type(truth), seed
     assert decided >= 9
+
+
+def test_they_agree_on_products_too() -> None:
+    """Branch and bound, mixed-integer programs and sums of squares of degree 4, which are exact about products."""
+    pytest.importorskip("cvxpy", reason="cvxpy is not installed")
+    decided = list[bool]()
+    for seed in range(3000, 3016):
+        rng = np.random.default_rng(seed)
+        network = Network.from_layers([(rng.normal(size=(3, 2)).round(2), rng.normal(size=3).round(2)),
+                                       (rng.normal(size=(2, 3)).round(2), np.zeros(2))])  # fmt: skip
+        form, limit = rng.normal(size=(2, 2)).round(2), round(float(rng.normal()), 3)
+        checker = pydual.checker(Region([-1.0, -1.0], [1.0, 1.0]))(lambda x, y, m=form, c=limit: x @ m @ y <= c - 1)
+        truth = pydual.solve(network, checker, "bab", timeout=60)
+        assert type(pydual.solve(network, checker, "milp", timeout=60)) is type(truth) and isinstance(truth, Attack | Certificate)
+        outcome = pydual.solve(network, checker, SOS(degree=4), timeout=60)
+        decided.append(isinstance(outcome, Attack | Certificate))
+        assert not decided[-1] or type(outcome) is type(truth), seed
+    assert sum(decided) >= 13

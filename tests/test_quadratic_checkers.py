@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
-from itertools import product
+from itertools import pairwise, product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import pydual
-from pydual import Attack, Certificate, Network, Region, UnsupportedError
+from pydual import Attack, Certificate, CertificateError, Network, Region, RelaxedAttack, UnsupportedError
 from pydual._core import curve_lines
 from pydual.attack.replay import Replay
 from pydual.audit import EXACT, ROUNDED, audit
-from pydual.operators.primitives import Curve, GraphBuilder
+from pydual.operators.primitives import Curve, GraphBuilder, Relu
 from pydual.problem import normalize
+from pydual.proof_systems import SOS, by_name
 from pydual.relax.engine import single_threaded_blas
 
 CUBE = Region(-np.ones(3), np.ones(3))
@@ -117,10 +122,106 @@ def test_replay_is_exact() -> None:
     assert replay.exact_outputs(x.tolist()) == [Fraction(float(x[0])) * 3]
 
 
-@pytest.mark.parametrize("system", ["sdp", "milp"])
-def test_systems_that_know_no_squares_say_so(system: str) -> None:
-    with pytest.raises(UnsupportedError, match="ReLU networks only|no sigmoid, tanh or squares"):
-        pydual.solve(IDENTITY, pydual.checker(CUBE)(lambda x, y: x[0] * y[1] > 5), system)
+# the quadratic family, in which products are what they are
+
+
+@pytest.mark.parametrize("system", ["sdp", "sos", "milp"])
+@pytest.mark.parametrize("seed", range(5))
+def test_every_system_decides_bilinear_forms(seed: int, system: str) -> None:
+    """Products of two bounds prove the best corner of a form in three variables, or degree 4 does."""
+    form, most = bilinear(seed)
+    above = pydual.solve(IDENTITY, pydual.checker(CUBE)(lambda x, y: x @ form @ y > most + 0.01), system)
+    assert isinstance(above, Certificate) and above.level == EXACT and above.margin <= 0.01 + 1e-9
+    below = pydual.solve(IDENTITY, pydual.checker(CUBE)(lambda x, y: x @ form @ y > most - 0.01), system)
+    assert isinstance(below, Attack)
+
+
+SCORES: dict[str, Callable[[Any, Any], Any]] = {
+    "a product of outputs": lambda x, y: y[0] * y[1] - x[0] * x[1],
+    "the greater of two": lambda x, y: np.maximum(y[0] * y[1], x[0] - y[1]),
+    "squares and an absolute value": lambda x, y: np.abs(y[0] * x[1]) + np.square(y[1] - x[0]),
+}
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_products_of_outputs_are_exact_at_degree_4(name: str) -> None:
+    """Bounds lie below the least value on a fine grid, those of degree 4 mostly at it, and above those of lines."""
+    score, box, gaps = SCORES[name], Region([-1.0, -1.0], [1.0, 1.0]), []
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 201)] * 2), axis=-1).reshape(-1, 2)
+    for seed in range(5):
+        model = random_network(seed, 2, 3, 2)
+        check = pydual.checker(box)(lambda x, y: score(x, y) >= 100)
+        query = check.query(model)
+        problems = normalize(query.network, query.checker)
+        truth = 100 - float(np.max(score(grid.T, model.evaluate(grid).T)))
+        bounds = [bound_of(system, problems) for system in (by_name("lp"), by_name("sdp"), SOS())]
+        assert all(a <= b + 1e-4 for a, b in pairwise(bounds)) and bounds[-1] <= truth + 1e-6
+        gaps.append(truth - bounds[-1])
+    assert sum(gap < 0.01 for gap in gaps) >= 4, gaps
+
+
+def bound_of(system: Any, problems: tuple[Any, ...]) -> float:
+    state = system.init(problems)
+    while not state.finished:
+        state = system.step(state, np.inf)
+    return float(state.bound)
+
+
+def test_a_certificate_with_products_is_one_leaf_that_an_exact_audit_reads(tmp_path: Path) -> None:
+    model, box = random_network(2, 2, 3, 2), Region([-1.0, -1.0], [1.0, 1.0])
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 201)] * 2), axis=-1).reshape(-1, 2)
+    most = float(np.max(np.prod(model.evaluate(grid), axis=1)))
+    check = pydual.checker(box)(lambda x, y: y[0] * y[1] >= most + 0.05)
+    assert isinstance(pydual.solve(model, check, "lp"), RelaxedAttack)
+    outcome = pydual.solve(model, check, SOS())
+    assert isinstance(outcome, Certificate) and outcome.certificate.leaves == 1 and outcome.margin <= 0.05 + 1e-6
+    outcome.save(tmp_path / "proof")
+    assert audit(tmp_path / "proof", model, check).margin == outcome.margin
+    nearer = pydual.checker(box)(lambda x, y: y[0] * y[1] >= most - 0.05)
+    with pytest.raises(CertificateError):
+        audit(tmp_path / "proof", model, nearer)
+    (tree,) = outcome.certificate.trees
+    for k in np.flatnonzero(np.abs(tree.sos_coefficients) > 1e-3)[:40]:  # another number: a smaller margin, or none
+        forged = tree.sos_coefficients.copy()
+        forged[k] += 0.5
+        with suppress(CertificateError):
+            proof = replace(outcome.certificate, trees=(replace(tree, sos_coefficients=forged),))
+            assert audit(proof, model, check).margin <= 0.05 + 1e-6
+
+
+def test_a_relu_that_reads_a_product() -> None:
+    """Its equation z (z - p) = 0 has degree 3; the greatest value is that on a fine grid."""
+    box, step = Region([-1.0, -1.0], [1.0, 1.0]), np.linspace(-1, 1, 401)
+    x, y = np.meshgrid(step, step)
+    model = Network.from_layers([(np.eye(2), np.zeros(2))])
+
+    def score(x: Any, y: Any) -> Any:
+        return (y[0] - 0.5) * np.maximum(x[0] * y[1] - 0.25, 0) - 0.3 * y[1]
+
+    most = float(np.max(score((x, y), (x, y))))
+    for spare, kind in ((0.02, Certificate), (-0.02, Attack)):
+        limit = most + spare
+        check = pydual.checker(box)(lambda x, y, limit=limit: score(x, y) >= limit)
+        query = check.query(model)
+        assert any(isinstance(p, Relu) for p in query.network.primitives)
+        assert isinstance(pydual.solve(model, check, "sos"), kind)
+
+
+def test_polynomials_of_a_higher_degree_say_which() -> None:
+    check = pydual.checker(CUBE)(lambda x, y: (x[0] * y[1]) ** 2 >= 5)
+    with pytest.raises(UnsupportedError, match=r"polynomials of degree 4; use SOS\(degree=4\)"):
+        pydual.solve(IDENTITY, check, "sdp")
+    assert isinstance(pydual.solve(IDENTITY, check, "sos"), Certificate)
+
+
+def test_sigmoids_before_squares() -> None:
+    graph = GraphBuilder((2,))
+    model = Network.from_graph(graph, graph.curve(graph.input, "tanh"))
+    check = pydual.checker(Region([-1.0, -1.0], [1.0, 1.0]))(lambda x, y: y[0] * y[1] >= 0.6)  # tanh(1)^2 < 0.581
+    assert isinstance(pydual.solve(model, check, "milp"), Certificate)
+    for system in ("sdp", "sos"):
+        with pytest.raises(UnsupportedError, match="ReLUs and squares only"):
+            pydual.solve(model, check, system)
 
 
 def test_float32_is_refused_with_a_reason() -> None:

@@ -27,7 +27,7 @@ from pydual.certificate import ADAPTIVE, SOS_LEAF, Proof, ProofTree, load_proof
 from pydual.checker import Checker, Y, robustness
 from pydual.errors import CertificateError, InputError, UnsupportedError
 from pydual.network import Network
-from pydual.operators.primitives import GraphBuilder
+from pydual.operators.primitives import GraphBuilder, Relu
 from pydual.outcome import Certificate, RelaxedAttack
 from pydual.proof_systems import SOS, ProofSystem, by_name
 from pydual.proof_systems.base import State
@@ -171,6 +171,17 @@ def residual() -> Network:
     return Network.from_graph(graph, graph.affine(out, rng.normal(size=2), (2,)))
 
 
+def squared(rng: np.random.Generator) -> Network:
+    """Squares of inputs, ReLUs that read them, and squares of these."""
+    graph = GraphBuilder((2,))
+    first = graph.curve(graph.affine([(graph.input, rng.normal(size=(2, 2)))], rng.normal(size=2), (2,)), "square")
+    terms = [(first, rng.normal(size=(3, 2))), (graph.input, rng.normal(size=(3, 2)))]
+    relu = graph.relu(graph.affine(terms, rng.normal(size=3), (3,)))
+    last = graph.curve(graph.affine([(relu, rng.normal(size=(1, 3)))], rng.normal(size=1), (1,)), "square")
+    out = [(last, rng.normal(size=(1, 1))), (relu, rng.normal(size=(1, 3))), (first, rng.normal(size=(1, 2)))]
+    return Network.from_graph(graph, graph.affine(out, rng.normal(size=1), (1,)))
+
+
 def networks_and_checkers() -> Iterator[tuple[str, Network, Checker]]:
     network, box = residual(), Region(-np.ones(2), np.ones(2))
     yield "two margins", network, Checker(box, (Y[0] <= Y[1]) & (Y[0] + Y[1] <= Fraction(1, 10)))
@@ -237,7 +248,7 @@ def test_curves_and_float32_have_no_sos_leaves() -> None:
         audit(replace(proof, arithmetic="float32"), case.network, case.checker)
     graph = GraphBuilder((1,))
     network = Network.from_graph(graph, graph.curve(graph.input, "tanh"))
-    with pytest.raises(UnsupportedError, match="ReLU networks only"):
+    with pytest.raises(UnsupportedError, match="ReLUs and squares only"):
         SOS().init(Case(network, Checker(Region([-1.0], [1.0]), Y[0] <= -2)).problems)
 
 
@@ -299,7 +310,7 @@ def test_no_point_is_below_the_bound_of_a_leaf(with_ball: bool, monkeypatch: pyt
     points, active = 0, 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        network = residual() if seed % 2 else game(seed, 3, 3, 2).network
+        network = (residual(), game(seed, 3, 3, 2).network, squared(rng))[seed % 3]
         region = Region(-rng.random(network.input_size), rng.random(network.input_size))
         ball = Ball((region.lower + region.upper) / 2, 0.4, "l2") if with_ball else None
         region = Region(region.lower, region.upper, ball)
@@ -317,7 +328,7 @@ def test_no_point_is_below_the_bound_of_a_leaf(with_ball: bool, monkeypatch: pyt
         for _ in range(12):
             x = [Fraction(low) + Fraction(int(rng.integers(0, 9)), 8) * (Fraction(high) - Fraction(low)) for low, high in ends]
             values = evaluated(network, x)
-            p = [values[p.source][i] for p in network.primitives if hasattr(p, "source") for i in range(p.size)]
+            p = [values[p.source][i] for p in network.primitives if isinstance(p, Relu) for i in range(p.size)]
             if ball and fact(1 + 2 * len(x) + 4 * len(p), x, ends, p, ball) < 0:
                 continue
             side = int(p[split] >= 0)
@@ -343,8 +354,10 @@ def evaluated(network: Network, x: list[Fraction]) -> list[list[Fraction]]:
                 products = [sum((c * v for c, v in zip(row, values[source], strict=True)), Fraction(0)) for row in rows]
                 total = [a + b for a, b in zip(total, products, strict=True)]
             values.append(total)
-        else:
+        elif isinstance(primitive, Relu):
             values.append([max(v, Fraction(0)) for v in values[primitive.source]])
+        else:
+            values.append([v * v for v in values[primitive.source]])
     return values
 
 

@@ -21,8 +21,10 @@ from pydual.proof_systems.climb import Climb, Path, advance, closed, start_climb
 from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, LinearBound, Nodes, leaf_proof, root_nodes
 from pydual.proof_systems.root_bound import with_bounds
 from pydual.proof_systems.rounding import rounded
+from pydual.proof_systems.sos import SOS, SOSState
 from pydual.relax.engine import threads
 from pydual.relax.frame import Frame, Group, group, make_frame
+from pydual.relax.program import compile_network
 from pydual.relax.refine import refine
 
 AT_ONCE = 2  # climbs for each thread
@@ -43,22 +45,29 @@ class SDP:
 
     Intervals are optimized by ``refine_steps`` of ascent for each end (0: adaptive lines). The problem with the worst linear
     bound comes first, and the first that stays open ends the game: the relaxed adversary wins there.
+
+    Networks with squares, which checkers bring along, are small: those are left to ``squares``, a conic solver.
     """
 
     linear: LinearBound = AlphaCrown(steps=60, rate=0.1)
     path: Path = Path()
     refine_steps: int = 20
     refine_rate: float = 0.2
+    squares: SOS = SOS(degree=2, dense=60)
 
     name = "sdp"
     complete = False
     anchor = certificate.ADAPTIVE
 
-    def init(self, problems: tuple[Problem, ...]) -> SDPState:
+    def init(self, problems: tuple[Problem, ...]) -> SDPState | SOSState:
+        if problems and "square" in compile_network(problems[0].network).kinds:
+            return self.squares.init(problems)
         _check(problems)
         return SDPState(**vars(start(problems)), groups=tuple(group(problems)))
 
-    def step(self, state: SDPState, seconds: float) -> SDPState:
+    def step(self, state: SDPState | SOSState, seconds: float) -> SDPState | SOSState:
+        if isinstance(state, SOSState):
+            return self.squares.step(state, seconds)
         if state.climbs:
             return self._climb(state)
         return self._begin(state, seconds)

@@ -23,7 +23,8 @@ from pydual.proof_systems.recorder import Leaf
 from pydual.proof_systems.root_bound import with_bounds
 from pydual.relax.atoms import Atoms, find_atoms
 from pydual.relax.frame import Frame, Group, group
-from pydual.relax.moments import MomentProblem, SosCell, largest_block, moment_problem
+from pydual.relax.moments import MomentProblem, Polynomial, SosCell, largest_block, moment_problem
+from pydual.relax.program import compile_network
 from pydual.relax.reduced import Reduced, reduce
 from pydual.relax.refine import refine
 from pydual.relax.squares import SosTerms, squares
@@ -65,9 +66,9 @@ class SOS:
             raise InputError(f"The degree of sos is {self.degree!r}; give an even number from 2 to {certificate.MOST_DEGREE}.")
 
     def init(self, problems: tuple[Problem, ...]) -> SOSState:
-        """Raises UnsupportedError for networks with curves, InputError where no conic solver of this name is installed."""
-        if any(not problem.network.piecewise_linear for problem in problems):
-            raise UnsupportedError("The proof system 'sos' knows ReLU networks only; use 'bab' or 'alpha-crown'.")
+        """Raises UnsupportedError for networks with sigmoids, InputError where no conic solver of this name is installed."""
+        if any(not {"relu", "square"}.issuperset(compile_network(problem.network).kinds) for problem in problems):
+            raise UnsupportedError("The proof system 'sos' knows ReLUs and squares only; use 'bab' or 'alpha-crown'.")
         check_solver(self.solver)
         return SOSState(**vars(start(problems)), groups=tuple(group(problems)))
 
@@ -79,7 +80,7 @@ class SOS:
         now, later, end = state.groups[0], state.groups[1:], time.monotonic() + seconds
         frame = refine(now, self.refine_steps, self.refine_rate, lambda: time.monotonic() < end)
         duals = TriangleLP().evaluate(frame, root_nodes(frame), seconds)
-        rows = np.argsort(duals.bound).tolist() if frame.possible and len(frame.unstable) else []
+        rows = np.argsort(duals.bound).tolist() if frame.possible and (len(frame.unstable) or now.program.curves) else []
         waiting = tuple((frame, duals, row) for row in rows)
         return replace(with_bounds(state, frame, duals), groups=later, waiting=waiting, finished=not (rows or later))
 
@@ -119,11 +120,14 @@ class SOS:
         slack = OPEN * (frame.upper - frame.lower)
         reduced = reduce(g.program, g.region.size, frame.lower - slack, frame.upper + slack)
         cell = SosCell(reduced, g.region, g.program.neuron_numbers[reduced.units], g.program.neurons)
-        margins = reduced.write(g.margins)[g.columns(row)]
+        margins = cell.written(reduced.write(g.margins)[g.columns(row)])
+        least = _degree([*margins, *cell.sources.values()])
+        if least > self.degree:
+            raise UnsupportedError(f"The checker has polynomials of degree {least}; use SOS(degree={least}), or 'bab'.")
         found: tuple[MomentProblem, ConicSolution] | None = None
-        lower = ((degree, 0, 0.0) for degree in range(self.degree - 2, 0, -2))
+        lower = ((degree, 0, 0.0) for degree in range(self.degree - 2, least - 1, -2))
         for degree, dense, room in ((self.degree, self.dense, 0.0), (self.degree, 0, ROOM), *lower):
-            cliques = cell.cliques(dense)
+            cliques = cell.cliques(dense, margins)
             size = largest_block(cliques, degree)
             if size <= LARGEST and (found is None or found[1].moments is None):
                 relaxation = moment_problem(cell, margins, degree, cliques)
@@ -131,10 +135,16 @@ class SOS:
                 found = relaxation, minimize_moments(relaxation.forms, blocks, self.solver, end - time.monotonic(), room)
         if found is None:
             raise UnsupportedError(
-                f"{cell.size} inputs and neurons are open: a matrix of degree 2 has size {size}, more than {LARGEST}; "
+                f"{cell.size} inputs and neurons are open: a matrix of degree {degree} has size {size}, more than {LARGEST}; "
                 "use a smaller network or region, or the proof systems 'sdp' or 'bab'."
             )
         return found
+
+
+def _degree(polynomials: list[Polynomial]) -> int:
+    """The least even degree that has room for all of them."""
+    most = max((len(m) for p in polynomials for m in p), default=0)
+    return max(2, most + most % 2)
 
 
 def _bound(relaxation: MomentProblem, solution: ConicSolution) -> tuple[float, np.ndarray, SosTerms]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
-from pydual.relax.moments import Block, MomentProblem
+from pydual.relax.moments import Block, MomentProblem, Monomial, Polynomial
 
 RANK = 1e-4  # eigenvalues below this share of the greatest count as 0
 
@@ -15,8 +16,9 @@ RANK = 1e-4  # eigenvalues below this share of the greatest count as 0
 class Atoms:
     """``points`` (points, inputs) to be tried; ``mean``: the pseudo-mean of the inputs and of the kept neurons.
 
-    ``flat``: in every clique, the moments of degree 2d have the rank of those of degree 2d - 2, which is 1 unless all moments
-    are in one clique: then the points are minimizers, up to the solver's accuracy.
+    The mean of a square is its pseudo-moment, where the relaxation has that, else the square of the mean. ``flat``: in every
+    clique, the moments of degree 2d have the rank of those of degree 2d - 2, which is 1 unless all moments are in one clique:
+    then the points are minimizers, up to the solver's accuracy.
     """
 
     points: np.ndarray
@@ -28,7 +30,8 @@ def find_atoms(problem: MomentProblem, moments: np.ndarray) -> Atoms:
     """The atoms of moments that a solver found."""
     cell, degree = problem.cell, problem.degree
     number = {m: k for k, m in enumerate(problem.moments)}
-    means = np.array([moments[number[(v,)]] if (v,) in number else 0.0 for v in range(cell.size)]) * cell.scale
+    scaled = [float(moments[number[(v,)]]) if (v,) in number else 0.0 for v in range(cell.size)]
+    means = np.array(scaled) * cell.scale
     free = [block for block in problem.blocks if block.weight.facts == (0, 0)]
     matrices = [(block.matrix @ moments).reshape(len(block.basis), -1) for block in free]
     ranks = [(_rank(_upto(b, m, degree // 2 - 1)), _rank(m)) for b, m in zip(free, matrices, strict=True)]
@@ -41,7 +44,14 @@ def find_atoms(problem: MomentProblem, moments: np.ndarray) -> Atoms:
     every = np.tile(cell.region.lower, (len(points), 1))
     every[:, cell.moving] += np.array(points)
     every = np.clip(every, cell.region.lower, cell.region.upper)
-    return Atoms(every, (every[0], means[len(cell.moving) :]), flat)
+    known = {m: float(moments[k]) for m, k in number.items()}
+    kept = [_mean(problem.ring.reduce(cell.value(k)), known, scaled) for k in range(len(cell.numbers))]
+    return Atoms(every, (every[0], np.array(kept)), flat)
+
+
+def _mean(polynomial: Polynomial, moments: dict[Monomial, float], means: list[float]) -> float:
+    """The pseudo-mean of a polynomial; monomials that have no moment count as products of means."""
+    return sum(c * moments.get(m, prod(means[v] for v in m)) for m, c in polynomial.items())
 
 
 def _rank(matrix: np.ndarray) -> int:

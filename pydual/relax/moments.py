@@ -1,8 +1,9 @@
 """Moments of degree 2d of the inputs and unstable neurons of a cell (Lasserre 2001), sparse by layers (Waki et al. 2006).
 
-Variables are scaled: ``x = lower + scale s`` and ``z = scale s``. Moments are those of polynomials modulo the equations
-``z (z - p) = 0``: where the variables of a monomial and of ``p`` have a clique in common, ``z^2`` is replaced by ``z p``.
-So there are no equations left between moments, and fewer of them.
+Variables are scaled: ``x = lower + scale s`` and ``z = scale s``; squares of affine functions are written out. Moments are
+those of polynomials modulo the equations ``z (z - p) = 0``: where the variables of a monomial and of ``p`` have a clique in
+common, ``z^2`` is replaced by ``z p``. So there are no equations left between moments, and fewer of them. Where squares make
+``p`` a polynomial of a higher degree, that is done as long as the degree of the moments allows it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement, product
 from math import comb
 
 import numpy as np
@@ -66,13 +67,23 @@ class Weight:
 
 @dataclass(frozen=True, eq=False)
 class SosCell:
-    """What polynomials are about: a cell, its inputs of positive width, then its kept neurons. ``neurons`` (kept,) are the
-    numbers of these in PROOFS.md, ``all_neurons`` how many the network has."""
+    """What polynomials are about: a cell, its inputs of positive width, then its kept neurons. ``numbers`` (kept,) are the
+    numbers of these in PROOFS.md, -1 for squares; ``all_neurons`` is how many neurons the network has."""
 
     reduced: Reduced
     region: Region
-    neurons: np.ndarray
+    numbers: np.ndarray
     all_neurons: int
+
+    @cached_property
+    def neurons(self) -> np.ndarray:
+        """The numbers in PROOFS.md of the neurons that are variables."""
+        return self.numbers[self.numbers >= 0]
+
+    @cached_property
+    def intervals(self) -> tuple[np.ndarray, np.ndarray]:
+        """Those of what the neurons that are variables read."""
+        return self.reduced.lower[self.numbers >= 0], self.reduced.upper[self.numbers >= 0]
 
     @cached_property
     def moving(self) -> np.ndarray:
@@ -86,29 +97,47 @@ class SosCell:
     def upper(self) -> np.ndarray:
         """The greatest values of x - lower and z."""
         width = (self.region.upper - self.region.lower)[self.moving]
-        return np.concatenate([width, np.maximum(self.reduced.upper, 0.0)])
+        return np.concatenate([width, np.maximum(self.intervals[1], 0.0)])
 
     @cached_property
     def scale(self) -> np.ndarray:
-        depth = np.concatenate([np.zeros(len(self.moving)), np.abs(self.reduced.lower)])
+        depth = np.concatenate([np.zeros(len(self.moving)), np.abs(self.intervals[0])])
         return np.maximum(self.upper, STEEP * depth)
 
     def written(self, rows: Rows) -> list[Polynomial]:
         """Affine functions of inputs and kept neurons as polynomials in the scaled variables."""
-        constants = rows.constant + rows.x @ self.region.lower
-        matrix = np.hstack([rows.x[:, self.moving], rows.z]) * self.scale
-        return [
-            {(): float(constant), **{(v,): float(c) for v, c in enumerate(row) if c}}
-            for constant, row in zip(constants, matrix, strict=True)
-        ]
+        constants, steps = rows.constant + rows.x @ self.region.lower, rows.x[:, self.moving] * self.scale[: len(self.moving)]
+        found = []
+        for constant, row, z in zip(constants, steps, rows.z, strict=True):
+            total: Polynomial = {(): float(constant), **{(v,): float(c) for v, c in enumerate(row) if c}}
+            for k in np.flatnonzero(z).tolist():
+                total = plus(total, self.value(k), float(z[k]))
+            found.append(total)
+        return found
+
+    def value(self, k: int) -> Polynomial:
+        """The output of what is kept: a variable, or the square of what it reads."""
+        if k not in self._values:
+            if self.numbers[k] < 0:
+                (read,) = self.written(self.reduced.inputs[k : k + 1])
+                self._values[k] = times(read, read)
+            else:
+                v = len(self.moving) + int(np.count_nonzero(self.numbers[:k] >= 0))
+                self._values[k] = {(v,): float(self.scale[v])}
+        return self._values[k]
+
+    @cached_property
+    def _values(self) -> dict[int, Polynomial]:
+        return {}
 
     @cached_property
     def sources(self) -> dict[int, Polynomial]:
         """Of each kept neuron, by variable, what it reads."""
-        return dict(enumerate(self.written(self.reduced.inputs), len(self.moving)))
+        return dict(enumerate(self.written(self.reduced.inputs[self.numbers >= 0]), len(self.moving)))
 
-    def cliques(self, dense: int) -> list[tuple[int, ...]]:
-        """All variables if they are no more than ``dense``; else those of each layer, with all that it reads."""
+    def cliques(self, dense: int, margins: Sequence[Polynomial]) -> list[tuple[int, ...]]:
+        """All variables if they are no more than ``dense``; else those of each layer, with all that it reads, and those whose
+        products a margin has."""
         if self.size <= dense:
             return [tuple(range(self.size))]
         found: dict[tuple[int, ...], set[int]] = {}
@@ -116,11 +145,13 @@ class SosCell:
             reads = {w for m in source for w in m}
             found.setdefault(tuple(sorted(reads)), set(reads)).add(v)
         sets = [frozenset(clique) for clique in found.values()]
+        sets += [multiplied for margin in margins if (multiplied := _multiplied(margin))]
         largest = [a for k, a in enumerate(sets) if not any(a < b or (a == b and j < k) for j, b in enumerate(sets))]
         return [tuple(sorted(clique)) for clique in largest]
 
-    def weights(self) -> list[Weight]:
-        """The facts 1, z, z - p, those of the triangles, the products of both bounds of each variable, and the ball's."""
+    def weights(self, pairs: Iterable[tuple[int, int]]) -> list[Weight]:
+        """The facts 1, z, z - p, those of the triangles, the products of both bounds of each variable, the ball's, and the
+        products of the bounds of two (McCormick 1976) for ``pairs`` of variables."""
         found = [Weight((0, 0), ONE)]
         for v, i in enumerate(self.moving.tolist()):
             bounds = plus({(v,): self.upper[v] * self.scale[v]}, {(v, v): -(self.scale[v] ** 2)})
@@ -128,7 +159,7 @@ class SosCell:
         first = 1 + 2 * self.region.size
         for k, (v, source) in enumerate(self.sources.items()):
             number = first + 4 * int(self.neurons[k])
-            low, high = float(self.reduced.lower[k]), float(self.reduced.upper[k])
+            low, high = float(self.intervals[0][k]), float(self.intervals[1][k])
             z: Polynomial = {(v,): float(self.scale[v])}
             room = plus({(): self.upper[v]}, z, -1.0)
             found += [Weight((0, number), z), Weight((0, number + 1), plus(z, source, -1.0))]
@@ -139,7 +170,20 @@ class SosCell:
                 found.append(Weight((0, number + 2), plus(chord, z, -1.0)))
         if self.region.ball is not None and self.region.ball.norm == "l2":
             found.append(Weight((0, first + 4 * self.all_neurons), self._in_ball()))
+        for v, w in pairs:
+            ends = product(self._ends(v), self._ends(w))
+            found += [Weight((f, g), times(a, b)) for (f, a), (g, b) in ends]
         return found
+
+    def _ends(self, variable: int) -> tuple[tuple[int, Polynomial], tuple[int, Polynomial]]:
+        """The facts that a variable is at least its least and at most its greatest value."""
+        up: Polynomial = {(variable,): float(self.scale[variable])}
+        down = plus({(): float(self.upper[variable])}, up, -1.0)
+        if variable < len(self.moving):
+            number = 1 + 2 * int(self.moving[variable])
+            return (number, up), (number + 1, down)
+        number, _ = self.facts_of_square(variable)
+        return (number, up), (number + 3, down)
 
     def facts_of_square(self, variable: int) -> tuple[int, int]:
         """The facts z and z - p of a kept neuron."""
@@ -160,10 +204,11 @@ class SosCell:
 
 
 class Ring:
-    """Polynomials modulo ``z (z - p)``, as far as cliques hold the variables."""
+    """Polynomials modulo ``z (z - p)``, as far as cliques hold the variables and ``degree`` the products."""
 
-    def __init__(self, cell: SosCell, cliques: Iterable[tuple[int, ...]]) -> None:
-        self.cell, self._cliques = cell, [frozenset(clique) for clique in cliques]
+    def __init__(self, cell: SosCell, cliques: Iterable[tuple[int, ...]], degree: int) -> None:
+        self.cell, self._cliques, self._degree = cell, [frozenset(clique) for clique in cliques], degree
+        self._more = {v: max(map(len, p)) - 1 for v, p in cell.sources.items()}  # by which a replacement raises the degree
         self._reads = {v: frozenset(w for m in p for w in m) | {v} for v, p in cell.sources.items()}
         self._quotients = {v: {m: c / cell.scale[v] for m, c in p.items()} for v, p in cell.sources.items()}
         self._normal: dict[Monomial, Polynomial] = {}
@@ -172,15 +217,19 @@ class Ring:
         """The last variable whose square in a monomial is replaced."""
         variables = frozenset(monomial)
         for v in sorted(variables, reverse=True):
-            if v in self._reads and monomial.count(v) > 1:
+            if v in self._reads and monomial.count(v) > 1 and (self._more[v] <= 0 or self._fits(monomial, v)):
                 needed = variables | self._reads[v]
                 if any(needed <= clique for clique in self._cliques):
                     return v
         return None
 
+    def _fits(self, monomial: Monomial, variable: int) -> bool:
+        return len(monomial) + self._more[variable] <= self._degree
+
     def has_square(self, monomial: Monomial) -> bool:
-        """Whether it is a multiple of a square that is replaced."""
-        return any(monomial.count(v) > 1 and self.square_in((v, v)) is not None for v in set(monomial))
+        """Whether it is a multiple of a square that is replaced wherever it stands."""
+        squares = {v for v in monomial if monomial.count(v) > 1 and self._more.get(v, 1) <= 0}
+        return any(self.square_in((v, v)) is not None for v in squares)
 
     def normal(self, monomial: Monomial) -> Polynomial:
         """What a monomial is equal to."""
@@ -254,24 +303,35 @@ def largest_block(cliques: Iterable[tuple[int, ...]], degree: int) -> int:
     return max((comb(len(clique) + degree // 2, degree // 2) for clique in cliques), default=1)
 
 
-def moment_problem(cell: SosCell, margins: Rows, degree: int, cliques: list[tuple[int, ...]]) -> MomentProblem:
-    """The relaxation of an even degree."""
-    ring, number = Ring(cell, cliques), dict[Monomial, int]({(): 0})
+def moment_problem(cell: SosCell, margins: list[Polynomial], degree: int, cliques: list[tuple[int, ...]]) -> MomentProblem:
+    """The relaxation of an even degree, which is at least that of the margins and of what neurons read."""
+    ring, number = Ring(cell, cliques, degree), dict[Monomial, int]({(): 0})
     blocks = []
-    for weight in cell.weights():
+    for weight in cell.weights(_pairs([*margins, *cell.sources.values()])):
+        if weight.degree > degree:
+            continue
         homes = [clique for clique in cliques if weight.support <= set(clique)]
         for clique in homes if weight.facts == (0, 0) else homes[:1]:
             basis = [m for m in monomials(clique, (degree - weight.degree) // 2) if not ring.has_square(m)]
             blocks.append(_block(ring, weight, basis, number))
-    polynomials = cell.written(margins)
-    reduced = [[(number.setdefault(m, len(number)), c) for m, c in polynomial.items()] for polynomial in polynomials]
-    count, forms = len(number), np.zeros((len(polynomials), len(number)))
+    reduced = [[(number.setdefault(m, len(number)), c) for m, c in ring.reduce(margin).items()] for margin in margins]
+    count, forms = len(number), np.zeros((len(margins), len(number)))
     for row, entries in enumerate(reduced):
         for column, c in entries:
             forms[row, column] += c
     for block in blocks:
         block.matrix.resize(block.matrix.shape[0], count)
-    return MomentProblem(cell, degree, ring, list(number), blocks, forms, polynomials)
+    return MomentProblem(cell, degree, ring, list(number), blocks, forms, margins)
+
+
+def _multiplied(polynomial: Polynomial) -> frozenset[int]:
+    """The variables of its monomials of degree 2 and above."""
+    return frozenset(v for m in polynomial if len(m) > 1 for v in m)
+
+
+def _pairs(polynomials: Iterable[Polynomial]) -> list[tuple[int, int]]:
+    """The pairs of different variables that occur in a product."""
+    return sorted({pair for p in polynomials for m in p for pair in combinations(sorted(set(m)), 2)})
 
 
 def _block(ring: Ring, weight: Weight, basis: list[Monomial], number: dict[Monomial, int]) -> Block:

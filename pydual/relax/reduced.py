@@ -1,7 +1,7 @@
 """A network over its inputs and its unstable neurons: stable ones are substituted (relaxations of degree 2 start here).
 
 What is written out is exact on the cell that the intervals belong to: an inactive neuron is 0, an active one its input, and
-the output of every other is a variable of its own, here *kept*.
+the output of every other is a variable of its own, here *kept*. So is every square.
 """
 
 from __future__ import annotations
@@ -65,8 +65,9 @@ class Reduced:
 
 
 def reduce(program: Program, inputs: int, lower: np.ndarray, upper: np.ndarray, watched: np.ndarray = NONE) -> Reduced:
-    """The network on a cell with pre-activation intervals ``lower``, ``upper`` (units,). ReLU networks only."""
-    units = np.flatnonzero((lower < 0) & (upper > 0))
+    """The network on a cell with pre-activation intervals ``lower``, ``upper`` (units,). ReLUs and squares only."""
+    units = np.flatnonzero(~program.is_neuron | (lower < 0) & (upper > 0))
+    is_active = program.is_neuron & (lower >= 0)
     identity = Rows(np.eye(inputs), np.zeros((inputs, len(units))), np.zeros(inputs))
     values, taken, seen = [identity], [], []
     begin = 0
@@ -77,7 +78,7 @@ def reduce(program: Program, inputs: int, lower: np.ndarray, upper: np.ndarray, 
         y = _compose(layer, tuple(values))
         taken.append(y[units[first:last] - begin])
         seen.append(y[watched[(watched >= begin) & (watched < begin + size)] - begin])
-        active = (lower[mine] >= 0)[:, None]
+        active = is_active[mine, None]
         x, z, constant = y.x * active, y.z * active, y.constant * active[:, 0]
         z[units[first:last] - begin, np.arange(first, last)] = 1.0
         values.append(Rows(x, z, constant))
@@ -85,7 +86,7 @@ def reduce(program: Program, inputs: int, lower: np.ndarray, upper: np.ndarray, 
     nothing = Rows(np.zeros((0, inputs)), np.zeros((0, len(units))), np.zeros(0))
     in_order = np.argsort(np.argsort(watched, kind="stable"), kind="stable")
     watched_rows = stacked([nothing, *seen])[in_order]
-    return Reduced(units, tuple(values), stacked([nothing, *taken]), lower[units], upper[units], watched_rows, lower >= 0)
+    return Reduced(units, tuple(values), stacked([nothing, *taken]), lower[units], upper[units], watched_rows, is_active)
 
 
 def relaxed_values(program: Program, reduced: Reduced, x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.sparse as sparse
 
-from pydual.certificate import ADAPTIVE_LINES, REFINED, Refinement
+from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, REFINED, Refinement
 from pydual.relax.engine import _core, threads
-from pydual.relax.frame import Frame, Group
+from pydual.relax.frame import Frame, Group, make_frame
 from pydual.relax.program import AffineMap, Program, core_form
 
 ROWS = 128  # ends that are bounded in one call
 UNIT = 128  # slopes count 1 / UNIT
-ADAPTIVE = -1.0  # an alpha below zero asks for the adaptive slope
+FREE = -1.0  # an alpha below zero asks for the adaptive slope
 
 
 @dataclass(eq=False)
@@ -35,9 +35,11 @@ class _Draft:
 def refine(group: Group, steps: int, rate: float, in_time: Callable[[], bool]) -> Frame:
     """The frame whose intervals come from optimized lines: ``steps`` of ascent for each end that leaves a sign open.
 
-    Once ``in_time`` says no, the lines of the rest are adaptive. Networks of ReLUs only.
+    Once ``in_time`` says no, the lines of the rest are adaptive. So are all lines where there are sigmoids, tanh or squares.
     """
     program = group.program
+    if program.curves:
+        return make_frame(group, ADAPTIVE)
     draft = _Draft(np.zeros(program.units), np.zeros(program.units), np.full((2, program.units), ADAPTIVE_LINES, np.int32))
     begin = 0
     for k, layer in enumerate(program.layers):
@@ -87,7 +89,7 @@ def _rederive_layer(group: Group, k: int, units: slice, draft: _Draft, refinemen
     neurons = np.flatnonzero((lower < 0) & (upper > 0))
     below = _Below(group, k, draft)
     one = UNIT if refinement.slopes.dtype == np.uint8 else 1
-    slopes = np.full((len(refinement.slopes) + 1, group.program.units), ADAPTIVE)  # the last row is that of the rule
+    slopes = np.full((len(refinement.slopes) + 1, group.program.units), FREE)  # the last row is that of the rule
     slopes[:-1, group.program.neuron_units[refinement.neurons]] = refinement.slopes / one
     for lines, sign, ends in zip(refinement.lines, (1.0, -1.0), (lower, upper), strict=True):
         rows = np.maximum(lines[group.program.neuron_numbers[units.start + neurons]], -1)
@@ -161,7 +163,7 @@ class _Below:
     def bound(self, chosen: np.ndarray, sign: float, alpha: np.ndarray | None) -> np.ndarray:
         """Lower bounds of ``sign`` times the components; the lines are adaptive without ``alpha``."""
         if alpha is None:
-            alpha = np.full((len(chosen), self._count), ADAPTIVE)
+            alpha = np.full((len(chosen), self._count), FREE)
         form = self._form(chosen, sign)
         return self._core.bound_rows(form, self._group.core_region, self._lower, self._upper, alpha, threads=threads())
 
@@ -179,7 +181,7 @@ class _Below:
         free, own = np.zeros((count, units), dtype=np.int8), np.eye(count, dtype=np.int8)
         return self._core.ascend(
             self._form(chosen, sign), self._group.core_region, self._lower, self._upper, free, own,
-            np.full((count, units), ADAPTIVE), np.zeros((count, units)), np.eye(count),
+            np.full((count, units), FREE), np.zeros((count, units)), np.eye(count),
             steps=steps, alpha_rate=rate, beta_rate=rate, weight_rate=0.0, decay=0.98, target=0.0, threads=threads(),
         )["alpha"]  # fmt: skip
 

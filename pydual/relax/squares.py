@@ -45,7 +45,7 @@ def squares(problem: MomentProblem, weights: np.ndarray, grams: list[np.ndarray]
             shrunk = {m: c / scale[v] ** 2 for m, c in quotient.items()}
             left = plus(left, times(square, shrunk), -1.0)
             writer.add(problem.cell.facts_of_square(v), shrunk)
-    return _least(problem, left), writer.terms()
+    return float(_least(problem, left)), writer.terms()
 
 
 def folded(problem: MomentProblem, function: np.ndarray, grams: list[np.ndarray]) -> list[np.ndarray]:
