@@ -21,13 +21,19 @@ from pydual import (
     InputError,
     Network,
     Region,
+    Relaxed,
     Smoothing,
     Splitting,
     Statistical,
     Unknown,
     X,
     Y,
+    certificate,
 )
+from pydual.operators.primitives import GraphBuilder
+from pydual.problem import normalize
+from pydual.proof_systems import SDP, SOS, by_name
+from pydual.relax.frame import group, make_frame
 from pydual.sampling.binomial import lower_bound, samples_needed, upper_bound
 from pydual.sampling.sampler import Uniform
 
@@ -264,6 +270,62 @@ def test_relaxed_pairs_are_judged() -> None:
     assert isinstance(outcome, Statistical) and outcome.holds and outcome.failures == 0
     real = pydual.black_box(line, lambda x, y: y[0] > 0.9)
     assert isinstance(pydual.solve(model, real, "relaxed"), Attack)
+
+
+def test_draws_have_the_moments_of_the_pseudo_distribution() -> None:
+    state, model = open_state("sos")
+    (play,) = state.plays.values()
+    assert play.draw is not None
+    x, z = play.draw(np.random.default_rng(0), 40_000)
+    assert x.shape == (40_000, 2) and z.shape == (40_000, model.neurons) and (np.abs(x) <= 1).all()
+    deviations = z.std(axis=0)
+    assert (np.abs(z.mean(axis=0) - play.z) <= 5 * deviations / 200 + 1e-6).all() and deviations.max() > 0.1
+
+
+def test_draws_of_sdp_stay_where_inputs_and_neurons_can_be() -> None:
+    state, model = open_state("sdp")
+    (play,) = state.plays.values()
+    assert play.draw is not None
+    x, z = play.draw(np.random.default_rng(0), 1000)
+    assert (np.abs(x) <= 1).all() and (z >= 0).all() and z.shape == (1000, model.neurons) and (z.std(axis=0) > 0).any()
+    frame = make_frame(group([play.problem])[0], certificate.ADAPTIVE)
+    assert (z <= np.maximum(frame.upper, 0) + 1e-9).all()
+
+
+def open_state(name: str) -> tuple[Any, Network]:
+    """A game that the adversary wins in the relaxation, where moments are not those of one point."""
+    rng = np.random.default_rng(4)
+    shapes = ((4, 2), (4, 4), (1, 4))
+    model = Network.from_layers([(rng.normal(size=s), 0.3 * rng.normal(size=s[0])) for s in shapes])
+    region = Region([-1.0, -1.0], [1.0, 1.0])
+    system = SOS(degree=2) if name == "sos" else by_name(name)
+    state = system.init(normalize(model, Checker(region, Y[0] <= 0)))
+    while not state.finished:
+        state = system.step(state, math.inf)
+    return state, model
+
+
+@pytest.mark.parametrize("system", [SDP(), SOS(degree=2)])
+def test_pseudo_distributions_are_judged(system: Any) -> None:
+    """What no real pair does: to be half a unit away from the real output."""
+    _, model = open_state("sdp")
+    region = Region([-1.0, -1.0], [1.0, 1.0])
+    away = pydual.black_box(region, lambda x, y: abs(y - model.evaluate(x))[0] > 0.5)
+    outcome = pydual.solve(model, away, Relaxed(system=system, directions=4, samples=300))
+    assert isinstance(outcome, Statistical) and outcome.failures > 0 and not outcome.holds and outcome.samples <= 304
+    assert outcome.sampler == f"relaxed by {system.name}"
+    again = pydual.solve(model, away, Relaxed(system=system, directions=4, samples=300))
+    assert isinstance(again, Statistical) and again.failures == outcome.failures
+    never = pydual.black_box(region, lambda x, y: abs(y[0]) > 1e6)
+    holds = pydual.solve(model, never, Relaxed(system=system, directions=4, samples=300))
+    assert isinstance(holds, Statistical) and holds.holds and holds.failures == 0
+
+
+def test_relaxed_pairs_are_those_of_relus() -> None:
+    graph = GraphBuilder((2,))
+    model = Network.from_graph(graph, graph.curve(graph.input, "tanh"))
+    with pytest.raises(pydual.UnsupportedError, match="ReLU networks only"):
+        pydual.solve(model, black_box(2.0), "relaxed")
 
 
 # what it is not

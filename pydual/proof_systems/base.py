@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -20,6 +20,7 @@ class Play:
 
     ``y`` and ``z`` (neurons,) are the relaxed inputs and outputs of the ReLUs; of a pseudo-distribution their means, and then
     ``spread`` (neurons,) are the pseudo-standard deviations of the outputs, 0 for neurons that are not variables of it.
+    ``draw``, of a generator and a number, then gives inputs (number, inputs) and outputs of neurons (number, neurons) of it.
     """
 
     problem: Problem
@@ -28,6 +29,7 @@ class Play:
     y: np.ndarray
     z: np.ndarray
     spread: np.ndarray | None = None
+    draw: Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from pydual.errors import InputError
 from pydual.proof_systems.base import Play
 from pydual.proof_systems.climb import Climb
 from pydual.relax.pseudo_moments import PseudoMoments, pseudo_moments
+from pydual.relax.reduced import relaxed_values
 
 DRAWS = 64
 BEST = 8  # of the points, for the attack to begin at
@@ -37,7 +39,7 @@ def rounded(climb: Climb) -> Rounding:
     if moments is not None:
         samples = moments.samples(np.random.default_rng(0), DRAWS)
         points = np.concatenate([points, moments.leading_point()[None], samples])
-        play = replace(play, spread=_spread(climb, moments))
+        play = replace(play, spread=_spread(climb, moments), draw=partial(_drawn, climb, moments))
     points = into_region(points, climb.frame.group.region)
     values = _values(climb, points)
     order = np.argsort(values, kind="stable")[:BEST]
@@ -57,6 +59,13 @@ def _spread(climb: Climb, moments: PseudoMoments) -> np.ndarray:
     spread = np.zeros(climb.cell.all_neurons)
     spread[climb.cell.neurons] = moments.deviations
     return spread
+
+
+def _drawn(climb: Climb, moments: PseudoMoments, random: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and outputs of all neurons from the pseudo-distribution."""
+    program, (inputs, kept) = climb.frame.group.program, moments.pairs(random, number)
+    z = [relaxed_values(program, climb.cell.reduced, *pair)[1] for pair in zip(inputs, kept, strict=True)]
+    return inputs, np.array(z)[:, program.neuron_units]
 
 
 def _values(climb: Climb, points: np.ndarray) -> np.ndarray:

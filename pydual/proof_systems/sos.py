@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -21,11 +22,11 @@ from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, new_recorder, root
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.recorder import Leaf
 from pydual.proof_systems.root_bound import with_bounds
-from pydual.relax.atoms import Atoms, find_atoms
+from pydual.relax.atoms import Atoms, Gaussian, find_atoms
 from pydual.relax.frame import Frame, Group, group
 from pydual.relax.moments import MomentProblem, Polynomial, SosCell, largest_block, moment_problem
 from pydual.relax.program import compile_network
-from pydual.relax.reduced import Reduced, reduce
+from pydual.relax.reduced import Reduced, reduce, relaxed_values
 from pydual.relax.refine import refine
 from pydual.relax.squares import SosTerms, squares
 
@@ -108,7 +109,8 @@ class SOS:
             trees[chosen.index] = recorder.finish()
             plays.pop(chosen.index, None)
         else:
-            plays[chosen.index] = _play(frame, chosen, bound, relaxation.cell.reduced, *atoms.mean)
+            play = _play(frame, chosen, bound, relaxation.cell.reduced, *atoms.mean)
+            plays[chosen.index] = replace(play, draw=partial(_drawn, frame, relaxation.cell.reduced, atoms.gaussian))
         return replace(state, lower=lower, trees=trees, plays=plays)
 
     def _solved(self, frame: Frame, row: int, seconds: float) -> tuple[MomentProblem, ConicSolution]:
@@ -167,6 +169,14 @@ def _flat(state: SOSState, atoms: Atoms) -> SOSState:
 def _play(frame: Frame, problem: Problem, value: float, reduced: Reduced, x: np.ndarray, kept: np.ndarray) -> Play:
     """What every neuron does at the pseudo-mean."""
     program = frame.group.program
-    y, z = (np.concatenate([rows.x @ x + rows.z @ kept + rows.constant for rows in parts])
-            for parts in ([reduced.write(layer) for layer in program.layers], reduced.values[1:]))  # fmt: skip
+    y, z = relaxed_values(program, reduced, x, kept)
     return Play(problem, x, value, y[program.neuron_units], z[program.neuron_units])
+
+
+def _drawn(
+    frame: Frame, reduced: Reduced, gaussian: Gaussian, random: np.random.Generator, number: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and outputs of all neurons from the pseudo-distribution."""
+    program, (inputs, kept) = frame.group.program, gaussian.pairs(random, number)
+    z = [relaxed_values(program, reduced, *pair)[1] for pair in zip(inputs, kept, strict=True)]
+    return inputs, np.array(z)[:, program.neuron_units]

@@ -7,9 +7,30 @@ from math import prod
 
 import numpy as np
 
-from pydual.relax.moments import Block, MomentProblem, Monomial, Polynomial
+from pydual.relax.moments import Block, MomentProblem, Monomial, Polynomial, SosCell
 
 RANK = 1e-4  # eigenvalues below this share of the greatest count as 0
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian:
+    """The normal distribution of the variables of ``cell`` (scaled: ``mean`` (variables,), ``covariance``) that has the
+    pseudo-moments of degree 1 and, of variables that have a clique in common, of degree 2."""
+
+    cell: SosCell
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    def pairs(self, random: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs (``number``, inputs), clipped to the box, and outputs (``number``, kept) of what is kept."""
+        cell, count = self.cell, len(self.cell.moving)
+        values, vectors = np.linalg.eigh(self.covariance)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        s = self.mean + random.standard_normal((number, len(self.mean))) @ root.T
+        x = np.tile(cell.region.lower, (number, 1))
+        x[:, cell.moving] += s[:, :count] * cell.scale[:count]
+        kept = [[_mean(cell.value(k), {}, row) for k in range(len(cell.numbers))] for row in s.tolist()]
+        return np.clip(x, cell.region.lower, cell.region.upper), np.array(kept).reshape(number, -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +45,7 @@ class Atoms:
     points: np.ndarray
     mean: tuple[np.ndarray, np.ndarray]
     flat: bool
+    gaussian: Gaussian
 
 
 def find_atoms(problem: MomentProblem, moments: np.ndarray) -> Atoms:
@@ -46,7 +68,15 @@ def find_atoms(problem: MomentProblem, moments: np.ndarray) -> Atoms:
     every = np.clip(every, cell.region.lower, cell.region.upper)
     known = {m: float(moments[k]) for m, k in number.items()}
     kept = [_mean(problem.ring.reduce(cell.value(k)), known, scaled) for k in range(len(cell.numbers))]
-    return Atoms(every, (every[0], np.array(kept)), flat)
+    gaussian = Gaussian(cell, np.array(scaled), _covariance(problem, known, scaled))
+    return Atoms(every, (every[0], np.array(kept)), flat, gaussian)
+
+
+def _covariance(problem: MomentProblem, moments: dict[Monomial, float], means: list[float]) -> np.ndarray:
+    """0 for variables without a clique in common."""
+    size = len(means)
+    seconds = [[_mean(problem.ring.normal((min(v, w), max(v, w))), moments, means) for w in range(size)] for v in range(size)]
+    return np.array(seconds).reshape(size, size) - np.outer(means, means)
 
 
 def _mean(polynomial: Polynomial, moments: dict[Monomial, float], means: list[float]) -> float:

@@ -92,11 +92,22 @@ class PseudoMoments:
     def samples(self, random: np.random.Generator, number: int) -> np.ndarray:
         """Inputs (``number``, inputs) from the Gaussian distribution with these moments, each deviation times one of
         ``SCALES``; clipped to the box, not to the ball."""
-        scale = np.sqrt(self.weight) * np.resize(SCALES, number)[:, None]
+        return self._draw(random, np.resize(SCALES, number)[:, None])[0]
+
+    def pairs(self, random: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs (``number``, inputs) and outputs (``number``, kept) of the kept neurons, from the Gaussian distribution with
+        these moments; clipped to the box and to what the neurons' intervals allow."""
+        inputs, kept = self._draw(random, np.ones((number, 1)))
+        return inputs, np.clip(kept, 0.0, 2 * self.cell.half)
+
+    def _draw(self, random: np.random.Generator, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points (rows of ``scale``), with each deviation times that scale."""
+        number, scale = len(scale), np.sqrt(self.weight) * scale
         kept = random.standard_normal((number, len(self.mean_kept)))
         away = scipy.linalg.solve_triangular(self.factor, kept.T, lower=True, trans="T").T
         own = random.standard_normal((number, len(self.curvature))) / np.sqrt(self.curvature)
-        return self.inputs_at(self.mean_inputs + scale * (own - away @ self.pull.T))
+        inputs = self.inputs_at(self.mean_inputs + scale * (own - away @ self.pull.T))
+        return inputs, self.cell.half * (1.0 + self.mean_kept + scale * away)
 
 
 def pseudo_moments(cell: GramCell, products: Products, weight: float) -> PseudoMoments:

@@ -1,7 +1,8 @@
 """Relaxed attacks before an external judge: the adversary samples from a relaxation, the checker sees what it plays.
 
 A black box has no margin to be minimized. So the adversary minimizes random linear functions of inputs and outputs over the
-relaxation of a proof system, and plays the best points, and mixtures of them: a relaxation is convex.
+relaxation of a proof system, and plays the best points, and mixtures of them: a relaxation is convex. Where its best plays are
+pseudo-distributions, as in "sdp" and "sos", it draws from the Gaussian distributions that have their moments.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from fractions import Fraction
 import numpy as np
 
 from pydual.checker import Atom, Checker, Linear
-from pydual.errors import InputError
+from pydual.errors import InputError, UnsupportedError
+from pydual.network import Network
 from pydual.outcome import Attack, Bracket, Statistical, Unknown
 from pydual.problem import normalize
 from pydual.proof_systems.base import Play, ProofSystem
@@ -25,7 +27,8 @@ from pydual.sampling.verdicts import Judging
 
 @dataclass(frozen=True)
 class Relaxed:
-    """``directions`` random linear functions, minimized by ``system``, and ``samples`` mixtures of two best points.
+    """``directions`` random linear functions, minimized by ``system``, and ``samples`` mixtures of two best points, or draws
+    from best pseudo-distributions. ReLU networks only.
 
     Says how many of these *relaxed* pairs the checker calls a catastrophe. If the real output at such an input is one, too, it
     is an attack. If none is, no attack on the relaxation of this kind was met: that is a statement about the sampler.
@@ -43,18 +46,16 @@ class Relaxed:
             raise InputError(
                 "The system 'relaxed' needs a checker that judges outputs itself: a black box or a traced function."
             )
-        rng = np.random.default_rng(question.seed)
-        plays: list[tuple[np.ndarray, np.ndarray]] = []
+        if not question.model.piecewise_linear:
+            raise UnsupportedError("The system 'relaxed' knows ReLU networks only; use 'statistical'.")
+        rng, plays = np.random.default_rng(question.seed), list[Play]()
         for done in range(self.directions):
             if not question.lasts():
                 return out_of_time(question, self.name, "timeout", f"{done} of {self.directions} directions were played.")
             plays += self._play(question, rng.normal(size=question.region.size), rng.normal(size=question.model.output_size))
         if not plays:
             raise InputError(f"The proof system '{self.system.name}' left no relaxed play; use another one, such as 'lp'.")
-        x, y = (np.array(part) for part in zip(*plays, strict=True))
-        pairs, share = rng.integers(len(x), size=(2, self.samples)), rng.random((self.samples, 1))
-        x = np.concatenate([x, share * x[pairs[0]] + (1 - share) * x[pairs[1]]])
-        y = np.concatenate([y, share * y[pairs[0]] + (1 - share) * y[pairs[1]]])
+        x, y = self._pairs(plays, rng)
         bad = question.checker.judge(x, y)
         for row in np.flatnonzero(bad)[:100]:
             hit = attack_at(question, self.name, x[row], len(x))
@@ -62,8 +63,22 @@ class Relaxed:
                 return hit
         return self._outcome(question, int(bad.sum()), len(x))
 
-    def _play(self, question: Question, inputs: np.ndarray, outputs: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The relaxed pair at which a linear function of inputs and outputs is least; the center attains its threshold."""
+    def _pairs(self, plays: list[Play], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The best plays' inputs and outputs, and those of the samples."""
+        network = plays[0].problem.network
+        x, z = np.array([play.x for play in plays]), np.array([play.z for play in plays])
+        drawn = [play.draw for play in plays if play.draw is not None]
+        if drawn:
+            often = rng.multinomial(self.samples, np.full(len(drawn), 1 / len(drawn)))
+            more = [draw(rng, int(n)) for draw, n in zip(drawn, often, strict=True) if n]
+            x, z = (np.concatenate([best, *rest]) for best, rest in zip((x, z), zip(*more, strict=True), strict=True))
+        else:
+            (i, j), share = rng.integers(len(x), size=(2, self.samples)), rng.random((self.samples, 1))
+            x, z = (np.concatenate([best, share * best[i] + (1 - share) * best[j]]) for best in (x, z))
+        return x, _outputs(network, x, z)
+
+    def _play(self, question: Question, inputs: np.ndarray, outputs: np.ndarray) -> list[Play]:
+        """The relaxed play at which a linear function of inputs and outputs is least; the center attains its threshold."""
         region, model = question.region, question.model
         middle = (region.lower + region.upper) / 2 if region.ball is None else region.ball.center
         center = np.clip(middle, region.lower, region.upper)
@@ -73,7 +88,7 @@ class Relaxed:
         state = self.system.init(problems)
         while not state.finished and question.lasts():
             state = self.system.step(state, question.left())
-        return [_pair(play) for play in state.plays.values()]
+        return list(state.plays.values())
 
     def _outcome(self, question: Question, failures: int, samples: int) -> Statistical:
         bound = upper_bound(failures, samples, self.confidence)
@@ -82,7 +97,7 @@ class Relaxed:
             statistics={"samples": samples, "seconds": {"total": question.elapsed()}},
             statement=f"a relaxed pair of '{self.system.name}' is a catastrophe with a probability of at most {bound:.3g}",
             holds=failures == 0, probability=bound, estimate=failures / samples, confidence=self.confidence,
-            assuming="relaxed pairs are drawn as here: mixtures of best points in random directions", samples=samples,
+            assuming="relaxed pairs are drawn as here: in random directions", samples=samples,
             failures=failures, sampler=f"relaxed by {self.system.name}", seed=question.seed,
         )  # fmt: skip
 
@@ -91,11 +106,9 @@ def _terms(weights: np.ndarray) -> dict[int, Fraction]:
     return {i: Fraction(c) for i, c in enumerate(weights.tolist())}
 
 
-def _pair(play: Play) -> tuple[np.ndarray, np.ndarray]:
-    """Input and relaxed output of a play."""
-    program = compile_network(play.problem.network)
-    z = np.zeros(program.units)
-    z[program.neuron_units] = play.z
-    values = [play.x, *np.split(z, np.cumsum(program.sizes)[:-1])]
-    terms = (values[s] if m is None else m @ values[s] for s, m in program.outputs.terms.items())
-    return play.x, sum(terms, program.outputs.bias.copy())
+def _outputs(network: Network, x: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """The outputs (points, outputs) where the inputs are ``x`` and the neurons' outputs ``z``, whatever they read."""
+    program = compile_network(network)
+    values = [x, *np.split(z, np.cumsum(program.sizes)[:-1], axis=1)] if program.sizes else [x]
+    terms = [values[s] if m is None else (m @ values[s].T).T for s, m in program.outputs.terms.items()]
+    return np.asarray(program.outputs.bias + sum(terms))
