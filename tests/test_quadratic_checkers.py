@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 import pydual
 from pydual import Attack, Certificate, CertificateError, Network, Region, RelaxedAttack, UnsupportedError
@@ -20,7 +21,8 @@ from pydual.attack.replay import Replay
 from pydual.audit import EXACT, ROUNDED, audit
 from pydual.operators.primitives import Curve, GraphBuilder, Relu
 from pydual.problem import normalize
-from pydual.proof_systems import SOS, by_name
+from pydual.proof_systems import SOS, TriangleLP, by_name
+from pydual.proof_systems.root_bound import RootBound
 from pydual.relax.engine import single_threaded_blas
 
 CUBE = Region(-np.ones(3), np.ones(3))
@@ -120,6 +122,58 @@ def test_replay_is_exact() -> None:
     assert replay.name == "exact"
     x = np.array([1 / 3, 3.0])
     assert replay.exact_outputs(x.tolist()) == [Fraction(float(x[0])) * 3]
+
+
+# McCormick's inequalities, of linear programs
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_linear_programs_have_the_envelope_of_mccormick(seed: int) -> None:
+    """The bound of `lp` is that of a program written down with scipy: four inequalities for each product of inputs."""
+    rng = np.random.default_rng(seed)
+    form, linear = np.triu(rng.integers(-4, 5, (3, 3)) / 4.0, 1), rng.normal(size=3).round(2)
+    low, high = -rng.random(3).round(3), rng.random(3).round(3)
+    pairs = [(i, j) for i in range(3) for j in range(i + 1, 3)]
+    rows, least = [], []
+    for k, (i, j) in enumerate(pairs):
+        for a, b, sign in ((low, low, 1), (high, high, 1), (low, high, -1), (high, low, -1)):
+            row = np.zeros(6)  # sign (xy - a_i y - b_j x + a_i b_j) >= 0
+            row[3 + k], row[j], row[i] = sign, -sign * a[i], -sign * b[j]
+            rows.append(row)
+            least.append(-sign * a[i] * b[j])
+    cost = np.concatenate([linear, [form[i, j] for i, j in pairs]])
+    bounds = [*zip(low, high, strict=True), *[(None, None)] * 3]
+    envelope = linprog(cost, -np.array(rows), -np.array(least), bounds=bounds)
+    box = Region(low, high)
+    check = pydual.checker(box)(lambda x, y: x @ form @ y + linear @ y <= envelope.fun)
+    query = check.query(IDENTITY)
+    problems = normalize(query.network, query.checker)
+    assert bound_of(by_name("lp"), problems) == pytest.approx(0.0, abs=1e-6)
+    assert bound_of(by_name("crown"), problems) <= 1e-6
+    below = pydual.checker(box)(lambda x, y: x @ form @ y + linear @ y <= envelope.fun - 0.001)
+    outcome = pydual.solve(IDENTITY, below, "lp")
+    assert isinstance(outcome, Certificate) and 0 < outcome.margin <= 0.001 + 1e-9
+    assert audit(outcome, IDENTITY, below).level == EXACT
+
+
+@pytest.mark.parametrize("name", ["a product of outputs", "the greater of two", "squares and an absolute value"])
+def test_mccormick_is_often_tighter_than_lines_and_never_wrong(name: str) -> None:
+    score, box, better = SCORES[name], Region([-1.0, -1.0], [1.0, 1.0]), 0
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 201)] * 2), axis=-1).reshape(-1, 2)
+    for seed in range(5):
+        model = random_network(seed, 2, 3, 2)
+        most = float(np.max(score(grid.T, model.evaluate(grid).T)))
+        check = pydual.checker(box)(lambda x, y, most=most: score(x, y) >= most)
+        query = check.query(model)
+        problems = normalize(query.network, query.checker)
+        lines = RootBound.step(TriangleLP(), TriangleLP().init(problems), np.inf).bound
+        bound = bound_of(TriangleLP(), problems)
+        assert lines - 1e-9 <= bound <= 1e-6
+        better += bound > lines + 1e-3
+        above = pydual.checker(box)(lambda x, y, limit=most - bound + 0.01: score(x, y) >= limit)
+        outcome = pydual.solve(model, above, "lp")
+        assert isinstance(outcome, Certificate) and outcome.margin <= 0.01 - bound + 1e-6
+    assert better >= 2
 
 
 # the quadratic family, in which products are what they are

@@ -9,9 +9,10 @@ import numpy as np
 from pydual import certificate
 from pydual.optimize.highs import minimize
 from pydual.proof_systems.crown import Crown
-from pydual.proof_systems.duals import ADAPTIVE_START, Duals, Nodes, ascend, better_of
-from pydual.proof_systems.root_bound import RootBound
-from pydual.relax.frame import Frame
+from pydual.proof_systems.duals import ADAPTIVE_START, Duals, Nodes, ascend, better_of, root_nodes
+from pydual.proof_systems.products import with_products
+from pydual.proof_systems.root_bound import RootBound, RootState, with_bounds
+from pydual.relax.frame import Frame, make_frame
 from pydual.relax.triangle import triangle_program
 
 
@@ -20,11 +21,17 @@ class TriangleLP(RootBound):
     """Solved by HiGHS; its duals become slopes and multipliers, whose bound is evaluated anew.
 
     Over an l1 or l2 ball the program knows only a polytope around the ball; the bound is evaluated over the ball.
-    The CROWN bound counts where it is better: over balls, or where a program does not end in time.
+    The CROWN bound counts where it is better: over balls, or where a program does not end in time. Problems with products
+    that lines leave open get a second program, with McCormick's inequalities (products.py).
     """
 
     name = "lp"
     anchor = certificate.ADAPTIVE
+
+    def step(self, state: RootState, seconds: float) -> RootState:
+        frame, later = make_frame(state.groups[0], self.anchor), state.groups[1:]
+        state = with_bounds(state, frame, self.evaluate(frame, root_nodes(frame), seconds))
+        return replace(with_products(state, frame, seconds), groups=later, finished=not later)
 
     def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
         alpha = np.full_like(nodes.alpha, ADAPTIVE_START)

@@ -18,21 +18,20 @@ from pydual.errors import InputError, UnsupportedError
 from pydual.optimize.conic import ConicSolution, check_solver, minimize_moments
 from pydual.problem import Problem
 from pydual.proof_systems.base import Play, State, no_candidates, start
-from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, new_recorder, root_nodes
+from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, root_nodes
 from pydual.proof_systems.lp import TriangleLP
-from pydual.proof_systems.recorder import Leaf
+from pydual.proof_systems.products import cell_of, sos_proof
 from pydual.proof_systems.root_bound import with_bounds
 from pydual.relax.atoms import Atoms, Gaussian, find_atoms
 from pydual.relax.frame import Frame, Group, group
-from pydual.relax.moments import MomentProblem, Polynomial, SosCell, largest_block, moment_problem
+from pydual.relax.moments import MomentProblem, Polynomial, largest_block, moment_problem
 from pydual.relax.program import compile_network
-from pydual.relax.reduced import Reduced, reduce, relaxed_values
+from pydual.relax.reduced import Reduced, relaxed_values
 from pydual.relax.refine import refine
 from pydual.relax.squares import SosTerms, squares
 
 LARGEST = 70  # of a block: the time of a solver's iteration grows with its sixth power
 ROOM = 1e-7  # for moments with which a solver had failed
-OPEN = 1e-9  # share of an interval's width within which a neuron counts as open: audits derive their own intervals
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -104,9 +103,7 @@ class SOS:
             return state
         lower, trees, plays = {**state.lower, chosen.index: bound}, dict(state.trees), dict(state.plays)
         if bound > ABOVE_ROUNDING:
-            recorder = new_recorder(frame)
-            recorder.close(0, Leaf(certificate.ADAPTIVE_LINES, weights, np.zeros(0), sos=terms))
-            trees[chosen.index] = recorder.finish()
+            trees[chosen.index] = sos_proof(frame, weights, terms)
             plays.pop(chosen.index, None)
         else:
             play = _play(frame, chosen, bound, relaxation.cell.reduced, *atoms.mean)
@@ -119,10 +116,8 @@ class SOS:
         Raises UnsupportedError where matrices of degree 2 are too large.
         """
         end, g = time.monotonic() + seconds, frame.group
-        slack = OPEN * (frame.upper - frame.lower)
-        reduced = reduce(g.program, g.region.size, frame.lower - slack, frame.upper + slack)
-        cell = SosCell(reduced, g.region, g.program.neuron_numbers[reduced.units], g.program.neurons)
-        margins = cell.written(reduced.write(g.margins)[g.columns(row)])
+        cell = cell_of(frame)
+        margins = cell.written(cell.reduced.write(g.margins)[g.columns(row)])
         least = _degree([*margins, *cell.sources.values()])
         if least > self.degree:
             raise UnsupportedError(f"The checker has polynomials of degree {least}; use SOS(degree={least}), or 'bab'.")

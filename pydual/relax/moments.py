@@ -8,7 +8,7 @@ common, ``z^2`` is replaced by ``z p``. So there are no equations left between m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, combinations_with_replacement, product
@@ -297,6 +297,11 @@ class MomentProblem:
     forms: np.ndarray
     margins: list[Polynomial]
 
+    @property
+    def reach(self) -> list[float]:
+        """The greatest values of the scaled variables, whose least ones are 0."""
+        return (self.cell.upper / self.cell.scale).tolist()
+
 
 def largest_block(cliques: Iterable[tuple[int, ...]], degree: int) -> int:
     """How many monomials there are at most in a block."""
@@ -307,13 +312,28 @@ def moment_problem(cell: SosCell, margins: list[Polynomial], degree: int, clique
     """The relaxation of an even degree, which is at least that of the margins and of what neurons read."""
     ring, number = Ring(cell, cliques, degree), dict[Monomial, int]({(): 0})
     blocks = []
-    for weight in cell.weights(_pairs([*margins, *cell.sources.values()])):
+    for weight in cell.weights(_pairs([*margins, *cell.sources.values()], combinations)):
         if weight.degree > degree:
             continue
         homes = [clique for clique in cliques if weight.support <= set(clique)]
         for clique in homes if weight.facts == (0, 0) else homes[:1]:
             basis = [m for m in monomials(clique, (degree - weight.degree) // 2) if not ring.has_square(m)]
             blocks.append(_block(ring, weight, basis, number))
+    return _completed(cell, margins, degree, ring, number, blocks)
+
+
+def linear_problem(cell: SosCell, margins: list[Polynomial]) -> MomentProblem:
+    """The relaxation by facts and products of two bounds alone, for margins and sources of degree 2: a linear program."""
+    ring, number = Ring(cell, [tuple(range(cell.size))], 2), dict[Monomial, int]({(): 0})
+    pairs = _pairs([*margins, *cell.sources.values()], combinations_with_replacement)
+    blocks = [_block(ring, weight, [()], number) for weight in cell.weights(pairs) if weight.degree <= 2]
+    return _completed(cell, margins, 2, ring, number, blocks)
+
+
+def _completed(
+    cell: SosCell, margins: list[Polynomial], degree: int, ring: Ring, number: dict[Monomial, int], blocks: list[Block]
+) -> MomentProblem:
+    """With the margins, once all other moments are numbered."""
     reduced = [[(number.setdefault(m, len(number)), c) for m, c in ring.reduce(margin).items()] for margin in margins]
     count, forms = len(number), np.zeros((len(margins), len(number)))
     for row, entries in enumerate(reduced):
@@ -329,9 +349,9 @@ def _multiplied(polynomial: Polynomial) -> frozenset[int]:
     return frozenset(v for m in polynomial if len(m) > 1 for v in m)
 
 
-def _pairs(polynomials: Iterable[Polynomial]) -> list[tuple[int, int]]:
-    """The pairs of different variables that occur in a product."""
-    return sorted({pair for p in polynomials for m in p for pair in combinations(sorted(set(m)), 2)})
+def _pairs(polynomials: Iterable[Polynomial], choose: Callable[..., Iterable[tuple[int, ...]]]) -> list[tuple[int, int]]:
+    """The pairs of variables that occur in a product; ``choose`` says whether also of one and the same."""
+    return sorted({(v, w) for p in polynomials for m in p if len(m) > 1 for v, w in choose(sorted(set(m)), 2)})
 
 
 def _block(ring: Ring, weight: Weight, basis: list[Monomial], number: dict[Monomial, int]) -> Block:

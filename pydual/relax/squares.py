@@ -87,8 +87,7 @@ def _sum_of_squares(block: Block, factor: np.ndarray) -> Polynomial:
 
 def _least(problem: MomentProblem, left: Polynomial) -> float:
     """Section 4: the constant and the negative coefficients."""
-    reach = (problem.cell.upper / problem.cell.scale).tolist()
-    total = 0.0
+    reach, total = problem.reach, 0.0
     for m, c in left.items():
         most = float(np.prod([reach[v] for v in m]))
         total += c if not m else min(0.0, c) * most
