@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pydual.checkers.pairs import lipschitz as lipschitz
     from pydual.checkers.pairs import monotone as monotone
     from pydual.checkers.traced import checker as checker
+    from pydual.checkers.traced import relu as relu
     from pydual.errors import CertificateError as CertificateError
     from pydual.errors import InputError as InputError
     from pydual.errors import PydualError as PydualError
@@ -120,6 +121,7 @@ _HOME = {
     "load_proof": "pydual.certificate",
     "monotone": "pydual.checkers.pairs",
     "overseer": "pydual.checkers.overseer",
+    "relu": "pydual.checkers.traced",
     "robustness": "pydual.checker",
     "solve": "pydual.solve",
 }
@@ -175,6 +177,7 @@ __all__ = [
     "load_proof",
     "monotone",
     "overseer",
+    "relu",
     "robustness",
     "solve",
 ]

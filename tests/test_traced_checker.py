@@ -57,6 +57,7 @@ LINEAR: dict[str, Callable[[Any, Any], Any]] = {
     "nested maxima": lambda x, y: np.maximum(np.maximum(y[0], y[1]), y[2]) >= np.float32(0.5),
 }
 KINKED: dict[str, Callable[[Any, Any], Any]] = {
+    "relus": lambda x, y: pydual.relu(y).sum() - pydual.relu(x[0] - y[1]) <= 1,
     "the norm 1": lambda x, y: np.linalg.norm(y - 0.25, 1) <= 2,
     "absolute values": lambda x, y: np.abs(y).sum() > 3,
     "two maxima": lambda x, y: np.max(y[:2]) - np.max(y[2:]) >= x[0],

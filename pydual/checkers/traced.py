@@ -43,13 +43,18 @@ def checker(region: Region) -> Callable[[Function], TracedChecker]:
     """A decorator: the function ``(x, y) -> bool`` says whether input and output are a catastrophe, for inputs in ``region``.
 
     ``x`` and ``y`` are arrays of the shapes of the model's input and output, without a first axis of size 1. The function
-    may use numpy: ``+ - * @``, division by constants, indexing, sum, mean, abs, max, min, maximum, minimum, clip, square,
-    integer powers, norms, comparisons, ``& | ~``, any and all. Raises InputError where the region is none; ``solve`` raises
-    it, with the line of the function, where something does not trace.
+    may use numpy: ``+ - * @``, division by constants, indexing, sum, mean, abs, ``pydual.relu``, max, min, maximum, minimum,
+    clip, square, integer powers, norms, comparisons, ``& | ~``, any and all. Raises InputError where the region is none;
+    ``solve`` raises it, with the line of the function, where something does not trace.
     """
     if not isinstance(region, Region):
         raise InputError(f"A checker needs a Region; got {type(region).__name__}: write @pydual.checker(region).")
     return lambda function: TracedChecker(region, function)
+
+
+def relu(x: Any) -> Any:
+    """``max(x, 0)`` of each entry, of symbols as of numbers."""
+    return np.maximum(x, 0)
 
 
 @dataclass(frozen=True, eq=False)
