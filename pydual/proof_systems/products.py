@@ -43,11 +43,12 @@ def sos_proof(frame: Frame, weights: np.ndarray, terms: SosTerms) -> ProofTree:
 def with_products(state: S, frame: Frame, seconds: float) -> S:
     """The state, with what McCormick's inequalities say of the frame's problems that have no proof yet."""
     g = frame.group
-    if not {"relu", "square"}.issuperset(g.program.kinds) or not frame.possible:
+    few = np.count_nonzero(g.region.upper > g.region.lower) + len(frame.unstable) <= MOST_VARIABLES
+    if not (few and frame.possible and "square" in g.program.kinds and {"relu", "square"}.issuperset(g.program.kinds)):
         return state
     cell, lower, trees, plays = cell_of(frame), dict(state.lower), dict(state.trees), dict(state.plays)
     for row, problem in enumerate(g.problems):
-        if problem.index in trees or cell.size > MOST_VARIABLES:
+        if problem.index in trees:
             continue
         margins = cell.written(cell.reduced.write(g.margins)[g.columns(row)])
         if max(len(m) for p in (*margins, *cell.sources.values()) for m in p) != 2:

@@ -131,9 +131,10 @@ class SOS:
                 blocks = [block.shifted for block in relaxation.blocks]
                 found = relaxation, minimize_moments(relaxation.forms, blocks, self.solver, end - time.monotonic(), room)
         if found is None:
+            others = "'bab' or 'lp'" if g.program.curves else "'sdp' or 'bab'"
             raise UnsupportedError(
                 f"{cell.size} inputs and neurons are open: a matrix of degree {degree} has size {size}, more than {LARGEST}; "
-                "use a smaller network or region, or the proof systems 'sdp' or 'bab'."
+                f"use a smaller network or region, or the proof systems {others}."
             )
         return found
 
