@@ -31,6 +31,7 @@ from pydual.relax.refine import refine
 from pydual.relax.squares import SosTerms, squares
 
 LARGEST = 70  # of a block: the time of a solver's iteration grows with its sixth power
+SURE = 1e-8  # of a margin's size: what other roundings of the audit's intervals cost a bound
 ROOM = 1e-7  # for moments with which a solver had failed
 
 
@@ -48,13 +49,15 @@ class SOS:
     """``degree``: 2, 4, 6, ...; ``solver``: the name of one that cvxpy knows and that is installed.
 
     Up to ``dense`` variables have all their moments; beyond, those within cliques of layers (Waki et al. 2006). Where these
-    are too large for a degree, the next lower one is taken; the statistics say which one was. Intervals are optimized by
-    ``refine_steps`` of ascent for each end. Linear bounds come first.
+    are too large for a degree, the next lower one is taken; the statistics say which one was. Above degree 2, up to
+    ``products`` variables in different cliques have moments of degree 2 and the products of all facts. Intervals are
+    optimized by ``refine_steps`` of ascent for each end. Linear bounds come first.
     """
 
     degree: int = 4
     solver: str = "CLARABEL"
     dense: int = 10
+    products: int = 20
     refine_steps: int = 20
     refine_rate: float = 0.2
 
@@ -102,7 +105,7 @@ class SOS:
         if bound <= duals.bound[row]:
             return state
         lower, trees, plays = {**state.lower, chosen.index: bound}, dict(state.trees), dict(state.plays)
-        if bound > ABOVE_ROUNDING:
+        if bound > max(ABOVE_ROUNDING, SURE * _size(relaxation)):
             trees[chosen.index] = sos_proof(frame, weights, terms)
             plays.pop(chosen.index, None)
         else:
@@ -127,7 +130,8 @@ class SOS:
             cliques = cell.cliques(dense, margins)
             size = largest_block(cliques, degree)
             if size <= LARGEST and (found is None or found[1].moments is None):
-                relaxation = moment_problem(cell, margins, degree, cliques)
+                sublevel = self.degree > 2 and len(cliques) > 1 and cell.size <= self.products
+                relaxation = moment_problem(cell, margins, degree, cliques, cell.products() if sublevel else ())
                 blocks = [block.shifted for block in relaxation.blocks]
                 found = relaxation, minimize_moments(relaxation.forms, blocks, self.solver, end - time.monotonic(), room)
         if found is None:
@@ -143,6 +147,11 @@ def _degree(polynomials: list[Polynomial]) -> int:
     """The least even degree that has room for all of them."""
     most = max((len(m) for p in polynomials for m in p), default=0)
     return max(2, most + most % 2)
+
+
+def _size(relaxation: MomentProblem) -> float:
+    """The greatest sum of the margins' coefficients."""
+    return max(sum(map(abs, margin.values())) for margin in relaxation.margins)
 
 
 def _bound(relaxation: MomentProblem, solution: ConicSolution) -> tuple[float, np.ndarray, SosTerms]:

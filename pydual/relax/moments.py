@@ -1,5 +1,8 @@
 """Moments of degree 2d of the inputs and unstable neurons of a cell (Lasserre 2001), sparse by layers (Waki et al. 2006).
 
+Between variables without a clique in common, there may be moments of degree 2 and products of facts, too: a sublevel of the
+hierarchy (Chen, Lasserre, Magron, Pauwels, NeurIPS 2020).
+
 Variables are scaled: ``x = lower + scale s`` and ``z = scale s``; squares of affine functions are written out. Moments are
 those of polynomials modulo the equations ``z (z - p) = 0``: where the variables of a monomial and of ``p`` have a clique in
 common, ``z^2`` is replaced by ``z p``. So there are no equations left between moments, and fewer of them. Where squares make
@@ -175,6 +178,14 @@ class SosCell:
             found += [Weight((f, g), times(a, b)) for (f, a), (g, b) in ends]
         return found
 
+    def products(self) -> list[Weight]:
+        """The products of two facts, but for those about the ball."""
+        linear = [(w.facts[1], w.polynomial) for w in self.weights([]) if w.facts[0] == 0 < w.facts[1] and w.degree == 1]
+        for v in range(self.size):
+            linear += [end for end in self._ends(v) if end[0] not in {number for number, _ in linear}]
+        equations = {self.facts_of_square(v) for v in self.sources}
+        return [Weight((f, g), times(a, b)) for (f, a), (g, b) in combinations(sorted(linear), 2) if (f, g) not in equations]
+
     def _ends(self, variable: int) -> tuple[tuple[int, Polynomial], tuple[int, Polynomial]]:
         """The facts that a variable is at least its least and at most its greatest value."""
         up: Polynomial = {(variable,): float(self.scale[variable])}
@@ -308,8 +319,13 @@ def largest_block(cliques: Iterable[tuple[int, ...]], degree: int) -> int:
     return max((comb(len(clique) + degree // 2, degree // 2) for clique in cliques), default=1)
 
 
-def moment_problem(cell: SosCell, margins: list[Polynomial], degree: int, cliques: list[tuple[int, ...]]) -> MomentProblem:
-    """The relaxation of an even degree, which is at least that of the margins and of what neurons read."""
+def moment_problem(
+    cell: SosCell, margins: list[Polynomial], degree: int, cliques: list[tuple[int, ...]], products: Sequence[Weight] = ()
+) -> MomentProblem:
+    """The relaxation of an even degree, which is at least that of the margins and of what neurons read.
+
+    Where there are ``products``, they have a multiplier each, and all variables moments of degree 2.
+    """
     ring, number = Ring(cell, cliques, degree), dict[Monomial, int]({(): 0})
     blocks = []
     for weight in cell.weights(_pairs([*margins, *cell.sources.values()], combinations)):
@@ -319,6 +335,9 @@ def moment_problem(cell: SosCell, margins: list[Polynomial], degree: int, clique
         for clique in homes if weight.facts == (0, 0) else homes[:1]:
             basis = [m for m in monomials(clique, (degree - weight.degree) // 2) if not ring.has_square(m)]
             blocks.append(_block(ring, weight, basis, number))
+    if products:
+        blocks.append(_block(ring, Weight((0, 0), ONE), monomials(range(cell.size), 1), number))
+        blocks += [_block(ring, weight, [()], number) for weight in products if weight.degree <= degree]
     return _completed(cell, margins, degree, ring, number, blocks)
 
 
