@@ -135,6 +135,20 @@ def test_a_higher_degree_is_no_worse() -> None:
     assert (bounds <= np.array([truth_of(case) for case in cases]) + NOISE).all()
 
 
+def test_products_join_variables_of_different_cliques() -> None:
+    """A network whose cliques are too large for degree 4: degree 2 and products of facts nearly reach the truth."""
+    rng, shape = np.random.default_rng([24, 2, 4, 4, 4]), (2, 4, 4, 4, 1)
+    pairs = zip(shape[:-1], shape[1:], strict=True)
+    layers = [(rng.normal(size=(n, m)) * np.sqrt(2 / m), 0.3 * rng.normal(size=n)) for m, n in pairs]
+    case = Case(Network.from_layers(layers), Checker(Region(-np.ones(2), np.ones(2)), Y[0] <= -LEVEL))
+    truth, without, state = truth_of(case), run(SOS(products=0), case), run(SOS(), case)
+    assert without.statistics["degree"] == state.statistics["degree"] == 2
+    assert without.bound < truth - 0.03 and truth - 0.002 < state.bound <= truth + NOISE
+    near = case.raised(0.01 - truth)
+    proven = audit(proof_of(near, run(SOS(), near)), near.network, near.checker).margin
+    assert 0.005 < proven <= 0.01 + NOISE
+
+
 # ---- outcomes
 
 
