@@ -215,7 +215,7 @@ def plot(result: Tally, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    figure, axes = pyplot.subplots(figsize=(8.5, 4.5))
     longest = max((r.seconds for name in result.runs for r in result.of(name)), default=1.0)
     for name, runs in result.runs.items():
         if all(r.verdict == "unsupported" for r in runs.values()):
@@ -227,7 +227,7 @@ def plot(result: Tally, path: Path) -> None:
     axes.axhline(bound, color="gray", linestyle=":", label=f"not attacked ({result.open})")
     axes.set(xscale="log", xlim=(1e-2, 1.2 * longest), ylim=(0, 1.03), title=str(result.entry))
     axes.set(xlabel="seconds an image (search and audit)", ylabel="verified fraction of the images classified right")
-    axes.legend(fontsize="small", loc="upper left")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.tight_layout()
     for suffix in (".png", ".svg"):
         figure.savefig(path.with_suffix(suffix), dpi=150)
