@@ -59,6 +59,15 @@ def open_lemmas(certificate: Any, names: Sequence[str]) -> Iterator[Mapping[str,
         raise CertificateError(f"A {type(certificate).__name__} does not prove a chain; give the certificate of a chain.")
 
 
+def is_chain(path: str | os.PathLike[str]) -> bool:
+    """Whether the file looks like that of a chain."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
+
+
 def _unpacked(path: str | os.PathLike[str], names: Sequence[str], folder: Path) -> Mapping[str, Path]:
     try:
         with zipfile.ZipFile(path) as archive:

@@ -318,6 +318,17 @@ def _clipped(
     return lower, upper
 
 
+def positive(number: Number, what: str) -> Fraction:
+    """The number, exactly. Raises InputError, which says ``what`` it is, for anything else than a positive number."""
+    try:
+        value = _rational(number)
+    except (InputError, TypeError, ValueError):
+        value = Fraction(0)
+    if value <= 0:
+        raise InputError(f"{what} is {number!r}; give a positive number.")
+    return value
+
+
 def margin_at(condition: Condition, x: Point, y: Point) -> Fraction:
     """The minimum over disjuncts of the maximum over their margins at an exact point."""
     if isinstance(condition, Atom):

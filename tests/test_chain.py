@@ -292,7 +292,7 @@ def test_files_that_are_none_are_rejected_in_a_sentence(proved: tuple[Network, A
     with pytest.raises(CertificateError, match="readable certificate"):
         pydual.load_proof(good)
     lemma = question.lemmas(fast)[-1]
-    with pytest.raises(CertificateError):
+    with pytest.raises(CertificateError, match="is the certificate of a chain; say which models"):
         pydual.audit(good, lemma.model, lemma.checker)
 
 
@@ -339,6 +339,9 @@ def test_what_makes_no_chain() -> None:
         ((slow,), "pairs of a model and a tolerance"),
         (((slow, 0),), "tolerance is 0"),
         (((slow, -1),), "tolerance is -1"),
+        (((slow, "wide"),), "tolerance is 'wide'"),
+        (((slow, float("nan")),), "tolerance is nan"),
+        (((slow, None),), "tolerance is None"),
         (((0.5, slow),), "slow model is a float"),
     ):
         with pytest.raises(InputError, match=message):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydual.certificate import FLOAT32, REAL, Proof
-from pydual.chain_file import open_lemmas
+from pydual.chain_file import is_chain, open_lemmas
 from pydual.checker import Checker
 from pydual.errors import CertificateError, InputError
 from pydual.network import Network
@@ -91,6 +91,8 @@ def _opened(certificate: Any) -> AbstractContextManager[Any]:
     if isinstance(certificate, (str, os.PathLike)):
         from pydual.audit.exact_file import open_proof
 
+        if is_chain(certificate):
+            raise CertificateError(f"{certificate} is the certificate of a chain; say which models it trusts (pydual.chain).")
         return open_proof(certificate)
     proof = getattr(certificate, "certificate", None)
     if not isinstance(proof, Proof):

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from pydual.checker import And, Checker, Condition, Linear, Or, Y
+from pydual.checker import And, Checker, Condition, Linear, Or, Y, positive
 from pydual.checkers.appended import Part, append, embed
 from pydual.errors import InputError
 from pydual.network import Network
@@ -84,10 +84,7 @@ def equivalence(slow: Network, region: Region, tolerance: float | str | Fraction
         raise InputError(f"The slow model is a {type(slow).__name__}; load it with pydual.load, from_torch or from_sklearn.")
     if not isinstance(region, Region):
         raise InputError(f"An equivalence needs a Region; got {type(region).__name__}.")
-    allowed = (Linear({}, {}) + tolerance).constant
-    if allowed <= 0:
-        raise InputError(f"The tolerance is {tolerance}; give a positive number.")
-    return Equivalence(slow, region, allowed)
+    return Equivalence(slow, region, positive(tolerance, "The tolerance"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pydual.checker import Checker, Linear, Number, X
+from pydual.checker import Checker, Linear, Number, positive
 from pydual.checkers.appended import append
 from pydual.checkers.expression import Tape
 from pydual.checkers.judge_network import judge_network
@@ -38,7 +38,7 @@ def monotone(
     Without tolerance, two equal inputs would do. Raises InputError for inputs that the region does not have, that are named
     twice, or for a tolerance that is not positive.
     """
-    allowed, up = _positive(tolerance, "The tolerance"), set(increasing)
+    allowed, up = positive(tolerance, "The tolerance"), set(increasing)
 
     def falls(x: Any, x2: Any, y: Any, y2: Any) -> Any:
         return y.ravel()[output] - y2.ravel()[output] >= allowed
@@ -59,7 +59,7 @@ def lipschitz(region: Region, constant: Number, norm: str = "linf", *, distance:
     Without the least distance, two equal inputs would nearly do. Raises InputError for another norm, or numbers that are not
     positive.
     """
-    rate, least = _positive(constant, "The constant"), _positive(distance, "The distance")
+    rate, least = positive(constant, "The constant"), positive(distance, "The distance")
     if norm not in ("linf", "l1"):
         raise InputError(f"The norm is {norm!r}; use 'linf' or 'l1'.")
     order = np.inf if norm == "linf" else 1
@@ -121,10 +121,3 @@ class PairChecker(PosedOnce):
         first, second = np.hstack([np.eye(size), np.zeros((size, count))]), np.hstack([np.eye(size), step])
         found = np.vstack([np.hstack([np.eye(size), np.zeros((size, size))]), np.hstack([-step.T, step.T])])
         return Runs((first, second), found, self.region)
-
-
-def _positive(number: Number, what: str) -> Fraction:
-    value = (X[0] * 0 + number).constant
-    if value <= 0:
-        raise InputError(f"{what} is {number}; give a positive number.")
-    return value

@@ -24,7 +24,8 @@ from pydual.proof_systems.products import cell_of, sos_proof
 from pydual.proof_systems.root_bound import with_bounds
 from pydual.relax.atoms import Atoms, Gaussian, find_atoms
 from pydual.relax.frame import Frame, Group, group
-from pydual.relax.moments import MomentProblem, Polynomial, largest_block, moment_problem
+from pydual.relax.moments import MomentProblem, largest_block, moment_problem
+from pydual.relax.polynomials import Polynomial
 from pydual.relax.program import compile_network
 from pydual.relax.reduced import Reduced, relaxed_values
 from pydual.relax.refine import refine

@@ -7,7 +7,8 @@ from math import prod
 
 import numpy as np
 
-from pydual.relax.moments import Block, MomentProblem, Monomial, Polynomial, SosCell
+from pydual.relax.moments import Block, MomentProblem, SosCell
+from pydual.relax.polynomials import Monomial, Polynomial
 
 RANK = 1e-4  # eigenvalues below this share of the greatest count as 0
 

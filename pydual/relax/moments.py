@@ -21,35 +21,10 @@ import numpy as np
 import scipy.sparse as sparse
 
 from pydual.region import Region
+from pydual.relax.polynomials import ONE, Monomial, Polynomial, monomials, plus, times
 from pydual.relax.reduced import Reduced, Rows
 
-Monomial = tuple[int, ...]  # ascending numbers of variables
-Polynomial = dict[Monomial, float]
-
-ONE: Polynomial = {(): 1.0}
 STEEP = 0.1  # a neuron is scaled by at least this share of the depth of its interval
-
-
-def times(a: Polynomial, b: Polynomial) -> Polynomial:
-    product: Polynomial = {}
-    for m, c in a.items():
-        for n, e in b.items():
-            key = tuple(sorted(m + n))
-            product[key] = product.get(key, 0.0) + c * e
-    return product
-
-
-def plus(a: Polynomial, b: Polynomial, factor: float = 1.0) -> Polynomial:
-    """``a + factor b``."""
-    total = dict(a)
-    for m, c in b.items():
-        total[m] = total.get(m, 0.0) + factor * c
-    return total
-
-
-def monomials(variables: Sequence[int], degree: int) -> list[Monomial]:
-    """Those up to a degree: by degree, then lexicographically."""
-    return [m for d in range(degree + 1) for m in combinations_with_replacement(variables, d)]
 
 
 @dataclass(frozen=True, eq=False)

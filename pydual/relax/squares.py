@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve
 
-from pydual.relax.moments import Block, MomentProblem, Polynomial, monomials, plus, times
+from pydual.relax.moments import Block, MomentProblem
+from pydual.relax.polynomials import Polynomial, monomials, plus, times
 
 FOLDS = 10
 RIDGE = 1e-12
