@@ -187,6 +187,17 @@ def test_a_sampled_attack_is_one_by_the_exact_condition(of: str) -> None:
     assert isinstance(outcome, Statistical) and not isinstance(outcome, Attack)
 
 
+def test_a_function_that_does_not_trace_can_be_sampled() -> None:
+    @pydual.checker(SQUARE)
+    def rounded(x: Any, y: Any) -> Any:
+        return math.floor(float(y[0]) * 10) == 7
+
+    with pytest.raises(InputError, match="does not trace|fails at"):
+        pydual.solve(IDENTITY, rounded)
+    outcome = pydual.solve(IDENTITY, rounded, "statistical")
+    assert isinstance(outcome, Attack) and 0.7 <= outcome.y[0] < 0.8
+
+
 def test_a_sampled_attack_is_an_input_of_the_models_type() -> None:
     model = Network.from_layers([(np.eye(2, dtype=np.float32), np.zeros(2, dtype=np.float32))])
     model = replace(model, element_type="float32")

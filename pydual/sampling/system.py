@@ -11,10 +11,12 @@ import numpy as np
 from pydual.attack.lift import Hit, Lifter, round_into
 from pydual.attack.replay import Replay
 from pydual.checker import Checker
+from pydual.errors import InputError
 from pydual.network import Network
 from pydual.outcome import Attack, Bracket, Statistical, Unknown
-from pydual.query import Judge, pose
+from pydual.query import Judge, Query, pose
 from pydual.region import Region
+from pydual.sampling.verdicts import Judging
 
 BATCH = 4096
 
@@ -49,13 +51,10 @@ class StatisticalSystem(Protocol):
 def attack_at(question: Question, system: str, x: np.ndarray, samples: int) -> Attack | None:
     """A sampled catastrophe as an attack, if a replay of the model, rounded to its element type, confirms it.
 
-    The condition is decided as in every attack; a black box is asked once more.
+    The condition is decided as in every attack; a black box, or a function that does not trace, is asked once more.
     """
-    model, checker = question.model, question.checker
-    if isinstance(checker, (Checker, Judge)):
-        hit = Lifter(pose(model, checker)).lift(x, question.region)
-    else:
-        hit = _asked_again(question, x)
+    query = _posed(question)
+    hit = _asked_again(question, x) if query is None else Lifter(query).lift(x, question.region)
     if hit is None:
         return None
     statistics = {"samples": samples, "seconds": {"total": question.elapsed()}}
@@ -63,6 +62,17 @@ def attack_at(question: Question, system: str, x: np.ndarray, samples: int) -> A
         bracket=Bracket(-np.inf, hit.margin), proof_system=system, statistics=statistics, trace=(),
         x=hit.x, y=hit.y, margin=hit.margin, replay=hit.replay,
     )  # fmt: skip
+
+
+def _posed(question: Question) -> Query | None:
+    if not isinstance(question.checker, (Checker, Judge)):
+        return None
+    try:
+        return pose(question.model, question.checker)
+    except InputError:
+        if isinstance(question.checker, Judging):
+            return None
+        raise
 
 
 def _asked_again(question: Question, x: np.ndarray) -> Hit | None:
