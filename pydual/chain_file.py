@@ -62,14 +62,18 @@ def open_lemmas(certificate: Any, names: Sequence[str]) -> Iterator[Mapping[str,
 def is_chain(path: str | os.PathLike[str]) -> bool:
     """Whether the file looks like that of a chain."""
     try:
+        if not Path(path).is_file():  # a pipe would have to be waited for
+            return False
         with open(path, "rb") as file:
             return file.read(4) == b"PK\x03\x04"
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 
 def _unpacked(path: str | os.PathLike[str], names: Sequence[str], folder: Path) -> Mapping[str, Path]:
     try:
+        if not Path(path).is_file():
+            raise OSError("there is no such file")
         with zipfile.ZipFile(path) as archive:
             if archive.comment != FORMAT:
                 raise CertificateError(f"{path} is not a certificate of format {FORMAT.decode()}.")

@@ -5,6 +5,7 @@ The truth is that of all points of a grid of integers, in rational arithmetic.
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -284,7 +285,8 @@ def test_files_that_are_none_are_rejected_in_a_sentence(proved: tuple[Network, A
     (tmp_path / "other.cert").write_bytes(good.read_bytes().replace(b"pydual-chain-1", b"pydual-chain-2"))
     with pytest.raises(CertificateError, match="format pydual-chain-1"):
         pydual.audit(tmp_path / "other.cert", fast, question)
-    for name in ("missing.cert", "."):
+    os.mkfifo(tmp_path / "pipe.cert")
+    for name in ("missing.cert", ".", "pipe.cert", "\0.cert"):
         with pytest.raises(CertificateError, match="not a readable certificate of a chain"):
             pydual.audit(tmp_path / name, fast, question)
     with pytest.raises(CertificateError, match="does not prove a chain"):
