@@ -305,8 +305,8 @@ def test_dask_with_a_killed_worker(tmp_path: Path) -> None:
 def test_an_input_error_of_a_worker_is_ours(pool: Executor) -> None:
     graph = GraphBuilder((1,))
     network = Network.from_graph(graph, graph.curve(graph.input, "sigmoid"))
-    with pytest.raises(InputError, match="milp"):
-        pydual.solve(network, Checker(LINE, Y[0] >= 2), "milp", executor=pool)
+    with pytest.raises(InputError, match="sdp"):
+        pydual.solve(network, Checker(LINE, Y[0] >= 2), "sdp", executor=pool)
 
 
 def test_the_executor_must_be_one() -> None:
