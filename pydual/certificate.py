@@ -24,6 +24,7 @@ LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF, SOS_LEAF, ENUMERATION_LEAF = 0, 1, 2
 # how the intervals of an anchor are derived; 0: the node is no anchor; REFINED + t: by the lines of refinement t
 INTERVAL, PARALLEL, ADAPTIVE, REFINED = 1, 2, 3, 4
 MOST_REFINEMENTS = 252
+MOST_CASE_SPLITS = 256  # above a case of a refinement
 MOST_DEGREE = 8  # of the polynomials of Sos leaves
 # rules for the lines of a leaf, where it does not name a row of ``slopes``
 INTERVAL_LINES, PARALLEL_LINES, ADAPTIVE_LINES = -1, -2, -3
@@ -35,14 +36,22 @@ class Refinement:
 
     ``lines`` (2, neurons; int32), for the lower and the upper ends: a rule, or a row of ``slopes`` (rows, columns; uint8 in
     units of 1/128, or float), whose columns belong to the neurons ``neurons`` (int32).
+
+    An end may be the least over cases: ``case_trees`` (2, neurons; int32; or of no neurons) numbers trees, -1 for none, which
+    lie in preorder one after the other in ``case_splits`` (int32): the neuron that is split, or -1 for a case.
+    ``case_multipliers`` has those of the splits above each case.
     """
 
     lines: np.ndarray
     slopes: np.ndarray
     neurons: np.ndarray
+    case_trees: np.ndarray = field(default_factory=lambda: np.zeros((2, 0), np.int32))
+    case_splits: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    case_multipliers: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __repr__(self) -> str:
-        return f"<refinement of {len(self.neurons)} neurons, {len(self.slopes)} rows>"
+        cases = int((self.case_splits < 0).sum())
+        return f"<refinement of {len(self.neurons)} neurons, {len(self.slopes)} rows, {cases} cases>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -90,7 +99,7 @@ class ProofTree:
 COLUMNS = ("kind", "index", "threshold", "anchor", "lines", "slopes", "slope_neurons", "multipliers", "split_multipliers")
 GRAM_COLUMNS = ("products", "product_multipliers", "product_counts")  # of a tree with Gram leaves
 SOS_COLUMNS = ("sos_sizes", "sos_variables", "sos_terms", "sos_coefficients")  # of a tree with Sos leaves
-PARTS = ("lines", "slopes", "neurons")  # of a refinement
+PARTS = ("lines", "slopes", "neurons", "case_trees", "case_splits", "case_multipliers")  # of a refinement
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ from pydual.relax.slack import with_reserve
 
 ATTACK_SHARE = 0.25  # of the time so far, spent on polishing candidates of the search
 EXACT_PATIENCE = 0.2  # seconds that an exact audit may always take
-EXACT_SPEED = 2e8  # products a second that an exact audit may hope for; one that is hopeless is not begun
+EXACT_SPEED = 5e7  # products a second that an exact audit may hope for; one that is hopeless is not begun
 REJECTED = {
     REAL: "The margin may be too small for floating point; please report the model.",
     FLOAT32: "The proof may hold in real arithmetic only: rounding errors of float32 can use up its margin.",
@@ -250,8 +250,9 @@ class Game:
                 raise _OutOfTime
 
         anchors = sum(int(np.count_nonzero(tree.anchor)) for tree in proof.trees)
-        products = 2 * anchors * compile_network(self.network).units * self.network.connections
-        hopeful = products <= EXACT_SPEED * max(solved, EXACT_PATIENCE)
+        cases = sum(int(np.count_nonzero(refinement.case_splits < 0)) for refinement in proof.refinements)
+        rows = 2 * anchors * compile_network(self.network).units + cases + proof.leaves  # to be substituted back, at most
+        hopeful = rows * self.network.connections <= EXACT_SPEED * max(solved, EXACT_PATIENCE)
         try:
             rounded = audit(proof, self.network, self.checker, level=ROUNDED, deadline=in_time)
         except CertificateError:

@@ -147,6 +147,22 @@ REFINED = Question(
     ),
 )
 
+# the same by cases: where neuron 0 is inactive, -r >= 1/2 - x and 1/4 - x >= 0; where it is active, r is -1/4
+CASES = replace(
+    REFINED,
+    trees=(
+        replace(
+            tree(anchor=[4]),
+            refinements=(
+                Refinement(
+                    np.full((2, 3), -3, np.int32), np.zeros((0, 0), np.uint8), np.zeros(0, np.int32),
+                    np.array([[-1, -1, -1], [-1, -1, 0]], np.int32), np.array([0, -1, -1], np.int32), np.array([1.0, 0.0]),
+                ),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
 
 # relu(x) >= x - 1/4 on [-1, 2] by one leaf with the fact relu(x) - x >= 0, number 4; a second neuron does nothing
 PRODUCTS = replace(

@@ -244,7 +244,7 @@ def random_tree(rng: Generator, network: Network, problem: query.Problem) -> Pro
 
     row, named = random_slopes(rng, network)
     lines = rng.integers(-3, len(row), (2, network.neurons), dtype=np.int32)
-    refinements = (Refinement(lines, row, named),) if rng.random() < 0.5 else ()
+    refinements = (Refinement(lines, row, named, *random_cases(rng.spawn(1)[0], network)),) if rng.random() < 0.5 else ()
     codes = [1, 2, 3, 3, 3, *([REFINED] * 3 * len(refinements))]
     grow(0, ())
     slopes, slope_neurons = random_slopes(rng, network)
@@ -266,6 +266,24 @@ def random_tree(rng: Generator, network: Network, problem: query.Problem) -> Pro
         betas.astype(np.float32 if rng.random() < 0.5 else np.float64),
         refinements=refinements,
     )
+
+
+def random_cases(rng: Generator, network: Network) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Trees of cases for some of the ends, by neurons before them, with random multipliers; ``rng`` for them alone."""
+    source = [p.source for p in network.primitives if isinstance(p, Relu) for _ in range(p.size)]
+    trees, splits, betas = np.full((2, network.neurons), -1, np.int32), list[int](), 0
+    for end in np.flatnonzero(rng.random(2 * network.neurons) < 0.4).tolist():
+        before = [j for j, value in enumerate(source) if value < source[end % network.neurons]]
+        trees.flat[end] = trees.max() + 1
+        pending = [0]
+        while pending:
+            depth = pending.pop()
+            inner = depth < 3 and len(before) > 0 and rng.random() < 0.6
+            splits.append(int(rng.choice(before)) if inner else -1)
+            pending += [depth + 1] * 2 if inner else []
+            betas += 0 if inner else depth
+    multipliers: np.ndarray = rng.exponential(size=betas) * rng.integers(0, 2, betas)
+    return trees, np.array(splits, np.int32), multipliers.astype(rng.choice(["f4", "f8"]))
 
 
 def random_slopes(rng: Generator, network: Network) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 import scipy.sparse as sparse
-from random_instances import random_slopes
+from random_instances import random_cases, random_slopes
 
 from pydual.audit import query
 from pydual.certificate import (
@@ -186,7 +186,8 @@ def random_products(
 def random_refinement(rng: Rng, network: Network) -> Refinement:
     """A refinement with random lines and slopes for some of the neurons."""
     slopes, neurons = random_slopes(rng, network)
-    return Refinement(rng.integers(-3, len(slopes), (2, network.neurons), dtype=np.int32), slopes, neurons)
+    lines = rng.integers(-3, len(slopes), (2, network.neurons), dtype=np.int32)
+    return Refinement(lines, slopes, neurons, *random_cases(rng.spawn(1)[0], network))
 
 
 def certify(network: Network, checker: Checker, trees: tuple[ProofTree, ...], arithmetic: str = "real") -> Proof:

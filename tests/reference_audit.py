@@ -23,6 +23,7 @@ from pydual.operators.primitives import Affine, Relu
 Interval = tuple[Fraction, Fraction]
 Box = list[Interval]
 ZERO, ONE, HALF = Fraction(0), Fraction(1), Fraction(1, 2)
+UNKNOWN = Fraction(10**300)  # less it is a bound of whatever is asked
 U, CURVE_ERROR, LARGEST = Fraction(1, 2**24), Fraction(1, 2**20), Fraction(2**127)
 
 
@@ -254,9 +255,39 @@ class Reference:
         return [intervals[source][c] for source, c, _ in self.neurons]
 
     def _component(self, value: int, component: int, sign: int, box: Box, bounds: Any, code: int) -> Fraction:
-        functions: list[dict[int, Fraction]] = [{} for _ in self.network.sizes]
-        functions[value][component] = Fraction(sign)
-        return self._bound(functions, ZERO, box, bounds, *self._end_lines(value, component, sign, code))
+        """The least over the cases of the end; those whose intervals are empty are impossible."""
+        found = []
+        for case in self._end_cases(value, component, sign, code):
+            intervals = {v: list(interval) for v, interval in bounds[0].items()}
+            functions: list[dict[int, Fraction]] = [{} for _ in self.network.sizes]
+            functions[value][component] = Fraction(sign)
+            for j, active, beta in case:
+                source, c, _ = self.neurons[j]
+                low, high = intervals[source][c]
+                intervals[source][c] = (max(low, ZERO), high) if active else (low, min(high, ZERO))
+                functions[source][c] = functions[source].get(c, ZERO) + (-beta if active else beta)
+            if all(low <= high for interval in intervals.values() for low, high in interval):
+                cut = (intervals, *bounds[1:])
+                found.append(self._bound(functions, ZERO, box, cut, *self._end_lines(value, component, sign, code)))
+        return min(found, default=-UNKNOWN)
+
+    def _end_cases(self, value: int, component: int, sign: int, code: int) -> list[list[tuple[int, bool, Fraction]]]:
+        """The splits above each case of an end, with their multipliers."""
+        neurons = [j for j, (source, c, _) in enumerate(self.neurons) if (source, c) == (value, component)]
+        refinement = self.tree.refinements[code - 4] if code >= 4 and neurons else None
+        if refinement is None or refinement.case_trees.size == 0:
+            return [[]]
+        number = int(refinement.case_trees[0 if sign > 0 else 1, neurons[0]])
+        entries, betas = iter(refinement.case_splits.tolist()), iter(refinement.case_multipliers.tolist())
+
+        def cases(path: list[tuple[int, bool]]) -> list[list[tuple[int, bool, Fraction]]]:
+            neuron = next(entries)
+            if neuron < 0:
+                return [[(j, active, Fraction(next(betas))) for j, active in path]]
+            return cases([*path, (neuron, False)]) + cases([*path, (neuron, True)])
+
+        trees = [cases([]) for _ in range(number + 1)]
+        return trees[number] if number >= 0 else [[]]
 
     def _end_lines(self, value: int, component: int, sign: int, code: int) -> tuple[int, dict[int, Fraction]]:
         """The rule for the lines that bound an end, and the slopes of the row if it names one."""

@@ -22,18 +22,24 @@ from pydual.proof_systems.base import resume, take_snapshot
 from pydual.proof_systems.crown import Crown
 from pydual.proof_systems.duals import leaf_proof, root_nodes
 from pydual.proof_systems.neuron_splitting import NeuronSplitting
+from pydual.relax import cases
 from pydual.relax.engine import single_threaded_blas
 from pydual.relax.frame import Frame, Group, group, make_frame
 from pydual.relax.refine import ends_to_refine, rederive, refine
 
 EAGER = NeuronSplitting(refine_steps=1, batch=2)
+EAGER_CASES = NeuronSplitting(refine_steps=1, batch=2, cases=2)
 
 
 def deep(seed: int, width: int = 8, depth: int = 4, inputs: int = 3) -> Network:
+    return Network.from_layers(layers(seed, width, depth, inputs))
+
+
+def layers(seed: int, width: int, depth: int, inputs: int) -> list[tuple[np.ndarray, np.ndarray]]:
     rng = np.random.default_rng(seed)
     sizes = [inputs, *[width] * depth, 2]
     pairs = zip(sizes[:-1], sizes[1:], strict=True)
-    return Network.from_layers([(rng.normal(size=(n, m)) * np.sqrt(2 / m), 0.1 * rng.normal(size=n)) for m, n in pairs])
+    return [(rng.normal(size=(n, m)) * np.sqrt(2 / m), 0.1 * rng.normal(size=n)) for m, n in pairs]
 
 
 def asked(network: Network, ball: str | None = None) -> Group:
@@ -44,41 +50,79 @@ def asked(network: Network, ball: str | None = None) -> Group:
     return group(normalize(network, checker))[0]
 
 
-def found(network: Network, ball: str | None = None) -> Frame:
+def found(network: Network, ball: str | None = None, most: int = 1) -> Frame:
     with single_threaded_blas():
-        return refine(asked(network, ball), 30, 0.2, lambda: True)
+        return refine(asked(network, ball), 30, 0.2, lambda: True, most)
 
 
+@pytest.mark.parametrize("most", [1, 6])
 @pytest.mark.parametrize("ball", [None, "l1", "l2"])
-def test_refined_intervals_hold_and_are_tighter(ball: str | None) -> None:
+def test_refined_intervals_hold_and_are_tighter(ball: str | None, most: int) -> None:
     ratios = []
     for seed in range(6):
         network = deep(seed)
-        frame, adaptive = found(network, ball), make_frame(asked(network, ball), certificate.ADAPTIVE)
+        frame, adaptive = found(network, ball, most), make_frame(asked(network, ball), certificate.ADAPTIVE)
         points = np.random.default_rng(seed).uniform(-1, 1, (5000, 3))
         points = points[[frame.group.region.contains(p) for p in points]]
         values = network.values(points.T)
         read = np.concatenate([values[p.source] for p in network.primitives if not hasattr(p, "terms")])
         assert len(points) and (read >= frame.lower[:, None] - 1e-9).all() and (read <= frame.upper[:, None] + 1e-9).all()
         ratios.append((frame.upper - frame.lower).sum() / (adaptive.upper - adaptive.lower).sum())
-    assert max(ratios) < 1.01 and np.mean(ratios) < 0.95
+    assert max(ratios) < 1.01 and np.mean(ratios) < (0.95 if most == 1 else 0.7)
 
 
+def test_cases_close_most_of_the_gap_to_the_true_ends() -> None:
+    """The true ends are those of enumeration; ends of decided signs may be wide, since no line depends on them."""
+    gaps = {1: 0.0, 64: 0.0}
+    for seed in range(6):
+        component = Network.from_layers(layers(seed, 4, 2, 2)[:2])
+        frames = {most: found(deep(seed, width=4, depth=2, inputs=2), most=most) for most in gaps}
+        for neuron in range(4, 8):
+            checker = [Checker(frames[1].group.region, sign * Y[neuron - 4] <= 0) for sign in (1, -1)]
+            low, minus_high = (activation_patterns.true_minimum(component, c) for c in checker)
+            high = -minus_high
+            for most, frame in frames.items():
+                assert frame.lower[neuron] <= low + 1e-9 and frame.upper[neuron] >= high - 1e-9
+                if low < 0 < high:
+                    gaps[most] += low - frame.lower[neuron] + frame.upper[neuron] - high
+    assert gaps[1] > 0.5 and gaps[64] < 0.3 * gaps[1], gaps
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_trees_of_cases_are_read_as_they_were_written(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+
+    def grow(path: cases.Path) -> cases.Leaves:
+        if len(path) == 4 or rng.random() < 0.3:
+            return [(path, rng.random(len(path)).astype(np.float32))]
+        unit = int(rng.integers(9))
+        return grow((*path, (unit, -1))) + grow((*path, (unit, 1)))
+
+    trees = [grow(()) for _ in range(5)]
+    again = cases.read(*cases.written(trees, lambda unit: unit + 7), lambda neuron: neuron - 7)
+    assert [[path for path, _ in tree] for tree in again] == [[path for path, _ in tree] for tree in trees]
+    for (_, old), (_, new) in zip(sum(trees, []), sum(again, []), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("most", [1, 6])
 @pytest.mark.parametrize("ball", [None, "l1", "l2"])
-def test_the_lines_give_the_intervals_again(ball: str | None) -> None:
+def test_the_lines_give_the_intervals_again(ball: str | None, most: int) -> None:
     for network in (deep(1), deep(2, depth=2), random_network(np.random.default_rng(5), 2)):
-        frame = found(network, ball)
+        frame = found(network, ball, most)
         assert frame.refinement is not None
         again = rederive(frame.group, frame.refinement)
         np.testing.assert_allclose(again.lower, frame.lower, rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(again.upper, frame.upper, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("most", [1, 6])
 @pytest.mark.parametrize("ball", [None, "l1", "l2"])
-def test_audits_derive_what_the_prover_believes(ball: str | None) -> None:
+def test_audits_derive_what_the_prover_believes(ball: str | None, most: int) -> None:
     """A bound of CROWN with refined intervals, and margins that are raised until it is just positive."""
     for seed in range(4):
-        frame = found(deep(seed), ball)
+        frame = found(deep(seed), ball, most)
+        assert frame.refinement is not None and (frame.refinement.case_splits >= 0).any() == (most > 1)
         with single_threaded_blas():
             duals = Crown().evaluate(frame, root_nodes(frame), 1.0)
         (problem,) = frame.group.problems
@@ -89,23 +133,28 @@ def test_audits_derive_what_the_prover_believes(ball: str | None) -> None:
         assert tree.anchor.tolist() == [certificate.REFINED]
         for level in (EXACT, ROUNDED):
             margin = audit(proof_of(case, (tree,)), case.network, case.checker, level=level).margin
-            assert 0.01 - 1e-6 <= margin <= 0.02
+            assert 0.01 - 1e-6 <= margin <= (0.02 if most == 1 else 0.1)  # audits take the best stage of a case
 
 
+@pytest.mark.parametrize("most", [1, 6])
 @pytest.mark.parametrize("ball", [None, "l1", "l2"])
-def test_the_rules_derive_the_intervals_of_the_prover(ball: str | None) -> None:
+def test_the_rules_derive_the_intervals_of_the_prover(ball: str | None, most: int) -> None:
     """Better intervals than the prover's would not do: the Gram matrix of a leaf is chosen for one set of lines."""
     for seed in range(6):
-        frame = found(deep(seed, width=4, depth=3, inputs=2), ball)
+        frame = found(deep(seed, width=4, depth=3, inputs=2), ball, most)
         with single_threaded_blas():
             tree = leaf_proof(frame, 0, Crown().evaluate(frame, root_nodes(frame), 1.0), 0)
         (problem,) = query.problems(_checker(frame.group))
         derived = Reference(frame.group.problems[0].network, problem, tree).derived(int(tree.anchor[0]))
         ends = [[float(low), float(high)] for low, high in derived]
-        np.testing.assert_allclose(ends, np.c_[frame.lower, frame.upper], atol=1e-9)
+        believed = np.c_[frame.lower, frame.upper]
+        assert (np.array(ends) * [-1, 1] <= believed * [-1, 1] + 1e-9).all()
+        if most == 1:  # audits take the best stage of a case
+            np.testing.assert_allclose(ends, believed, atol=1e-9)
 
 
-def test_the_search_begins_anew_with_refined_intervals() -> None:
+@pytest.mark.parametrize("eager", [EAGER, EAGER_CASES])
+def test_the_search_begins_anew_with_refined_intervals(eager: NeuronSplitting) -> None:
     """Verdicts at margins just above and below the true minimum, which enumeration of activation patterns knows."""
     used = 0
     for seed in range(8):
@@ -114,10 +163,10 @@ def test_the_search_begins_anew_with_refined_intervals() -> None:
         least = activation_patterns.true_minimum(network, Checker(region, Y[0] <= Y[1]))
         for gap, proved in ((1e-3, True), (-1e-3, False)):
             case = Case(network, Checker(region, Y[0] - Y[1] <= Fraction(least - gap)))
-            state = EAGER.init(case.problems)
+            state = eager.init(case.problems)
             with single_threaded_blas():
                 while not state.finished:
-                    state = EAGER.step(state, 10.0)
+                    state = eager.step(state, 10.0)
             assert (0 in state.trees) == proved
             if proved:
                 used += bool(state.trees[0].refinements)
@@ -125,23 +174,26 @@ def test_the_search_begins_anew_with_refined_intervals() -> None:
     assert used >= 3
 
 
-def test_a_search_goes_on_in_its_refined_frame() -> None:
+@pytest.mark.parametrize("most", [1, 64])
+def test_a_search_goes_on_in_its_refined_frame(most: int) -> None:
+    eager = replace(EAGER_CASES, most_cases=most)
     network = deep(0, width=10)
     case = Case(network, Checker(Region(-np.ones(3), np.ones(3)), Y[0] <= Y[1]))
     y = network.evaluate(np.random.default_rng(0).uniform(-1, 1, (20_000, 3)))
     case = case.raised(0.3 - float((y[:, 0] - y[:, 1]).min()))
-    state = EAGER.init(case.problems)
+    state = eager.init(case.problems)
     with single_threaded_blas():
-        while not state.finished and state.searches[0].frame.anchor != certificate.REFINED:
-            state = EAGER.step(state, 10.0)
+        anchor = certificate.REFINED
+        while state.searches[0].frame.anchor != anchor or state.searches[0].cases < 2 <= most:
+            state = eager.step(state, 10.0)
         for _ in range(3):
-            state = EAGER.step(state, 10.0)
-        snapshot = take_snapshot(EAGER, state)
-        again = resume(EAGER, case.problems, snapshot)
+            state = eager.step(state, 10.0)
+        snapshot = take_snapshot(eager, state)
+        again = resume(eager, case.problems, snapshot)
         assert again.searches[0].frame.anchor == certificate.REFINED and again.searches[0].unseen[0].path
         np.testing.assert_allclose(again.searches[0].frame.lower, state.searches[0].frame.lower, atol=1e-9)
         while not again.finished:
-            again = EAGER.step(again, 10.0)
+            again = eager.step(again, 10.0)
     for tree in again.trees.values():
         assert audit(proof_of(case, (tree,)), network, case.checker).margin > 0
 

@@ -272,6 +272,13 @@ void Backward::cut(int source, Gathered& g) {
     }
 }
 
+void Backward::add_split(const Phase& phase, double multiplier, int lane) {
+    const Neuron& neuron = net_.neurons[phase.neuron];
+    const double factor = phase.active ? -multiplier : multiplier;
+    coefficients(neuron.source)[neuron.component * kLanes + lane] += factor;
+    constant_[lane] += factor * setting_.shift->shift[neuron.source][neuron.component];
+}
+
 void Backward::activation(int k) {
     const Value& value = net_.values[k];
     const Gathered& g = intervals(value.source);

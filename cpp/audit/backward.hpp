@@ -34,6 +34,9 @@ public:
     // The coefficients of the shifted value k, [component][lane], to add to.
     double* coefficients(int k);
 
+    // Adds `multiplier` times the fact of a phase, y <= 0 or -y <= 0, to a row.
+    void add_split(const Phase& phase, double multiplier, int lane);
+
     // The lower bounds of the rows over their boxes, the best of all stages; -infinity or NaN where nothing is known.
     void bound(double* best);
 

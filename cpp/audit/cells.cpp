@@ -15,11 +15,12 @@ constexpr double kUnit = 0x1p-24;       // u of PROOFS.md, section 6
 constexpr double kUnderflow = 0x1p-124;
 constexpr double kFloatLimit = 0x1p127;
 
-// A row to be bounded: a component of a value in a lane, from below (+) or from above (-).
+// A row to be bounded: a component of a value in a lane, from below (+) or from above (-), in a case of it, or in all.
 struct Side {
     int lane;
     int component;
     bool below;
+    const Case* in = nullptr;
 };
 
 class Derivation {
@@ -181,8 +182,8 @@ private:
                 const double m = neg(k)[i * kLanes + lane];
                 const bool open = net_.read_by_curve[k] ? l < -m : l < 0.0 && m < 0.0;
                 if (!open) continue;
-                sides.push_back({lane, i, true});
-                sides.push_back({lane, i, false});
+                add_sides(k, {lane, i, true}, sides);
+                add_sides(k, {lane, i, false}, sides);
             }
         }
         std::vector<double> bounds((sides.size() + kLanes - 1) / kLanes * kLanes);
@@ -192,10 +193,45 @@ private:
             const int count = std::min(kLanes, static_cast<int>(sides.size()) - first);
             bound_sides(k, sides.data() + first, count, workspaces_[worker], bounds.data() + first);
         });
-        for (std::size_t t = 0; t < sides.size(); ++t) {
+        for (std::size_t t = 0, next; t < sides.size(); t = next) {  // the least of the cases of an end
+            double least = bounds[t];
+            for (next = t + 1; next < sides.size() && same_end(sides[t], sides[next]); ++next) least = smaller(least, bounds[next]);
             double& bound = (sides[t].below ? source_low(k) : source_neg(k))[sides[t].component * kLanes + sides[t].lane];
-            if (bounds[t] > bound) bound = bounds[t];
+            if (least > bound) bound = least;
         }
+    }
+
+    static bool same_end(const Side& a, const Side& b) {
+        return a.lane == b.lane && a.component == b.component && a.below == b.below;
+    }
+
+    // NaN, which says nothing, stays.
+    static double smaller(double a, double b) { return a <= b || std::isnan(a) ? a : b; }
+
+    // The cases of an end that are possible. With none, the end keeps its bound by interval arithmetic.
+    void add_sides(int k, const Side& end, std::vector<Side>& sides) const {
+        const Cell& at = cell(end.lane);
+        const CaseTree* tree = at.refinement && net_.first_relu[k] ? tree_of(*at.refinement, k, end) : nullptr;
+        if (!tree) sides.push_back(end);
+        for (std::size_t c = 0; tree && c < tree->size(); ++c)
+            if (is_possible((*tree)[c], k, end.lane)) sides.push_back({end.lane, end.component, end.below, &(*tree)[c]});
+    }
+
+    const CaseTree* tree_of(const Refinement& refinement, int k, const Side& end) const {
+        const std::int32_t* const trees = end.below ? refinement.trees_below : refinement.trees_above;
+        const std::int32_t number = trees ? trees[net_.values[net_.first_relu[k]].first_neuron + end.component] : -1;
+        if (number >= static_cast<std::int32_t>(refinement.trees.size())) throw Rejected("a refinement names a tree of cases that does not exist.");
+        return number < 0 ? nullptr : &refinement.trees[number];
+    }
+
+    bool is_possible(const Case& in, int k, int lane) const {
+        for (const Phase& phase : in.phases) {
+            const Neuron& neuron = net_.neurons[phase.neuron];
+            if (neuron.source >= k) throw Rejected("a case splits a neuron that does not come before its end.");
+            const std::vector<double>& bound = (phase.active ? block_->source_neg : block_->source_low)[neuron.source];
+            if (bound[neuron.component * kLanes + lane] > 0.0) return false;
+        }
+        return true;
     }
 
     void bound_sides(int k, const Side* sides, int count, Backward& backward, double* bounds) {
@@ -203,7 +239,7 @@ private:
         std::array<std::vector<double>, kLanes> slopes;
         for (int r = 0; r < count; ++r) {
             const Cell& at = cell(sides[r].lane);
-            rows[r] = {block_.get(), sides[r].lane, at.box.get(), nullptr, at.rule, nullptr};
+            rows[r] = {block_.get(), sides[r].lane, at.box.get(), sides[r].in ? &sides[r].in->phases : nullptr, at.rule, nullptr};
             if (at.refinement && net_.first_relu[k]) choose_lines(*at.refinement, k, sides[r], rows[r], slopes[r]);
         }
         backward.start(rows, count);
@@ -225,6 +261,8 @@ private:
 
     // The function p, or -p, where p is a component of value k: by the rows of its matrices, which are exact.
     void seed(int k, const Side& side, int r, Backward& backward) {
+        for (std::size_t t = 0; side.in && t < side.in->phases.size(); ++t)
+            if (side.in->multipliers[t] != 0.0) backward.add_split(side.in->phases[t], side.in->multipliers[t], r);
         const Value& value = net_.values[k];
         const Shift& shift = *setting_.shift;
         const double sign = side.below ? 1.0 : -1.0;

@@ -3,31 +3,18 @@
 
 #include <array>
 #include <memory>
-#include <stdexcept>
 #include <vector>
 
+#include "audit/cases.hpp"
 #include "audit/curve.hpp"
 #include "audit/lanes.hpp"
 #include "audit/question.hpp"
-#include "audit/slopes.hpp"
 
 namespace pydual::audit {
 
 enum Rule : int { kIntervalRule = 1, kParallelRule = 2, kAdaptiveRule = 3 };
 
 constexpr double kCurveError = 0x1p-20;  // of a float32 sigmoid or tanh: PROOFS.md, section 6
-
-// The certificate cannot be accepted; the message says why.
-struct Rejected : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
-
-struct Phase {
-    int neuron = 0;
-    bool active = false;
-};
-
-using Phases = std::vector<Phase>;
 
 // A cell whose intervals are to be derived: an anchor.
 struct Cell {

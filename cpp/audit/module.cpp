@@ -108,18 +108,22 @@ Slopes slopes_of(const py::array& slopes, const py::array& neurons) {
     return {numbers(slopes), slopes.shape(0), slopes.shape(1), static_cast<const std::int32_t*>(neurons.data())};
 }
 
-// Triples (lines, slopes, neurons) of arrays as below.
+// Arrays (lines, slopes, neurons, case trees, case splits, case multipliers), see cases.hpp.
 struct HeldRefinements {
     std::vector<py::array> keep;
     std::vector<Refinement> views;
 
-    HeldRefinements(const std::vector<std::array<py::array, 3>>& given, const Network& network) {
+    HeldRefinements(const std::vector<std::array<py::array, 6>>& given, const Network& network) {
         const auto neurons = static_cast<py::ssize_t>(network.neurons.size());
-        for (const auto& [lines, slopes, named] : given) {
-            if (lines.size() != 2 * neurons) throw std::invalid_argument("A refinement does not fit the network.");
+        for (const auto& [lines, slopes, named, trees, splits, multipliers] : given) {
+            const bool fits = lines.size() == 2 * neurons && (trees.size() == 0 || trees.size() == 2 * neurons);
+            if (!fits) throw std::invalid_argument("A refinement does not fit the network.");
             const auto* ends = static_cast<const std::int32_t*>(lines.data());
-            views.push_back({ends, ends + neurons, slopes_of(slopes, named)});
-            for (const py::array& array : {lines, slopes, named}) keep.push_back(array);
+            const auto* numbered = trees.size() ? static_cast<const std::int32_t*>(trees.data()) : nullptr;
+            const auto* split = static_cast<const std::int32_t*>(splits.data());
+            views.push_back({ends, ends + neurons, slopes_of(slopes, named), numbered, numbered ? numbered + neurons : nullptr,
+                             read_cases(split, splits.size(), numbers(multipliers), multipliers.size())});
+            for (const py::array& array : {lines, slopes, named, trees}) keep.push_back(array);
         }
     }
 };
@@ -230,7 +234,7 @@ PYBIND11_MODULE(_rounded, m, py::mod_gil_used()) {
     py::class_<Network, std::shared_ptr<Network>>(m, "Network")
         .def(py::init(&make_network), py::arg("inputs"), py::arg("primitives"), py::arg("output"));
     py::class_<HeldRefinements, std::shared_ptr<HeldRefinements>>(m, "Refinements")
-        .def(py::init<const std::vector<std::array<py::array, 3>>&, const Network&>(), py::arg("refinements"), py::arg("network"));
+        .def(py::init<const std::vector<std::array<py::array, 6>>&, const Network&>(), py::arg("refinements"), py::arg("network"));
     py::class_<HeldRoot, std::shared_ptr<HeldRoot>>(m, "Root")
         .def(py::init<std::shared_ptr<HeldRefinements>, std::shared_ptr<Network>, const Doubles&, const Doubles&, const std::string&,
                       const Doubles&, double, bool, int, int>(),

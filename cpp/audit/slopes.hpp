@@ -39,11 +39,4 @@ struct Slopes {
     }
 };
 
-// For each neuron the lines that bound its source component from below and from above: a rule (negative), or a row of slopes.
-struct Refinement {
-    const std::int32_t* below = nullptr;
-    const std::int32_t* above = nullptr;
-    Slopes slopes;
-};
-
 }  // namespace pydual::audit

@@ -352,13 +352,10 @@ void TreeAudit::seed(const Leaf& leaf, int lane, Backward& backward) const {
         add_margin(r, weight, lane, backward);
     }
     for (std::size_t t = 0; t < leaf.phases.size(); ++t) {
-        const Neuron& neuron = net_.neurons[leaf.phases[t].neuron];
         const double beta = columns_.split_multipliers[leaf.first_beta + static_cast<std::int64_t>(t)];
         if (beta == 0.0) continue;
         if (!(beta > 0.0)) reject(leaf.node, "a split multiplier is negative or no number.");
-        const double signed_beta = leaf.phases[t].active ? -beta : beta;
-        backward.coefficients(neuron.source)[neuron.component * kLanes + lane] += signed_beta;
-        backward.constants()[lane] += signed_beta * root_.shift.shift[neuron.source][neuron.component];
+        backward.add_split(leaf.phases[t], beta, lane);
     }
 }
 

@@ -32,7 +32,14 @@ _TYPES = {
     "product_multipliers": (1, _REAL),
     "product_counts": (1, ("<i4",)),
 }
-_REFINEMENT = {"lines": (2, ("<i4",)), "slopes": (2, ("|u1", *_REAL)), "neurons": (1, ("<i4",))}
+_REFINEMENT = {
+    "lines": (2, ("<i4",)),
+    "slopes": (2, ("|u1", *_REAL)),
+    "neurons": (1, ("<i4",)),
+    "case_trees": (2, ("<i4",)),
+    "case_splits": (1, ("<i4",)),
+    "case_multipliers": (1, _REAL),
+}
 
 
 def validate(tree: Any, network: Network, margins: int, refinements: int, in_l2_ball: bool) -> dict[str, np.ndarray]:
@@ -81,14 +88,19 @@ def _check_products(columns: dict[str, np.ndarray], facts: int) -> None:
     _all(multipliers, "'product_multipliers' has NaN or infinity", np.isfinite)
 
 
-def validate_refinement(refinement: Any, network: Network) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lines, slopes and neurons of a refinement, checked likewise."""
-    lines, slopes, neurons = (_typed(refinement, name, kind) for name, kind in _REFINEMENT.items())
+def validate_refinement(refinement: Any, network: Network) -> tuple[np.ndarray, ...]:
+    """Lines, slopes and neurons of a refinement, its trees of cases, their splits and multipliers, checked likewise."""
+    columns = tuple(_typed(refinement, name, kind) for name, kind in _REFINEMENT.items())
+    lines, slopes, neurons, trees, splits, multipliers = columns
     _require(lines.shape == (2, network.neurons), "the lines of a refinement are not two for each neuron")
     _all(lines, "a refinement names a row that does not exist", lambda v: (v >= ADAPTIVE_LINES) & (v < len(slopes)))
     _require(len(neurons) == slopes.shape[1], "the slopes of a refinement do not fit its neurons")
     _check_slopes(slopes, neurons, network, "a refinement")
-    return lines, slopes, neurons
+    _require(trees.shape in ((2, network.neurons), (2, 0)), "the trees of cases are not two for each neuron")
+    _all(trees, "a refinement names a tree of cases that does not exist", lambda v: v >= -1)
+    _all(splits, "a case splits a neuron that does not exist", lambda v: (v >= -1) & (v < network.neurons))
+    _all(multipliers, "a multiplier of a case is negative, NaN or infinity", lambda v: (v >= 0) & np.isfinite(v))
+    return columns
 
 
 def _check_slopes(slopes: np.ndarray, neurons: np.ndarray, network: Network, where: str) -> None:

@@ -25,7 +25,7 @@ from fractions import Fraction
 from itertools import chain
 from typing import Any
 
-from pydual.audit.exact_bounds import ADAPTIVE, INTERVAL, Ends, Linear, Path, Relaxation, cut_interval, derive
+from pydual.audit.exact_bounds import ADAPTIVE, INTERVAL, Case, Ends, Linear, Path, Relaxation, cut_interval, derive
 from pydual.audit.exact_curves import ONE
 from pydual.audit.exact_enumeration import points_of
 from pydual.audit.exact_gram import Facts, Products, gram_bound
@@ -38,6 +38,7 @@ from pydual.errors import CertificateError, InputError
 LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF, SOS_LEAF, ENUMERATION_LEAF = 0, 1, 2, 3, 4, 5
 PIECE = 8192  # numbers of a column that are held at a time, or one row
 MOST = sys.float_info.max
+MOST_CASE_SPLITS = 256
 REALS, REALS_OR_BYTES = ("float32", "float64"), ("uint8", "float32", "float64")
 
 
@@ -142,7 +143,40 @@ class _Audit:
         slopes = _Slopes(refinement, "slopes", "neurons", self.net, self.poll)
         shape = (2, len(self.net.neurons))
         lines = list(_Column(refinement, "lines", ("int32",), shape, -ADAPTIVE, slopes.rows - 1).entries)
-        return lambda neuron, side: (lines[side][neuron], slopes.of(lines[side][neuron]))
+        trees = self._cases(refinement)
+        named = _Column(refinement, "case_trees", ("int32",), (2, None), -1, len(trees) - 1)
+        if named.shape[1] not in (0, len(self.net.neurons)):
+            raise CertificateError("'case_trees' has neither all neurons nor none.")
+        numbers = list(named.entries)
+
+        def ends(neuron: int, side: int) -> tuple[int, dict[int, int], list[Case]]:
+            tree = numbers[side][neuron] if named.shape[1] else -1
+            return lines[side][neuron], slopes.of(lines[side][neuron]), trees[tree] if tree >= 0 else [()]
+
+        return ends
+
+    def _cases(self, refinement: Any) -> list[list[Case]]:
+        """The cases of trees in preorder: a neuron is split, its inactive case first, or -1 ends a case."""
+        splits = _Column(refinement, "case_splits", ("int32",), (None,), -1, len(self.net.neurons) - 1)
+        betas = _Column(refinement, "case_multipliers", REALS, (None,), 0, MOST)
+        trees: list[list[Case]] = []
+        paths: list[Path] = []
+        for neuron in splits.entries:
+            self.poll()
+            if not paths:
+                trees.append([])
+                paths.append(())
+            path = paths.pop()
+            if neuron < 0:
+                trees[-1].append(tuple((*split, Fraction(betas.next())) for split in path))
+                continue
+            if len(path) == MOST_CASE_SPLITS:
+                raise CertificateError(f"a case has more than {MOST_CASE_SPLITS} splits above it.")
+            paths += [(*path, (neuron, True)), (*path, (neuron, False))]
+        betas.finish()
+        if paths:
+            raise CertificateError("'case_splits' ends inside of a tree.")
+        return trees
 
     def derive(self, region: Region, path: Path, anchor: int) -> Relaxation | None:
         """The bounds of an anchor."""

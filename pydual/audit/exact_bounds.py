@@ -20,7 +20,9 @@ INTERVAL, PARALLEL, ADAPTIVE = 1, 2, 3  # anchors; the rules for lines are their
 CURVE_ERROR = UNIT >> 20  # of a curve in float32
 Path = tuple[tuple[int, bool], ...]  # the neuron splits above a node, from the root: (neuron, active)
 Magnitude = tuple[Vector, int, Vector]  # of a value: A, the number N of roundings, underflows B
-Ends = Callable[[int, int], tuple[int, dict[int, int]]]  # of a neuron and a side (0 below, 1 above): rule, and slopes
+Case = tuple[tuple[int, bool, Fraction], ...]  # the splits above a case: neuron, active, and multiplier
+# of a neuron and a side (0 below, 1 above): rule, slopes, and the cases that the end is the least of
+Ends = Callable[[int, int], tuple[int, dict[int, int], list[Case]]]
 Piece = tuple[int, int, int]  # slope, foot and value at the foot: the line ``slope (p - foot) + value``
 
 
@@ -123,6 +125,32 @@ class Relaxation:
         lines = {k: lines_of(value, rule, self.intervals[value.source], slopes, float32) for k, value in activations}
         return replace(self, lines=lines)
 
+    def with_phases(self, path: Path) -> Relaxation | None:
+        """The same where neurons have these phases, or None if an interval is empty."""
+        intervals = dict(self.intervals)
+        for neuron, active in path:
+            value, component = self.net.neurons[neuron]
+            if value not in intervals:
+                raise CertificateError("a case splits a neuron that does not come before its end.")
+            intervals[value] = cut_interval(intervals[value], component, active)
+            if intervals[value][0][component] > intervals[value][1][component]:
+                return None
+        return replace(self, intervals=intervals)
+
+    def least_case(
+        self, function: Linear, rule: int, slopes: dict[int, int], cases: list[Case], float32: bool
+    ) -> Fraction | None:
+        """Section 5: the least of the bounds of the cases that are possible, None if none is."""
+        bounds = []
+        for case in cases:
+            cell = self.with_phases(tuple((neuron, active) for neuron, active, _ in case))
+            if cell is not None:
+                terms = [(*self.net.neurons[neuron], -beta if active else beta) for neuron, active, beta in case]
+                whole = Linear(function.terms + terms, function.constant)
+                pending, scale = whole.integers(whole.scale(), self.net.sizes), whole.scale()
+                bounds.append(whole.constant + cell.with_lines(rule, slopes, float32).lower_bound(pending) / scale)
+        return min(bounds, default=None)
+
     def lower_bound(self, pending: dict[int, Vector]) -> Fraction:
         """Section 4: a lower bound of ``sum_k pending[k] . v_k``, the best over the stages. Uses up ``pending``."""
         done, stages = self.write_out(pending, self.errors), []
@@ -159,9 +187,6 @@ class Relaxation:
         return sum((least(w, self.lines[v].ends if v else self.region.interval) for v, w in pending.items()), Fraction(0))
 
 
-Chosen = Callable[[int, int], Relaxation]  # of a component and a side
-
-
 def _accumulate(pending: dict[int, Vector], value: int, more: Vector) -> None:
     pending[value] = total([pending[value], more]) if value in pending else more
 
@@ -188,8 +213,7 @@ def derive(
             magnitudes.append(((list(map(max, map(abs, lower), map(abs, upper))), exponent), 0, ([0] * len(lower), 0)))
         if number in net.sources:
             if anchor != INTERVAL:
-                chosen = _lines_of_ends(number, relaxation, ends, float32)
-                interval = _refined(number, interval, relaxation, chosen, poll)
+                interval = _refined(number, interval, net, _bounds_of_ends(number, relaxation, ends, float32, poll))
             for neuron, active in path:
                 source, component = net.neurons[neuron]
                 interval = cut_interval(interval, component, active) if source == number else interval
@@ -213,25 +237,31 @@ def _image(number: int, affine: Affine, images: list[Interval], relaxation: Rela
     return _enclosure(ends)
 
 
-def _lines_of_ends(number: int, relaxation: Relaxation, ends: Ends | None, float32: bool) -> Chosen:
-    """What bounds each end of a component of a value, by the first relu that is applied to it."""
+def _bounds_of_ends(
+    number: int, relaxation: Relaxation, ends: Ends | None, float32: bool, poll: Callable[[], object]
+) -> Callable[[int, int], Fraction | None]:
+    """A lower bound of a component of a value (side 0), or of what is less it (side 1), by the first relu applied to it."""
     relus = (v for v in relaxation.net.values if isinstance(v, Activation) and v.kind == "relu" and v.source == number)
-    relu = next(relus, None)
-    if ends is None or relu is None:
-        return lambda component, side: relaxation
-    return lambda component, side: relaxation.with_lines(*ends(relu.first + component, side), float32)
+    relu, size = next(relus, None), relaxation.net.sizes[number]
+
+    def bound(component: int, side: int) -> Fraction | None:
+        poll()
+        if ends is None or relu is None:
+            return relaxation.lower_bound(_component(number, component, size, 1 - 2 * side))
+        function = Linear([(number, component, Fraction(1 - 2 * side))], Fraction(0))
+        return relaxation.least_case(function, *ends(relu.first + component, side), float32)
+
+    return bound
 
 
-def _refined(number: int, interval: Interval, relaxation: Relaxation, chosen: Chosen, poll: Callable[[], object]) -> Interval:
+def _refined(number: int, interval: Interval, net: Network, bound: Callable[[int, int], Fraction | None]) -> Interval:
     """The intersection with the bounds by lines, where a curve reads the value or the interval leaves the sign open."""
     lower, upper, e = interval
     ends = [(scaled(low, e), scaled(high, e)) for low, high in zip(lower, upper, strict=True)]
     for i, (low, high) in enumerate(ends):
-        if low < 0 < high or (number in relaxation.net.curved and low < high):
-            poll()
-            functions = (_component(number, i, len(ends), sign) for sign in (1, -1))
-            below, above = (chosen(i, side).lower_bound(function) for side, function in enumerate(functions))
-            ends[i] = max(low, below), min(high, -above)
+        if low < 0 < high or (number in net.curved and low < high):
+            below, above = bound(i, 0), bound(i, 1)
+            ends[i] = low if below is None else max(low, below), high if above is None else min(high, -above)
     return _enclosure(ends)
 
 

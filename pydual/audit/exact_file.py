@@ -32,7 +32,7 @@ NO_SQUARES = {
     "sos_coefficients": ("F64", [0]),
 }
 GRAM_COLUMNS, SOS_COLUMNS = tuple(NO_PRODUCTS), tuple(NO_SQUARES)
-PARTS = ("lines", "slopes", "neurons")  # of a refinement
+PARTS = ("lines", "slopes", "neurons", "case_trees", "case_splits", "case_multipliers")  # of a refinement
 DTYPES = {"U8": ("uint8", "B"), "I32": ("int32", "i"), "F32": ("float32", "f"), "F64": ("float64", "d")}
 # one member of the header, whose value has no braces inside, and what follows it; short, so that no value nests deeply
 _MEMBER = re.compile(r'\s*"([^"\\]{1,100})"\s*:\s*(\{[^{}]{0,1000}\})\s*([,}])')

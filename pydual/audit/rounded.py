@@ -98,7 +98,10 @@ class _Session:
         self._network, self._compiled, self._poll = network, _compiled[network], poll
         self._float32 = proof.arithmetic == FLOAT32
         refinements = [validate_refinement(refinement, network) for refinement in _refinements(proof)]
-        self._refinements, self._count = _rounded.Refinements(refinements, self._compiled), len(refinements)
+        try:
+            self._refinements, self._count = _rounded.Refinements(refinements, self._compiled), len(refinements)
+        except _rounded.Rejected as error:
+            raise CertificateError(f"A refinement of the certificate does not hold together: {error}") from None
         self._roots: dict[object, _rounded.Root] = {}
 
     def margin(self, tree: Any, problem: Problem) -> float:

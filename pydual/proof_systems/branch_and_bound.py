@@ -15,6 +15,7 @@ from pydual.proof_systems.duals import LinearBound
 from pydual.proof_systems.input_splitting import InputSplitting
 from pydual.proof_systems.neuron_splitting import NeuronSplitting
 from pydual.proof_systems.portfolio import Portfolio
+from pydual.proof_systems.sdp import SDP
 
 NARROW = 1e-9  # an input whose interval has less than this share of the widest one's width does not count
 
@@ -79,7 +80,9 @@ class BranchAndBound:
         batch = self.batch or NeuronSplitting.batch
         if self.bound is None:
             return NeuronSplitting(batch=batch)
-        return NeuronSplitting(bound=self.bound, root=self.bound, batch=batch)
+        # products of degree 2 are chosen for one set of lines, and the audits' are a little better where there are cases
+        cases = 1 if isinstance(self.bound, SDP) else NeuronSplitting.most_cases
+        return NeuronSplitting(bound=self.bound, root=self.bound, batch=batch, most_cases=cases)
 
 
 def _wide_inputs(problem: Problem) -> int:

@@ -19,11 +19,13 @@ from pydual.proof_systems.duals import ABOVE_ROUNDING, ADAPTIVE_START, Duals, Li
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.partial_tree import partial_tree
 from pydual.proof_systems.recorder import Leaf, TreeRecorder
+from pydual.relax.cases import STEPS as CASE_STEPS
 from pydual.relax.frame import Frame, Group, group, make_frame
 from pydual.relax.refine import ends_to_refine, rederive, refine
 
 CANDIDATES = 16
 REFINING_SHARE = 0.25  # of the time left, for optimizing the lines of intervals
+CASES_GROW = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,15 +80,16 @@ class Search:
     stuck: set[int] = field(default_factory=set)
     pushed: int = 0
     bounded: int = 0
+    cases: int = 1
 
     def __post_init__(self) -> None:
         self.open_share = [0.0] * len(self.recorders)
         for node in self.unseen:
             self.open_share[node.problem] += ldexp(1.0, -len(node.path))
 
-    def restart(self, frame: Frame) -> None:
-        """Begin anew in a frame with other intervals, with the problems that are not proved."""
-        self.frame = frame
+    def restart(self, frame: Frame, cases: int) -> None:
+        """Begin anew in a frame with other intervals, of so many cases, with the problems that are not proved."""
+        self.frame, self.cases, self.bounded = frame, cases, 0
         for problem in sorted({p for p, count in self.open_nodes.items() if count} | self.stuck):
             self.recorders[problem] = new_recorder(frame)
             self.unseen.append(Unseen(problem, 0))
@@ -139,7 +142,8 @@ class NeuronSplitting:
     program, and ``last`` solves it. With curves, a problem is given up at the first such node: no split can help.
 
     Once the search has cost as much as that takes, it begins anew with intervals whose lines are optimized by
-    ``refine_steps`` of ascent (0: never).
+    ``refine_steps`` of ascent (0: never), and later, again and again, with intervals whose ends are the least over so many
+    cases (``cases``, times ``CASES_GROW`` each time), up to ``most_cases``.
     """
 
     bound: LinearBound = AlphaCrown(steps=10, rate=0.1)
@@ -149,6 +153,8 @@ class NeuronSplitting:
     candidates: int = 4
     refine_steps: int = 20
     refine_rate: float = 0.2
+    cases: int = 8
+    most_cases: int = 512
 
     name = "bab"
     complete = True
@@ -200,9 +206,9 @@ class NeuronSplitting:
     def step(self, state: NeuronState, seconds: float) -> NeuronState:
         search = state.searches[0]
         if self._worth_refining(search):
-            deadline = time.monotonic() + REFINING_SHARE * seconds
-            frame = refine(search.frame.group, self.refine_steps, self.refine_rate, lambda: time.monotonic() < deadline)
-            search.restart(frame)
+            deadline, cases = time.monotonic() + REFINING_SHARE * seconds, self._next_cases(search)
+            in_time = lambda: time.monotonic() < deadline  # noqa: E731
+            search.restart(refine(search.frame.group, self.refine_steps, self.refine_rate, in_time, cases), cases)
         bound, batch = (self.root, self._unseen(search)) if search.unseen else (self.bound, self._children(search))
         duals = bound.evaluate(search.frame, batch.nodes, seconds)
         search.bounded += len(batch.places)
@@ -212,11 +218,20 @@ class NeuronSplitting:
     def _worth_refining(self, search: Search) -> bool:
         """Once the nodes so far have cost as much as the optimized lines will: each end's network is half as deep."""
         begun = not search.unseen and any(search.open_nodes.values())
-        if not begun or not self.refine_steps or search.frame.anchor != certificate.ADAPTIVE:
+        if not begun or not self.refine_steps or search.frame.anchor not in (certificate.ADAPTIVE, certificate.REFINED):
+            return False
+        cases = self._next_cases(search)
+        if cases > self.most_cases:
             return False
         steps = getattr(self.bound, "steps", 0) or self.refine_steps
-        ends = ends_to_refine(search.frame)
-        return 0 < ends * self.refine_steps <= 2 * search.bounded * steps
+        cost = ends_to_refine(search.frame) * (self.refine_steps + (2 * CASE_STEPS * cases if cases > 1 else 0))
+        return 0 < cost <= 2 * search.bounded * steps
+
+    def _next_cases(self, search: Search) -> int:
+        """The cases an end of the next intervals: one, for lines alone, then more and more."""
+        if search.frame.anchor == certificate.ADAPTIVE:
+            return 1
+        return self.cases if search.cases == 1 else search.cases * CASES_GROW
 
     def _unseen(self, search: Search) -> Batch:
         """All roots at once, or open leaves of a resumed tree, as many as are split in a step."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pydual.certificate import ADAPTIVE_LINES, INPUT_SPLIT, LEAF, NEURON_SPLIT, REFINED, Refinement
+from pydual.certificate import ADAPTIVE_LINES, INPUT_SPLIT, LEAF, NEURON_SPLIT, PARTS, REFINED, Refinement
 from pydual.proof_systems.recorder import EXPLICIT, NO_PRODUCTS, Leaf, TreeRecorder
+from pydual.relax.cases import read
 
 KINDS = (LEAF, INPUT_SPLIT, NEURON_SPLIT)
+REAL = ("threshold", "multipliers", "betas", "product_multipliers", "slopes", "refined_slopes", "refined_case_multipliers")
 PER_NODE = ("kind", "index", "threshold", "first")
-MATRICES = ("multipliers", "products", "refined_lines", "refined_slopes")
+MATRICES = ("multipliers", "products", "refined_lines", "refined_slopes", "refined_case_trees")
 PER_LEAF = ("closed", "lines", "multipliers", "beta_count", "product_count", "sloped_set", "active_set")
 
 NO_REFINEMENT = Refinement(np.zeros((0, 0), np.int32), np.zeros((0, 0), np.uint8), np.zeros(0, np.int32))
@@ -28,8 +30,7 @@ class PartialTree:
     many leaves share, are written once: ``members`` of all sets, ``set_size`` (sets,), and of each leaf the numbers of the
     sets ``sloped_set`` that ``slopes`` belong to and ``active_set``. ``products`` and ``product_multipliers`` of all Gram
     leaves, ``product_count`` (C,) how many each leaf has, -1 for linear leaves.
-    Where the anchor is REFINED, its refinement's ``refined_lines``, ``refined_slopes`` and ``refined_neurons``; else they are
-    empty.
+    Where the anchor is REFINED, what its refinement has, as ``refined_lines``, ``refined_slopes``, ...; else they are empty.
     """
 
     anchor: np.ndarray
@@ -54,12 +55,15 @@ class PartialTree:
     refined_lines: np.ndarray
     refined_slopes: np.ndarray
     refined_neurons: np.ndarray
+    refined_case_trees: np.ndarray
+    refined_case_splits: np.ndarray
+    refined_case_multipliers: np.ndarray
 
     @property
     def refinement(self) -> Refinement | None:
         if self.anchor[0] != REFINED:
             return None
-        return Refinement(self.refined_lines, self.refined_slopes, self.refined_neurons)
+        return Refinement(**{part: getattr(self, f"refined_{part}") for part in PARTS})
 
     def refined_by(self, refinement: Refinement | None) -> bool:
         """Whether its refinement is this one."""
@@ -152,9 +156,8 @@ class PartialTree:
     def check(self) -> None:
         """Raises ValueError where the columns do not fit together."""
         n, c, sets = len(self.kind), len(self.closed), len(self.set_size)
-        real = ("threshold", "multipliers", "betas", "product_multipliers", "slopes", "refined_slopes")
         for name, column in vars(self).items():
-            kinds = "fu" if name in real else "iu"
+            kinds = "fu" if name in REAL else "iu"
             _require(column.dtype.kind in kinds and column.ndim == (2 if name in MATRICES else 1))
             length = n if name in PER_NODE else c if name in PER_LEAF else len(column)
             _require(len(column) == length)
@@ -163,6 +166,10 @@ class PartialTree:
         _require(len(self.refined_neurons) == width and self.refined_lines.shape[0] == (2 if self.anchor[0] == REFINED else 0))
         _require(bool(((self.refined_lines >= ADAPTIVE_LINES) & (self.refined_lines < rows)).all()))
         _require(bool(((self.refined_neurons >= 0) & (self.refined_neurons < self.refined_lines.shape[1])).all()))
+        trees = read(self.refined_case_splits, self.refined_case_multipliers, int)
+        _require(self.refined_case_trees.shape in ((2, 0), (2, self.refined_lines.shape[1])))
+        _require(bool(((self.refined_case_trees >= -1) & (self.refined_case_trees < len(trees))).all()))
+        _require(bool((self.refined_case_splits < self.refined_lines.shape[1]).all()))
         _require(bool(((self.anchored >= 0) & (self.anchored < n)).all()))
         split = np.flatnonzero(self.kind != LEAF)
         _require(bool(np.isin(self.kind, KINDS).all()) and bool(np.isfinite(self.threshold).all()))
@@ -213,9 +220,7 @@ def partial_tree(recorder: TreeRecorder, margins: int) -> PartialTree:
         products=np.concatenate([NO_PRODUCTS, *(products for products, _ in grams)]).astype(np.int32),
         product_multipliers=_joined([multipliers for _, multipliers in grams]),
         product_count=np.array([-1 if leaf.products is None else len(leaf.products) for leaf in leaves], dtype=np.int32),
-        refined_lines=refinement.lines,
-        refined_slopes=refinement.slopes,
-        refined_neurons=refinement.neurons,
+        **{f"refined_{part}": getattr(refinement, part) for part in PARTS},
     )
 
 

@@ -1,4 +1,5 @@
-"""Intervals from lines of their own: for each end of each open neuron the slopes below the neurons before it are optimized.
+"""Intervals from lines of their own: for each end of each open neuron the slopes below the neurons before it are optimized,
+and it may be the least over cases (cases.py).
 
 These are the intermediate bounds of alpha-CROWN (Xu et al. 2021, section 3.2). The audits derive them anew from the slopes,
 rounded to multiples of 1/128 (PROOFS.md, section 5).
@@ -13,6 +14,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, REFINED, Refinement
+from pydual.relax import cases
 from pydual.relax.engine import _core, threads
 from pydual.relax.frame import Frame, Group, make_frame
 from pydual.relax.program import AffineMap, Program, core_form
@@ -30,10 +32,16 @@ class _Draft:
     upper: np.ndarray
     lines: np.ndarray
     slopes: list[np.ndarray] = field(default_factory=list)
+    trees: list[cases.Leaves] = field(default_factory=list)
+    tree_numbers: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tree_numbers = np.full((2, len(self.lower)), -1, dtype=np.int32)
 
 
-def refine(group: Group, steps: int, rate: float, in_time: Callable[[], bool]) -> Frame:
-    """The frame whose intervals come from optimized lines: ``steps`` of ascent for each end that leaves a sign open.
+def refine(group: Group, steps: int, rate: float, in_time: Callable[[], bool], most_cases: int = 1) -> Frame:
+    """The frame whose intervals come from optimized lines: ``steps`` of ascent for each end that leaves a sign open, and up
+    to ``most_cases`` cases.
 
     Once ``in_time`` says no, the lines of the rest are adaptive. So are all lines where there are sigmoids, tanh or squares.
     """
@@ -47,6 +55,8 @@ def refine(group: Group, steps: int, rate: float, in_time: Callable[[], bool]) -
         draft.lower[units], draft.upper[units] = _interval_arithmetic(group, layer, draft)
         if not _is_exact(group, layer):
             _refine_layer(group, k, units, draft, (steps, rate), in_time)
+            if most_cases > 1:
+                _split_layer(group, k, units, draft, most_cases, in_time)
         begin = units.stop
     possible = bool((draft.lower <= draft.upper).all())
     return Frame(group, REFINED, draft.lower, draft.upper, possible, _refinement(program, draft))
@@ -97,6 +107,25 @@ def _rederive_layer(group: Group, k: int, units: slice, draft: _Draft, refinemen
             alpha = slopes[rows[part], : units.start]
             found = below.bound(neurons[part], sign, np.ascontiguousarray(alpha))
             ends[neurons[part]] = sign * np.maximum(sign * ends[neurons[part]], found)
+    if refinement.case_trees.size:
+        _rederive_cases(group, units, draft, refinement, below, slopes)
+
+
+def _rederive_cases(
+    group: Group, units: slice, draft: _Draft, refinement: Refinement, below: _Below, slopes: np.ndarray
+) -> None:
+    """The ends of a layer that are the least over cases."""
+    program = group.program
+    trees = cases.read(refinement.case_splits, refinement.case_multipliers, lambda j: int(program.neuron_units[j]))
+    for side, sign, ends in ((0, 1.0, draft.lower), (1, -1.0, draft.upper)):
+        neurons = program.neuron_numbers[units]
+        numbers = np.where(neurons >= 0, refinement.case_trees[side, neurons], -1)
+        chosen = np.flatnonzero(numbers >= 0)
+        rows = np.maximum(refinement.lines[side, neurons[chosen]], -1)
+        split = [cases.End(c, sign, slopes[row, : units.start]) for c, row in zip(chosen.tolist(), rows.tolist(), strict=True)]
+        found = cases.bounds_of(below, split, [trees[number] for number in numbers[chosen]])
+        at = units.start + chosen
+        ends[at] = sign * np.maximum(sign * ends[at], found)
 
 
 def _chunks(chosen: np.ndarray) -> list[np.ndarray]:
@@ -148,6 +177,30 @@ def _refine_layer(
         ends[chosen[better]] = sign * bound[better]
 
 
+def _split_layer(group: Group, k: int, units: slice, draft: _Draft, most: int, in_time: Callable[[], bool]) -> None:
+    """The ends of the neurons of a layer that are still open, by cases."""
+    lower, upper = draft.lower[units], draft.upper[units]
+    below = _Below(group, k, draft)
+    open_ = np.flatnonzero((lower < 0) & (upper > 0))
+    if below.is_first or not open_.size:
+        return
+    ends = []
+    for side, sign in ((0, 1.0), (1, -1.0)):
+        for component in open_.tolist():
+            line = draft.lines[side, units.start + component]
+            alpha = draft.slopes[line][: units.start] / UNIT if line >= 0 else np.full(units.start, FREE)
+            ends.append(cases.End(component, sign, alpha))
+    cases.split_ends(below, ends, most, in_time)
+    split = [end for end in ends if len(end.cases) > 1]
+    leaves = [cases.leaves_of(end) for end in split]
+    for end, tree, bound in zip(split, leaves, cases.bounds_of(below, split, leaves), strict=True):
+        side, of_layer = (0, lower) if end.sign > 0 else (1, upper)
+        if bound > end.sign * of_layer[end.component] + cases.GAIN * (upper - lower)[end.component]:
+            draft.tree_numbers[side, units.start + end.component] = len(draft.trees)
+            draft.trees.append(tree)
+            of_layer[end.component] = end.sign * bound
+
+
 class _Below:
     """The layers below layer ``k``, and bounds of its components by their lines."""
 
@@ -156,7 +209,7 @@ class _Below:
         self._group, self._layer, self._sizes = group, program.layers[k], (group.region.size, *program.sizes[:k])
         self._count = sum(program.sizes[:k])
         self._core = program.core_below(k)
-        self._lower, self._upper = draft.lower[: self._count], draft.upper[: self._count]
+        self.lower, self.upper = draft.lower[: self._count], draft.upper[: self._count]
         self._total = program.units
         self.is_first = set(self._layer.terms) == {0}  # then there are no lines to optimize
 
@@ -165,39 +218,52 @@ class _Below:
         if alpha is None:
             alpha = np.full((len(chosen), self._count), FREE)
         form = self._form(chosen, sign)
-        return self._core.bound_rows(form, self._group.core_region, self._lower, self._upper, alpha, threads=threads())
+        return self._core.bound_rows(form, self._group.core_region, self.lower, self.upper, alpha, threads=threads())
 
     def optimized(self, chosen: np.ndarray, sign: float, steps: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
         """Slopes as integers, of all units of the network, and the bounds that they prove."""
-        alpha = self._ascended(chosen, sign, steps, rate)
+        free = np.full((len(chosen), self._count), FREE)
+        phase, beta = np.zeros(free.shape, dtype=np.int8), np.zeros(free.shape)
+        alpha = self._ascended(chosen, sign, phase, free, beta, steps, (rate, rate))["alpha"]
         slopes = np.rint(np.clip(alpha, 0.0, 1.0) * UNIT)
         bound = self.bound(chosen, sign, slopes / UNIT)
         wide = np.zeros((len(chosen), self._total), dtype=np.uint8)
         wide[:, : self._count] = slopes
         return wide, bound
 
-    def _ascended(self, chosen: np.ndarray, sign: float, steps: int, rate: float) -> np.ndarray:
-        count, units = len(chosen), self._count
-        free, own = np.zeros((count, units), dtype=np.int8), np.eye(count, dtype=np.int8)
-        return self._core.ascend(
-            self._form(chosen, sign), self._group.core_region, self._lower, self._upper, free, own,
-            np.full((count, units), FREE), np.zeros((count, units)), np.eye(count),
-            steps=steps, alpha_rate=rate, beta_rate=rate, weight_rate=0.0, decay=0.98, target=0.0, threads=threads(),
-        )["alpha"]  # fmt: skip
+    def ascend(
+        self, chosen: np.ndarray, sign: np.ndarray, phase: np.ndarray, alpha: np.ndarray, beta: np.ndarray, steps: int
+    ) -> dict[str, np.ndarray]:
+        """``steps`` of ascent in ``beta``, and what the core tells of where it ends; ``alpha`` stays."""
+        return self._ascended(chosen, sign, phase, alpha, beta, steps, (0.0, cases.RATE))
 
-    def _form(self, chosen: np.ndarray, sign: float) -> _core.Form:
+    def _ascended(
+        self, chosen: np.ndarray, sign: float | np.ndarray, phase: np.ndarray, alpha: np.ndarray, beta: np.ndarray, steps: int,
+        rates: tuple[float, float],
+    ) -> dict[str, np.ndarray]:  # fmt: skip
+        count = len(chosen)
+        return self._core.ascend(
+            self._form(chosen, sign), self._group.core_region, self.lower, self.upper, phase,
+            np.eye(count, dtype=np.int8), alpha, beta, np.eye(count), steps=steps, alpha_rate=rates[0],
+            beta_rate=rates[1], weight_rate=0.0, decay=0.98, target=0.0, threads=threads(),
+        )  # fmt: skip
+
+    def _form(self, chosen: np.ndarray, sign: float | np.ndarray) -> _core.Form:
         """``sign`` times the chosen components of the layer."""
         terms = {s: _rows(m, chosen, sign, self._sizes[s]) for s, m in self._layer.terms.items()}
         return core_form(AffineMap(terms, sign * self._layer.bias[chosen]), self._sizes)
 
 
-def _rows(matrix: object, chosen: np.ndarray, sign: float, size: int) -> object:
+def _rows(matrix: object, chosen: np.ndarray, sign: float | np.ndarray, size: int) -> object:
     rows = sparse.csr_array(sparse.eye_array(size))[chosen] if matrix is None else matrix[chosen]  # type: ignore[index]
-    return sign * rows
+    return sparse.diags_array(np.broadcast_to(sign, len(chosen))) @ rows
 
 
 def _refinement(program: Program, draft: _Draft) -> Refinement:
     units = program.neuron_units
     unstable = np.flatnonzero(((draft.lower < 0) & (draft.upper > 0))[units])
     slopes = np.array(draft.slopes, dtype=np.uint8).reshape(len(draft.slopes), program.units)
-    return Refinement(draft.lines[:, units], slopes[:, units[unstable]], unstable.astype(np.int32))
+    splits, multipliers = cases.written(draft.trees, lambda unit: int(program.neuron_numbers[unit]))
+    trees = draft.tree_numbers[:, units] if draft.trees else np.zeros((2, 0), np.int32)
+    named = unstable.astype(np.int32)
+    return Refinement(draft.lines[:, units], slopes[:, units[unstable]], named, trees, splits, multipliers)
