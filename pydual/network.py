@@ -26,7 +26,7 @@ def curve_ends(kind: str, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray
     return np.where((low <= 0) & (high >= 0), 0.0, np.minimum(*ends)), np.maximum(*ends)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Network:
     """A feed-forward network over real numbers.
 
@@ -53,6 +53,10 @@ class Network:
                     where = f" of node '{primitive.name}'" if primitive.name else ""
                     raise InputError(f"The weights{where} contain NaN or infinity; repair or re-export the model.")
                 array.setflags(write=False)
+
+    def __repr__(self) -> str:
+        shapes = " -> ".join("x".join(map(str, shape)) or "1" for shape in (self.input_shape, self.output_shape))
+        return f"<network {shapes}, {self.neurons} neurons, {len(self.primitives)} primitives, {self.element_type}>"
 
     @classmethod
     def from_layers(cls, layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> Network:

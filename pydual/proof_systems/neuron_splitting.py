@@ -24,7 +24,7 @@ from pydual.relax.frame import Frame, Group, group, make_frame
 from pydual.relax.refine import ends_to_refine, rederive, refine
 
 CANDIDATES = 16
-REFINING_SHARE = 0.25  # of the time left, for optimizing the lines of intervals
+REFINING_SHARE = 0.5  # of the time left, for better intervals
 CASES_GROW = 4
 
 
@@ -142,8 +142,8 @@ class NeuronSplitting:
     program, and ``last`` solves it. With curves, a problem is given up at the first such node: no split can help.
 
     Once the search has cost as much as that takes, it begins anew with intervals whose lines are optimized by
-    ``refine_steps`` of ascent (0: never), and later, again and again, with intervals whose ends are the least over so many
-    cases (``cases``, times ``CASES_GROW`` each time), up to ``most_cases``.
+    ``refine_steps`` of ascent (0: never), and later, again and again, with intervals whose ends are the least over more and
+    more cases: ``cases``, four times as many, and so on, up to ``most_cases``.
     """
 
     bound: LinearBound = AlphaCrown(steps=10, rate=0.1)
@@ -216,7 +216,7 @@ class NeuronSplitting:
         return self._advance(state, search, points, batch.nodes, duals)
 
     def _worth_refining(self, search: Search) -> bool:
-        """Once the nodes so far have cost as much as the optimized lines will: each end's network is half as deep."""
+        """Once the nodes so far have cost as much as the better intervals will: each end's network is half as deep."""
         begun = not search.unseen and any(search.open_nodes.values())
         if not begun or not self.refine_steps or search.frame.anchor not in (certificate.ADAPTIVE, certificate.REFINED):
             return False
