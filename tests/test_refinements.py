@@ -18,10 +18,12 @@ from pydual.audit.query import query_digest
 from pydual.certificate import MOST_REFINEMENTS, Proof, ProofTree
 from pydual.errors import CertificateError
 from pydual.problem import normalize
-from pydual.proof_systems.base import resume, take_snapshot
+from pydual.proof_systems.base import Snapshot, resume, take_snapshot
 from pydual.proof_systems.crown import Crown
 from pydual.proof_systems.duals import leaf_proof, root_nodes
 from pydual.proof_systems.neuron_splitting import NeuronSplitting
+from pydual.proof_systems.partial_tree import partial_tree
+from pydual.proof_systems.recorder import TreeRecorder
 from pydual.relax import cases
 from pydual.relax.engine import single_threaded_blas
 from pydual.relax.frame import Frame, Group, group, make_frame
@@ -196,6 +198,23 @@ def test_a_search_goes_on_in_its_refined_frame(most: int) -> None:
             again = eager.step(again, 10.0)
     for tree in again.trees.values():
         assert audit(proof_of(case, (tree,)), network, case.checker).margin > 0
+
+
+def test_cases_of_another_network_are_no_frame_to_go_on_from() -> None:
+    """A checkpoint is a hint: neurons that its cases split may not come before the end."""
+    network = deep(0, width=10)
+    case = Case(network, Checker(Region(-np.ones(3), np.ones(3)), Y[0] <= Y[1])).raised(0.0)
+    frame = found(network, most=6)
+    assert frame.refinement is not None
+    later = np.where(frame.refinement.case_splits >= 0, network.neurons - 1, -1).astype(np.int32)
+    wrong = replace(frame.refinement, case_splits=later)
+    with pytest.raises(ValueError, match="before its end"):
+        rederive(frame.group, wrong)
+    recorder = TreeRecorder(certificate.REFINED, anchor_cells=False, refinements=(wrong,))
+    tree = partial_tree(recorder, 1)
+    tree.check()
+    state = resume(EAGER, case.problems, Snapshot(partial={0: tree}))
+    assert state.searches[0].frame.anchor == certificate.ADAPTIVE
 
 
 def test_first_layers_and_decided_signs_need_no_lines() -> None:

@@ -76,7 +76,10 @@ def ends_to_refine(frame: Frame) -> int:
 
 
 def rederive(group: Group, refinement: Refinement) -> Frame:
-    """The frame that a refinement gives: what ``refine`` found, from its lines."""
+    """The frame that a refinement gives: what ``refine`` found, from its lines and cases.
+
+    Raises ValueError if the cases do not fit the network.
+    """
     program = group.program
     draft = _Draft(np.zeros(program.units), np.zeros(program.units), refinement.lines)
     begin = 0
@@ -123,7 +126,10 @@ def _rederive_cases(
         chosen = np.flatnonzero(numbers >= 0)
         rows = np.maximum(refinement.lines[side, neurons[chosen]], -1)
         split = [cases.End(c, sign, slopes[row, : units.start]) for c, row in zip(chosen.tolist(), rows.tolist(), strict=True)]
-        found = cases.bounds_of(below, split, [trees[number] for number in numbers[chosen]])
+        leaves = [trees[number] for number in numbers[chosen]]
+        if any(unit >= units.start for tree in leaves for path, _ in tree for unit, _ in path):
+            raise ValueError("a case splits a neuron that does not come before its end")
+        found = cases.bounds_of(below, split, leaves)
         at = units.start + chosen
         ends[at] = sign * np.maximum(sign * ends[at], found)
 
