@@ -220,7 +220,6 @@ private:
     const CaseTree* tree_of(const Refinement& refinement, int k, const Side& end) const {
         const std::int32_t* const trees = end.below ? refinement.trees_below : refinement.trees_above;
         const std::int32_t number = trees ? trees[net_.values[net_.first_relu[k]].first_neuron + end.component] : -1;
-        if (number >= static_cast<std::int32_t>(refinement.trees.size())) throw Rejected("a refinement names a tree of cases that does not exist.");
         return number < 0 ? nullptr : &refinement.trees[number];
     }
 

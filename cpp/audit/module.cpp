@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <string>
@@ -123,6 +124,9 @@ struct HeldRefinements {
             const auto* split = static_cast<const std::int32_t*>(splits.data());
             views.push_back({ends, ends + neurons, slopes_of(slopes, named), numbered, numbered ? numbered + neurons : nullptr,
                              read_cases(split, splits.size(), numbers(multipliers), multipliers.size())});
+            const auto last = static_cast<std::int32_t>(views.back().trees.size()) - 1;
+            if (std::any_of(numbered, numbered + trees.size(), [&](std::int32_t number) { return number > last; }))
+                throw Rejected("a refinement names a tree of cases that does not exist.");
             for (const py::array& array : {lines, slopes, named, trees}) keep.push_back(array);
         }
     }
