@@ -23,7 +23,7 @@ from pydual.proof_systems.base import Snapshot
 from pydual.proof_systems.partial_tree import PartialTree
 from pydual.whole_file import check_writable, write_whole
 
-FAMILY, VERSION = "pydual-checkpoint-", "3"
+FAMILY, VERSION = "pydual-checkpoint-", "4"
 INTERVAL = 2.0  # seconds between two writes, at least
 SHARE = 0.04  # of the time that writing may take
 
@@ -100,10 +100,12 @@ def _pack(checkpoint: Checkpoint, binding: Binding) -> bytes:
     from safetensors.numpy import save
 
     snapshot = checkpoint.snapshot
-    lower = sorted(snapshot.lower.items())
+    lower, shares = sorted(snapshot.lower.items()), sorted(snapshot.open_shares.items())
     tensors = {
         "lower": np.array([bound for _, bound in lower], dtype=float),
         "lower_of": np.array([index for index, _ in lower], dtype=np.int64),
+        "open_share": np.array([share for _, share in shares], dtype=float),
+        "open_share_of": np.array([index for index, _ in shares], dtype=np.int64),
         "best": checkpoint.best,
         "place": np.array(snapshot.place, dtype=np.int64),
         "attempt": np.array([checkpoint.attempt], dtype=np.int64),
@@ -182,12 +184,15 @@ def _check_header(header: dict[str, str], path: Path, binding: Binding, damaged:
 def _unpack(tensors: dict[str, np.ndarray]) -> Checkpoint:
     if np.isnan(tensors["lower"]).any():
         raise ValueError("a bound is no number")
+    if not ((tensors["open_share"] >= 0) & (tensors["open_share"] <= 1 + 1e-9)).all():
+        raise ValueError("a share is none")
     lower = dict(zip(tensors["lower_of"].tolist(), tensors["lower"].tolist(), strict=True))
+    shares = dict(zip(tensors["open_share_of"].tolist(), tensors["open_share"].tolist(), strict=True))
     trees = {i: _tree(columns) for i, columns in _by_problem("tree", tensors).items()}
     partial = {i: PartialTree(**columns) for i, columns in _by_problem("partial", tensors).items()}
     for tree in partial.values():
         tree.check()
-    snapshot = Snapshot(trees, partial, lower, tuple(tensors["place"].tolist()))
+    snapshot = Snapshot(trees, partial, lower, shares, tuple(tensors["place"].tolist()))
     return Checkpoint(snapshot, int(tensors["attempt"][0]), tensors["best"], float(tensors["seconds"][0]))
 
 

@@ -193,6 +193,16 @@ def test_products_out_of_range_are_refused() -> None:
         given.cell.core_problem(outside)
 
 
+@pytest.mark.parametrize("name", ["two layers", "convolution", "residual", "ball"])
+def test_newtons_step_with_products_is_that_of_finite_differences(name: str) -> None:
+    given, rng = dual.instance(name), np.random.default_rng(11)
+    products = some(given, rng, number=60)
+    at = {key: part if key == "scaled_lambda" else part + 0.05 for key, part in dual.random_multipliers(given, rng).items()}
+    at["rho"] = np.full(len(products), 1e-3)
+    before, change = dual.newton_residual(given.cell.core_problem(products), at, 0.3)
+    assert np.abs(before + change).max() <= 1e-5 * np.abs(before).max()
+
+
 # the optimum, and proofs
 
 
@@ -210,7 +220,7 @@ def test_the_ascent_with_products_reaches_the_optimum_of_a_cvxpy_model(name: str
     best = optimum(given, products)
     start, scale = given.cell.start(dual.adaptive(given), np.zeros(len(given.oracle.cuts)))
     start["rho"] = np.full(len(products), 1e-6)
-    path = {"first_weight": 2e-3, "last_weight": 1e-6, "decay": 0.2, "steps_per_weight": 20_000, "flatness": 1e-6}
+    path = {"first_weight": 2e-3, "last_weight": 1e-6, "decay": 0.2, "steps_per_weight": 20_000, "flatness": 1e-6, "cheap_steps": dual.CHEAP}
     ascent = dual._core.GramAscent(given.cell.core_problem(products), start, scale, **path)
     dual.advance(ascent, goal=best + 1e-5)
     assert best - 1e-3 * (1 + abs(best)) <= ascent.bound <= best + 1e-5

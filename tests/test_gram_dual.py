@@ -31,6 +31,7 @@ from pydual.relax.reduced import Rows, reduce
 Multipliers = dict[str, np.ndarray]
 NONNEGATIVE = ("mu", "sigma", "tau", "kappa_kept", "beta", "ball", "kappa_inputs")
 WEIGHTS = np.array([0.7, 0.3])  # of the two margins
+CHEAP = 300  # steps of L-BFGS
 MARGINS = (Y[0] - Y[1] <= 0) & (Y[0] + 2 * Y[1] <= 1)
 
 
@@ -254,6 +255,34 @@ def test_the_gradient_is_that_of_finite_differences(name: str, weight: float) ->
             assert slope == pytest.approx((moved(step) - moved(-step)) / (2 * step), rel=2e-5, abs=2e-6), (part, i)
 
 
+def flat(multipliers: Multipliers) -> np.ndarray:
+    return np.concatenate(list(multipliers.values()))
+
+
+def newton_residual(problem: _core.GramProblem, at: Multipliers, weight: float) -> tuple[np.ndarray, np.ndarray]:
+    """The slopes of the smoothed dual, and what they change by along Newton's step, by finite differences."""
+    names = [name for name in problem.differentiate(at, weight)[1] if at[name].size]
+    step = problem.newton_step(at, weight)
+
+    def slopes(length: float) -> np.ndarray:
+        moved = at | {name: at[name] + length * step[name] for name in step}
+        gradient = problem.differentiate(moved, weight)[1]
+        return flat({k: gradient[k] + (0.0 if k == "scaled_lambda" else weight / moved[k]) for k in names})
+
+    longest = max(float(np.abs(step[name] / (1e-3 + np.abs(at[name]))).max(initial=0.0)) for name in names)
+    length = 1e-5 / longest
+    return slopes(0.0), (slopes(length) - slopes(-length)) / (2 * length)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_newtons_step_is_that_of_finite_differences(name: str) -> None:
+    """Along it, the slopes fall to zero at the rate of the slopes."""
+    given, rng = instance(name), np.random.default_rng(8)
+    at = {key: part if key == "scaled_lambda" else part + 0.05 for key, part in random_multipliers(given, rng).items()}
+    before, change = newton_residual(given.core, at, 0.3)
+    assert np.abs(before + change).max() <= 1e-5 * np.abs(before).max()
+
+
 def test_shapes_that_do_not_fit_are_refused() -> None:
     given = instance("two layers")
     multipliers = random_multipliers(given, np.random.default_rng(7))
@@ -274,7 +303,7 @@ def ascent(
     given: Instance, *, alpha: np.ndarray | None = None, last_weight: float = 1e-7, flatness: float = 1e-6
 ) -> _core.GramAscent:
     start, scale = given.cell.start(adaptive(given) if alpha is None else alpha, np.zeros(len(given.oracle.cuts)))
-    path = {"first_weight": 2e-3, "last_weight": last_weight, "decay": 0.2, "steps_per_weight": 20_000}
+    path = {"first_weight": 2e-3, "last_weight": last_weight, "decay": 0.2, "steps_per_weight": 20_000, "cheap_steps": CHEAP}
     return _core.GramAscent(given.core, start, scale, flatness=flatness, **path)
 
 

@@ -60,8 +60,8 @@ def at_the_end(name: str) -> tuple[PseudoMoments, np.ndarray]:
     given = instance(name)
     running = ascent(given, last_weight=2e-5, flatness=1e-7)
     advance(running, goal=optimum(name) + 1e-6)
-    moments = pseudo_moments(given.cell, given.cell.products(running.multipliers), running.weight)
-    mean, inverse = inverse_of_squares(given, given.cell.products(running.multipliers))
+    products = given.cell.products(running.present)
+    moments, (mean, inverse) = pseudo_moments(given.cell, products, running.weight), inverse_of_squares(given, products)
     one = np.concatenate([[1.0], mean])
     matrix = np.outer(one, one)
     matrix[1:, 1:] += running.weight * inverse

@@ -348,7 +348,7 @@ def test_rounding_with_cuts_uses_the_moments_of_the_tighter_relaxation() -> None
         state = system.step(state, np.inf)
     climb = state.climbs[0]
     assert climb.ended and len(climb.extra) > 0
-    moments = pseudo_moments(climb.cell, climb.products(), climb.ascent.weight)
+    moments = climb.moments()
     best = climb.cell.core_problem(climb.extra).moments(climb.ascent.multipliers)
     assert moments.mean_inputs == pytest.approx(best["inputs"], abs=1e-3)
     assert moments.mean_kept == pytest.approx(best["kept"], abs=1e-3)

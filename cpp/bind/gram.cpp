@@ -111,6 +111,31 @@ py::object moments(const GramProblem& problem, const py::dict& multipliers) {
     return result;
 }
 
+std::vector<double> joined(GramMultipliers& m) {
+    std::vector<double> all;
+    for (const std::vector<double>* part : parts(m)) all.insert(all.end(), part->begin(), part->end());
+    return all;
+}
+
+py::dict newton_step(const GramProblem& problem, const py::dict& multipliers, double weight) {
+    GramDual dual(problem);
+    GramNewton newton(problem);
+    GramMultipliers at = gram_multipliers(problem, multipliers), slopes(problem);
+    if (!std::isfinite(dual.bound(at))) throw std::invalid_argument("The multipliers prove no bound.");
+    dual.gradient(at, weight, slopes);
+    std::vector<double> scale = joined(at), own(scale.size(), 1.0), gradient = joined(slopes);
+    std::fill_n(scale.begin(), problem.kept, 1.0);
+    std::fill_n(own.begin(), problem.kept, 0.0);
+    for (std::size_t k = 0; k < scale.size(); ++k) gradient[k] = gradient[k] * scale[k] + weight * own[k];
+    dual.bound(at);
+    if (newton.find(dual, at, weight, scale, own, gradient) < 0.0) throw std::invalid_argument("There is no step.");
+    auto value = newton.step().begin();
+    auto unit = scale.begin();
+    for (std::vector<double>* part : parts(slopes))
+        for (double& s : *part) s = *value++ * *unit++;
+    return as_dict(slopes);
+}
+
 void advance_all(const py::list& ascents, int steps, double goal, int threads) {
     std::vector<GramAscent*> all;
     for (const py::handle& ascent : ascents) all.push_back(ascent.cast<GramAscent*>());
@@ -142,22 +167,27 @@ void bind_gram(py::module_& m) {
         }, py::arg("multipliers"), py::arg("weight"),
              "The bound plus `weight` times the logarithm of the determinant of the matrix that proves it, and its derivatives; "
              "for multipliers that prove a bound.")
+        .def("newton_step", &newton_step, py::arg("multipliers"), py::arg("weight"),
+             "The step to the maximum of the second-order model of the bound plus `weight` times the logarithms of that determinant "
+             "and of every nonnegative multiplier; for multipliers that prove a bound.")
         .def("moments", &moments,
              "The pseudo-mean of t and of the rows, and covariances for weight 1, where the multipliers prove a bound; else None.");
     py::class_<GramAscent>(m, "GramAscent")
         .def(py::init([](const GramProblem& problem, const py::dict& start, const Doubles& lambda_scale, double first_weight,
-                         double last_weight, double decay, int steps_per_weight, double flatness) {
+                         double last_weight, double decay, int steps_per_weight, double flatness, int cheap_steps) {
                  return std::make_unique<GramAscent>(problem, gram_multipliers(problem, start),
                                                      held(lambda_scale, {problem.kept}, "lambda_scale"),
-                                                     GramOptions{first_weight, last_weight, decay, steps_per_weight, flatness});
+                                                     GramOptions{first_weight, last_weight, decay, steps_per_weight, flatness, cheap_steps});
              }),
              py::arg("problem"), py::arg("start"), py::arg("lambda_scale"), py::kw_only(), py::arg("first_weight"),
-             py::arg("last_weight"), py::arg("decay"), py::arg("steps_per_weight"), py::arg("flatness"))
+             py::arg("last_weight"), py::arg("decay"), py::arg("steps_per_weight"), py::arg("flatness"), py::arg("cheap_steps"))
         .def_property_readonly("bound", &GramAscent::bound)
         .def_property_readonly("ended", &GramAscent::ended)
         .def_property_readonly("weight", &GramAscent::weight)
         .def_property_readonly("steps", &GramAscent::steps)
+        .def_property_readonly("second_order", &GramAscent::second_order)
         .def_property_readonly("multipliers", [](const GramAscent& a) { return as_dict(a.multipliers()); })
+        .def_property_readonly("present", [](const GramAscent& a) { return as_dict(a.present()); })
         .def_property_readonly("inputs", [](const GramAscent& a) { return array(a.inputs()); })
         .def_property_readonly("kept", [](const GramAscent& a) { return array(a.kept()); });
     m.def("advance_grams", &advance_all, py::arg("ascents"), py::kw_only(), py::arg("steps"), py::arg("goal"), py::arg("threads"),

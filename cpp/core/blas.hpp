@@ -101,4 +101,15 @@ inline void solve_lower(const double* l, int m, int n, double* b) {
     linear_algebra().dtrsm(&right, &upper, &plain, &plain, &n, &m, &one, const_cast<double*>(l), const_cast<int*>(&m), b, &n);
 }
 
+// B (m x n) becomes the solution of L' X = B.
+inline void solve_lower_transposed(const double* l, int m, int n, double* b) {
+    if (m == 0 || n == 0) return;
+    char right = 'R';
+    char upper = 'U';
+    char plain = 'N';
+    char transposed = 'T';
+    double one = 1.0;
+    linear_algebra().dtrsm(&right, &upper, &transposed, &plain, &n, &m, &one, const_cast<double*>(l), const_cast<int*>(&m), b, &n);
+}
+
 }  // namespace pydual

@@ -70,6 +70,10 @@ public:
     // At the last point, instead of the gradient there.
     void moments(const GramMultipliers& at, GramMoments& out);
 
+    // After `moments`: K, and Y (kept x inputs), as the comment on `bound` names them.
+    const std::vector<double>& curvature() const { return curvature_; }
+    const std::vector<double>& meeting() const { return meeting_; }
+
     // The pseudo-mean of the relaxed adversary, in t.
     const std::vector<double>& inputs() const { return t_inputs_; }
     const std::vector<double>& kept() const { return t_kept_; }

@@ -1,9 +1,13 @@
-// Ascent of a Gram dual along its central path: maximizes bound + weight * barrier by L-BFGS for a falling series of weights.
+// Ascent of a Gram dual along its central path: maximizes bound + weight * barrier for a falling series of weights, by L-BFGS as
+// long as its cheap steps are of use, and by Newton's method after that.
 #pragma once
 
+#include <limits>
+#include <memory>
 #include <vector>
 
 #include "kernels/gram.hpp"
+#include "kernels/gram_newton.hpp"
 #include "kernels/lbfgs.hpp"
 
 namespace pydual {
@@ -14,6 +18,7 @@ struct GramOptions {
     double decay;
     int steps_per_weight;
     double flatness;  // a weight is done with when ten steps gain less than this part of it
+    int cheap_steps;  // of L-BFGS; Newton's method goes on after them
 };
 
 class GramAscent {
@@ -30,8 +35,10 @@ public:
     bool ended() const { return ended_; }
     double bound() const { return best_bound_; }               // the best so far
     const GramMultipliers& multipliers() const { return best_; }  // which prove it
+    GramMultipliers present() const;                              // nearer to the central path
     double weight() const { return weight_; }
     int steps() const { return taken_; }
+    bool second_order() const { return taken_ >= options_.cheap_steps; }
 
     // The relaxed adversary at the present point: the pseudo-mean, in t.
     const std::vector<double>& inputs() const { return dual_.inputs(); }
@@ -40,7 +47,12 @@ public:
 
 private:
     double evaluate(const double* point, double* gradient);
-    void read(const double* point);
+    void read(const double* point, GramMultipliers& into) const;
+    bool cheap_step();
+    void begin_newton();
+    bool newton_step();
+    double longest(const std::vector<double>& step) const;
+    double move(const std::vector<double>& step, double gain);
     void lower_weight(double goal);
 
     GramProblem problem_;
@@ -49,12 +61,14 @@ private:
     GramDual dual_;
     GramMultipliers at_, slopes_, best_;
     Lbfgs minimizer_;
-    std::vector<double> point_;
-    double weight_;
+    std::unique_ptr<GramNewton> newton_;  // made once it is wanted, as its matrix is large
+    std::vector<double> point_, trial_, gradient_, scale_, own_;
+    double weight_, value_ = 0.0;
+    double cap_ = std::numeric_limits<double>::infinity();
     double present_bound_, best_bound_;
     double gained_ = 0.0;
     int taken_ = 0, taken_at_weight_ = 0, barriers_ = 0;
-    bool ended_ = false, started_ = false;
+    bool ended_ = false, started_ = false, on_path_ = false;
 };
 
 }  // namespace pydual

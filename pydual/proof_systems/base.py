@@ -85,7 +85,9 @@ S = TypeVar("S", bound=State)
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """What a search has found, by index of the problem: finished proofs, unfinished ones, and bounds. All are hints.
+    """What a search has found, by index of the problem: finished proofs, unfinished ones, bounds, and the least share of the
+    region that was open (a search that begins anew with better intervals gives up its tree, not what that proved). All are
+    hints.
 
     ``place`` says, from the outside in, which of its parts a proof system was at.
     """
@@ -93,6 +95,7 @@ class Snapshot:
     trees: dict[int, ProofTree] = field(default_factory=dict)
     partial: dict[int, PartialTree] = field(default_factory=dict)
     lower: dict[int, float] = field(default_factory=dict)
+    open_shares: dict[int, float] = field(default_factory=dict)
     place: tuple[int, ...] = ()
 
 
@@ -129,7 +132,7 @@ class Resumable(Protocol):
 
 def take_snapshot(system: ProofSystem, state: State) -> Snapshot:
     """What can be resumed from ``state``: finished proofs at least."""
-    return system.snapshot(state) if isinstance(system, Resumable) else Snapshot(state.trees, lower=state.lower)
+    return system.snapshot(state) if isinstance(system, Resumable) else Snapshot(state.trees, {}, state.lower, state.open_shares)
 
 
 def resume(system: ProofSystem, problems: tuple[Problem, ...], snapshot: Snapshot) -> State:
@@ -157,6 +160,7 @@ def start(problems: tuple[Problem, ...], snapshot: Snapshot | None = None) -> St
         trees=trees,
         candidates=no_candidates(problems),
         finished=len(trees) == len(problems),
+        open_shares={i: share for i, share in known.open_shares.items() if i not in trees},
     )
 
 

@@ -13,6 +13,7 @@ from pydual.relax.engine import _core, threads
 from pydual.relax.frame import Frame
 from pydual.relax.gram import GramCell
 from pydual.relax.gram_products import NOTHING, Products
+from pydual.relax.pseudo_moments import PseudoMoments, pseudo_moments
 from pydual.relax.reduced import Reduced, Rows, reduce, relaxed_values
 
 CHUNK = 100  # steps between two looks at the clock, fewer where they take more than
@@ -39,6 +40,7 @@ class Path:
     decay: float = 0.4
     steps: int = 2500
     flatness: float = 1e-3
+    cheap_steps: int = 3000
     cuts: int = 0
     rounds: int = 3
 
@@ -93,7 +95,7 @@ class Climb:
         path, (_, scale) = self.path, self._start
         return _core.GramAscent(
             self.cell.core_problem(self.extra), start, scale, first_weight=first_weight, last_weight=last_weight,
-            decay=path.decay, steps_per_weight=path.steps, flatness=flatness,
+            decay=path.decay, steps_per_weight=path.steps, flatness=flatness, cheap_steps=path.cheap_steps,
         )  # fmt: skip
 
     def tighten(self) -> None:
@@ -101,7 +103,7 @@ class Climb:
         if self._rounds == self.path.rounds or self.path.cuts == 0 or self.proved or not self.ascent.ended:
             return
         self._rounds += 1
-        start, weight = self.ascent.multipliers, max(self.ascent.weight, SMALL)
+        start, weight = self.ascent.present, max(self.ascent.weight, SMALL)
         moments = self.cell.core_problem(self.extra).moments(start)
         if moments is None:
             return
@@ -140,6 +142,8 @@ class Climb:
     def steps_in_chunk(self) -> int:
         kept, inputs = self.reduced.inputs.x.shape
         products = float(kept) ** 2 * (2.0 * inputs + kept) + 1.0  # of one step, nearly
+        if self.ascent.second_order:
+            products += float(5 * kept + inputs + len(self.extra)) ** 3
         return int(min(CHUNK, max(1.0, PRODUCTS / products)))
 
     @property
@@ -150,6 +154,10 @@ class Climb:
     def products(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What proves the node: products of facts, their multipliers, and the betas of the split neurons."""
         return self.cell.products(self.ascent.multipliers, self.extra)
+
+    def moments(self) -> PseudoMoments:
+        """What the relaxed adversary plays where the ascent is. Raises InputError where it has proved no bound."""
+        return pseudo_moments(self.cell, self.cell.products(self.ascent.present, self.extra), self.ascent.weight)
 
     def point(self) -> tuple[np.ndarray, np.ndarray]:
         """The pseudo-mean of the input, and of the outputs of the kept neurons."""

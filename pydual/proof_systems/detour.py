@@ -55,9 +55,12 @@ class Detour:
     def snapshot(self, state: DetourState) -> Snapshot:
         """While away, what the search had found before, and the proofs since."""
         if state.part == AWAY:
-            return replace(state.main, trees={**state.main.trees, **state.trees}, lower=state.lower, place=(AWAY,))
-        inner = take_snapshot(self._system(state.part), state.inner)
-        return replace(inner, trees={**inner.trees, **state.trees}, place=(state.part, *inner.place))
+            inner, place = state.main, ()
+        else:
+            inner = take_snapshot(self._system(state.part), state.inner)
+            place = inner.place
+        trees, known = {**inner.trees, **state.trees}, {"lower": state.lower, "open_shares": state.open_shares}
+        return replace(inner, trees=trees, place=(state.part, *place), **known)
 
     def resume(self, problems: tuple[Problem, ...], snapshot: Snapshot) -> DetourState:
         part, *place = snapshot.place or (BEFORE,)
@@ -77,7 +80,9 @@ class Detour:
         lower = {i: max(state.lower[i], inner.lower.get(i, -np.inf)) for i in state.lower}
         plays = {i: play for i, play in {**state.plays, **inner.plays}.items() if i not in trees}
         statistics = {**state.statistics, **({system.name: inner.statistics} if state.part == AWAY else inner.statistics)}
-        shares = state.open_shares if state.part == AWAY else inner.open_shares
+        shares = state.open_shares
+        if state.part != AWAY:  # over another bound, the search begins anew
+            shares = {**shares, **{i: min(share, shares.get(i, 1.0)) for i, share in inner.open_shares.items()}}
         finished = len(trees) == len(state.problems) or (inner.finished and state.part != AWAY)
         state = replace(
             state, inner=inner, trees=trees, lower=lower, plays=plays, candidates=inner.candidates, statistics=statistics,

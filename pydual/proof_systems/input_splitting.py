@@ -126,7 +126,7 @@ class InputSplitting:
         for search in (*state.searches, *state.ended):
             (problem,) = search.group.problems
             partial[problem.index] = partial_tree(search.recorder, len(problem.margins))
-        return Snapshot(state.trees, partial, state.lower)
+        return Snapshot(state.trees, partial, state.lower, state.open_shares)
 
     def resume(self, problems: tuple[Problem, ...], snapshot: Snapshot) -> InputState:
         known = start(problems, snapshot)

@@ -168,14 +168,14 @@ class NeuronSplitting:
             for problem, recorder in zip(search.frame.group.problems, search.recorders, strict=True):
                 if problem.index not in state.trees:
                     partial[problem.index] = partial_tree(recorder, len(problem.margins))
-        return Snapshot(state.trees, partial, state.lower)
+        return Snapshot(state.trees, partial, state.lower, state.open_shares)
 
     def resume(self, problems: tuple[Problem, ...], snapshot: Snapshot) -> NeuronState:
         """Open leaves start with new duals, from the bound of the root."""
         known = start(problems, snapshot)
         groups = group([problem for problem in problems if problem.index not in known.trees])
         searches = tuple(self._restored(g, snapshot) for g in groups)
-        return NeuronState(**{**vars(known), "open_shares": _shares(searches)}, searches=searches)
+        return NeuronState(**{**vars(known), "open_shares": _shares(known.open_shares, searches)}, searches=searches)
 
     def _restored(self, g: Group, snapshot: Snapshot) -> Search:
         """The search from the partial trees on, or from the root where there is none that fits."""
@@ -329,17 +329,18 @@ class NeuronSplitting:
             searches=searches,
             ended=ended,
             finished=not searches,
-            open_shares={**state.open_shares, **_shares((search,))},
+            open_shares=_shares(state.open_shares, (search,)),
             statistics={**state.counting(nodes=len(nodes.problem)), "open_nodes": sum(len(s.queue) for s in searches)},
         )
 
 
-def _shares(searches: tuple[Search, ...]) -> dict[int, float]:
-    return {
-        problem.index: share
-        for search in searches
-        for problem, share in zip(search.frame.group.problems, search.open_share, strict=True)
-    }
+def _shares(before: dict[int, float], searches: tuple[Search, ...]) -> dict[int, float]:
+    """The least share of each problem that was open in any tree: one that is given up has proved what it has."""
+    shares = dict(before)
+    for search in searches:
+        for problem, share in zip(search.frame.group.problems, search.open_share, strict=True):
+            shares[problem.index] = min(share, before.get(problem.index, 1.0))
+    return shares
 
 
 def _as_nodes(frame: Frame, origin: list[Node], paths: list, phases: list) -> Nodes:

@@ -31,7 +31,7 @@ class Portfolio:
     def snapshot(self, state: PortfolioState) -> Snapshot:
         inner = Snapshot() if state.inner is None else take_snapshot(self.systems[state.rung], state.inner)
         trees = {**state.trees, **inner.trees}
-        return Snapshot(trees, inner.partial, state.lower, (state.rung, *inner.place))
+        return Snapshot(trees, inner.partial, state.lower, state.open_shares, (state.rung, *inner.place))
 
     def resume(self, problems: tuple[Problem, ...], snapshot: Snapshot) -> PortfolioState:
         state = PortfolioState(**vars(start(problems, snapshot)))

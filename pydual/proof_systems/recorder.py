@@ -141,7 +141,12 @@ def _lines(leaves: list[Leaf]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     slopes = np.zeros((len(explicit), len(neurons)), dtype=kind)
     rules = np.array([leaf.lines for leaf in leaves], dtype=np.int32)
     rules[rules == EXPLICIT] = np.arange(len(explicit))
-    for row, leaf in enumerate(explicit):
-        slopes[row, np.flatnonzero(np.isin(neurons, leaf.active))] = ONE if kind == np.uint8 else 1
-        slopes[row, np.searchsorted(neurons, leaf.neurons)] = leaf.slopes
+    one = ONE if kind == np.uint8 else 1
+    rows: dict[tuple[int, int], list[int]] = {}
+    for row, leaf in enumerate(explicit):  # leaves of one cell share these arrays
+        rows.setdefault((id(leaf.neurons), id(leaf.active)), []).append(row)
+    for group in rows.values():
+        leaf = explicit[group[0]]
+        slopes[np.ix_(group, np.flatnonzero(np.isin(neurons, leaf.active)))] = one
+        slopes[np.ix_(group, np.searchsorted(neurons, leaf.neurons))] = [explicit[row].slopes for row in group]
     return rules, slopes, neurons.astype(np.int32)

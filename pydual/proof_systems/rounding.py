@@ -11,7 +11,7 @@ from pydual.attack.search import into_region
 from pydual.errors import InputError
 from pydual.proof_systems.base import Play
 from pydual.proof_systems.climb import Climb
-from pydual.relax.pseudo_moments import PseudoMoments, pseudo_moments
+from pydual.relax.pseudo_moments import PseudoMoments
 from pydual.relax.reduced import relaxed_values
 
 DRAWS = 64
@@ -50,7 +50,7 @@ def rounded(climb: Climb) -> Rounding:
 
 def _moments(climb: Climb) -> PseudoMoments | None:
     try:
-        return pseudo_moments(climb.cell, climb.products(), climb.ascent.weight)
+        return climb.moments()
     except InputError:  # an ascent that ended where it began
         return None
 

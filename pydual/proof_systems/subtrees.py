@@ -140,7 +140,7 @@ class Subtrees:
 
     def snapshot(self, state: SubtreesState) -> Snapshot:
         """The proofs of whole problems: what parts of others have been proved is not saved."""
-        return Snapshot(state.trees, lower=state.lower)
+        return Snapshot(state.trees, {}, state.lower, state.open_shares)
 
     def resume(self, problems: tuple[Problem, ...], snapshot: Snapshot) -> SubtreesState:
         known = start(problems, snapshot)
