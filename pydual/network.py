@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
 import numpy as np
 import scipy.sparse as sparse
-from scipy.special import expit
 
 from pydual.errors import InputError
+from pydual.operators.curve import logistic
 from pydual.operators.primitives import Affine, Curve, GraphBuilder, Matrix, Primitive, Relu, Shape, Value
 
-CURVES = {"sigmoid": expit, "tanh": np.tanh, "square": np.square}
+CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sigmoid": logistic, "tanh": np.tanh, "square": np.square}
 
 
 def curve_ends(kind: str, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

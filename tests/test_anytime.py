@@ -22,7 +22,7 @@ from pydual import Certificate, Checker, Network, Region, Unknown, X, Y
 from pydual.audit.query import query_digest
 from pydual.budget import resident_memory
 from pydual.certificate import LEAF
-from pydual.checkpoint import Binding, Checkpoint, Keeper
+from pydual.checkpoint import VERSION, Binding, Checkpoint, Keeper
 from pydual.cli import main
 from pydual.problem import normalize
 from pydual.proof_systems import BY_NAME, Auto, BranchAndBound, Crown, Portfolio
@@ -465,8 +465,8 @@ def test_a_checkpoint_belongs_to_its_query(what: str, tmp_path: Path) -> None:
 def test_another_version_is_refused(tmp_path: Path) -> None:
     saved(tmp_path / "c", steps=1)
     content = (tmp_path / "c").read_bytes()
-    (tmp_path / "c").write_bytes(content.replace(b"pydual-checkpoint-3", b"pydual-checkpoint-7"))
-    with pytest.raises(pydual.InputError, match="unknown version 'pydual-checkpoint-7'"):
+    (tmp_path / "c").write_bytes(content.replace(f"pydual-checkpoint-{VERSION}".encode(), b"pydual-checkpoint-X"))
+    with pytest.raises(pydual.InputError, match="unknown version 'pydual-checkpoint-X'"):
         Keeper(tmp_path / "c", BINDING).load()
 
 

@@ -220,8 +220,8 @@ def test_the_ascent_with_products_reaches_the_optimum_of_a_cvxpy_model(name: str
     best = optimum(given, products)
     start, scale = given.cell.start(dual.adaptive(given), np.zeros(len(given.oracle.cuts)))
     start["rho"] = np.full(len(products), 1e-6)
-    path = {"first_weight": 2e-3, "last_weight": 1e-6, "decay": 0.2, "steps_per_weight": 20_000, "flatness": 1e-6, "cheap_steps": dual.CHEAP}
-    ascent = dual._core.GramAscent(given.cell.core_problem(products), start, scale, **path)
+    path = {"first_weight": 2e-3, "last_weight": 1e-6, "decay": 0.2, "steps_per_weight": 20_000, "flatness": 1e-6}
+    ascent = dual._core.GramAscent(given.cell.core_problem(products), start, scale, **path, cheap_steps=dual.CHEAP)
     dual.advance(ascent, goal=best + 1e-5)
     assert best - 1e-3 * (1 + abs(best)) <= ascent.bound <= best + 1e-5
     assert best > dual.optimum(name) + 1e-3, "the products tell something"

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import pydual
+from pydual import proof_systems
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,8 +28,15 @@ def test_every_public_name_is_the_one_of_its_module(name: str) -> None:
     assert getattr(pydual, name) is getattr(import_module(pydual._HOME[name]), name)
 
 
-def test_type_checkers_see_the_same_names_in_the_same_places() -> None:
-    tree = ast.parse(Path(pydual.__file__).read_text(encoding="utf-8"))
+@pytest.mark.parametrize(
+    ("package", "homes"),
+    [
+        (pydual, pydual._HOME),
+        (proof_systems, {name: f"pydual.proof_systems.{file}" for name, file in proof_systems._HOME.items()}),
+    ],
+)
+def test_type_checkers_see_the_same_names_in_the_same_places(package: ModuleType, homes: dict[str, str]) -> None:
+    tree = ast.parse(Path(str(package.__file__)).read_text(encoding="utf-8"))
     guarded = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {}
     for node in guarded.body:
@@ -35,7 +44,7 @@ def test_type_checkers_see_the_same_names_in_the_same_places() -> None:
         for alias in node.names:
             assert alias.asname == alias.name
             seen[alias.name] = node.module
-    assert seen == pydual._HOME
+    assert seen == homes
 
 
 @pytest.mark.parametrize("name", ["solve", "audit"])

@@ -34,7 +34,6 @@ from pydual.proof_systems.base import ProofSystem, State
 from pydual.proof_systems.climb import Path
 from pydual.proof_systems.grafting import Part, graft
 from pydual.region import Ball
-from pydual.relax.pseudo_moments import pseudo_moments
 
 NOISE = 1e-7
 NEARER = SDP(path=Path(last=1e-4))

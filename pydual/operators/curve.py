@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import expit
 
 from pydual.operators.positions import Tensor
 from pydual.operators.primitives import GraphBuilder, Value
+
+
+def logistic(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), element by element."""
+    from scipy.special import expit  # takes long to import, and most networks need none
+
+    return np.asarray(expit(x))
 
 
 def sigmoid(graph: GraphBuilder, x: Tensor) -> Tensor:
@@ -14,7 +20,7 @@ def sigmoid(graph: GraphBuilder, x: Tensor) -> Tensor:
     if isinstance(x, Value):
         return graph.curve(x, "sigmoid")
     graph.fold()
-    return expit(x)
+    return logistic(x)
 
 
 def tanh(graph: GraphBuilder, x: Tensor) -> Tensor:

@@ -132,7 +132,9 @@ class Resumable(Protocol):
 
 def take_snapshot(system: ProofSystem, state: State) -> Snapshot:
     """What can be resumed from ``state``: finished proofs at least."""
-    return system.snapshot(state) if isinstance(system, Resumable) else Snapshot(state.trees, {}, state.lower, state.open_shares)
+    if isinstance(system, Resumable):
+        return system.snapshot(state)
+    return Snapshot(state.trees, {}, state.lower, state.open_shares)
 
 
 def resume(system: ProofSystem, problems: tuple[Problem, ...], snapshot: Snapshot) -> State:

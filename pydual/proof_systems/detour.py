@@ -54,13 +54,10 @@ class Detour:
 
     def snapshot(self, state: DetourState) -> Snapshot:
         """While away, what the search had found before, and the proofs since."""
-        if state.part == AWAY:
-            inner, place = state.main, ()
-        else:
-            inner = take_snapshot(self._system(state.part), state.inner)
-            place = inner.place
-        trees, known = {**inner.trees, **state.trees}, {"lower": state.lower, "open_shares": state.open_shares}
-        return replace(inner, trees=trees, place=(state.part, *place), **known)
+        away = state.part == AWAY
+        inner = state.main if away else take_snapshot(self._system(state.part), state.inner)
+        trees, place = {**inner.trees, **state.trees}, (state.part, *(() if away else inner.place))
+        return Snapshot(trees, inner.partial, state.lower, state.open_shares, place)
 
     def resume(self, problems: tuple[Problem, ...], snapshot: Snapshot) -> DetourState:
         part, *place = snapshot.place or (BEFORE,)

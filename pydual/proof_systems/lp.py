@@ -10,7 +10,6 @@ from pydual import certificate
 from pydual.optimize.highs import minimize
 from pydual.proof_systems.crown import Crown
 from pydual.proof_systems.duals import ADAPTIVE_START, Duals, Nodes, ascend, better_of, root_nodes
-from pydual.proof_systems.products import with_products
 from pydual.proof_systems.root_bound import RootBound, RootState, with_bounds
 from pydual.relax.frame import Frame, make_frame
 from pydual.relax.triangle import triangle_program
@@ -29,6 +28,8 @@ class TriangleLP(RootBound):
     anchor = certificate.ADAPTIVE
 
     def step(self, state: RootState, seconds: float) -> RootState:
+        from pydual.proof_systems.products import with_products
+
         frame, later = make_frame(state.groups[0], self.anchor), state.groups[1:]
         state = with_bounds(state, frame, self.evaluate(frame, root_nodes(frame), seconds))
         return replace(with_products(state, frame, seconds), groups=later, finished=not later)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pydual import certificate
 from pydual.certificate import ProofTree, Refinement
-from pydual.relax.squares import SosTerms
+
+if TYPE_CHECKING:
+    from pydual.relax.squares import SosTerms
 
 EXPLICIT = 0
 ONE = 128  # the slope 1 in the units of a uint8
@@ -146,7 +149,7 @@ def _lines(leaves: list[Leaf]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for row, leaf in enumerate(explicit):  # leaves of one cell share these arrays
         rows.setdefault((id(leaf.neurons), id(leaf.active)), []).append(row)
     for group in rows.values():
-        leaf = explicit[group[0]]
-        slopes[np.ix_(group, np.flatnonzero(np.isin(neurons, leaf.active)))] = one
-        slopes[np.ix_(group, np.searchsorted(neurons, leaf.neurons))] = [explicit[row].slopes for row in group]
+        leaf, places = explicit[group[0]], np.array(group)[:, None]
+        slopes[places, np.flatnonzero(np.isin(neurons, leaf.active))] = one
+        slopes[places, np.searchsorted(neurons, leaf.neurons)] = [explicit[row].slopes for row in group]
     return rules, slopes, neurons.astype(np.int32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,11 +22,13 @@ from pydual.proof_systems.climb import Climb, Path, advance, closed, start_climb
 from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, LinearBound, Nodes, leaf_proof, root_nodes
 from pydual.proof_systems.root_bound import with_bounds
 from pydual.proof_systems.rounding import rounded
-from pydual.proof_systems.sos import SOS, SOSState
 from pydual.relax.engine import threads
 from pydual.relax.frame import Frame, Group, group, make_frame
 from pydual.relax.program import compile_network
 from pydual.relax.refine import refine
+
+if TYPE_CHECKING:
+    from pydual.proof_systems.sos import SOS, SOSState
 
 AT_ONCE = 2  # climbs for each thread
 
@@ -46,14 +49,15 @@ class SDP:
     Intervals are optimized by ``refine_steps`` of ascent for each end (0: adaptive lines). The problem with the worst linear
     bound comes first, and the first that stays open ends the game: the relaxed adversary wins there.
 
-    Networks with squares, which checkers bring along, are small: those are left to ``squares``, a conic solver.
+    Networks with squares, which checkers bring along, are small: those are left to ``squares``, a conic solver
+    (None: ``SOS(degree=2, dense=60)``).
     """
 
     linear: LinearBound = AlphaCrown(steps=60, rate=0.1)
     path: Path = Path()
     refine_steps: int = 20
     refine_rate: float = 0.2
-    squares: SOS = SOS(degree=2, dense=60)
+    squares: SOS | None = None
 
     name = "sdp"
     complete = False
@@ -61,16 +65,21 @@ class SDP:
 
     def init(self, problems: tuple[Problem, ...]) -> SDPState | SOSState:
         if problems and "square" in compile_network(problems[0].network).kinds:
-            return self.squares.init(problems)
+            return self._squares().init(problems)
         _check(problems)
         return SDPState(**vars(start(problems)), groups=tuple(group(problems)))
 
     def step(self, state: SDPState | SOSState, seconds: float) -> SDPState | SOSState:
-        if isinstance(state, SOSState):
-            return self.squares.step(state, seconds)
+        if not isinstance(state, SDPState):
+            return self._squares().step(state, seconds)
         if state.climbs:
             return self._climb(state)
         return self._begin(state, seconds)
+
+    def _squares(self) -> SOS:
+        from pydual.proof_systems.sos import SOS
+
+        return self.squares or SOS(degree=2, dense=60)
 
     def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
         """The bounds of nodes of a branch and bound: linear ones, and climbs where these prove nothing."""
