@@ -20,6 +20,7 @@ from oracles import sdp_oracle
 import pydual
 from pydual import Checker, Network, Region, Y, certificate
 from pydual.problem import normalize
+from pydual.proof_systems import Path
 from pydual.region import Ball
 from pydual.relax.engine import _core, single_threaded_blas
 from pydual.relax.frame import Frame, group, make_frame
@@ -53,7 +54,8 @@ def ours(frame: Frame, known: float) -> tuple[float, float]:
     cuts = Rows(np.zeros((0, members.region.size)), np.zeros((0, len(reduced.units))), np.zeros(0))
     cell = GramCell(reduced, members.region, function, cuts, reduced.units, members.program.neurons)
     start, scale = cell.start((reduced.upper > -reduced.lower).astype(float), np.zeros(0))
-    ascent = _core.GramAscent(cell.core_problem(), start, scale, **PATH)
+    cheap_steps = int(Path.cheap * sum(map(len, start.values())) ** 2)
+    ascent = _core.GramAscent(cell.core_problem(), start, scale, **PATH, cheap_steps=cheap_steps)
     _core.advance_grams([ascent], steps=10**6, goal=known - AGREEMENT / 2 * (1 + abs(known)), threads=1)
     return ascent.bound, time.perf_counter() - begin
 

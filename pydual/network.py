@@ -12,8 +12,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from pydual.errors import InputError
-from pydual.operators.curve import logistic
-from pydual.operators.primitives import Affine, Curve, GraphBuilder, Matrix, Primitive, Relu, Shape, Value
+from pydual.operators.primitives import Affine, Curve, GraphBuilder, Matrix, Primitive, Relu, Shape, Value, logistic
 
 CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sigmoid": logistic, "tanh": np.tanh, "square": np.square}
 

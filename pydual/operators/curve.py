@@ -5,14 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pydual.operators.positions import Tensor
-from pydual.operators.primitives import GraphBuilder, Value
-
-
-def logistic(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)), element by element."""
-    from scipy.special import expit  # takes long to import, and most networks need none
-
-    return np.asarray(expit(x))
+from pydual.operators.primitives import GraphBuilder, Value, logistic
 
 
 def sigmoid(graph: GraphBuilder, x: Tensor) -> Tensor:

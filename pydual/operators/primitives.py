@@ -136,3 +136,10 @@ def diagonal(scale: np.ndarray) -> Matrix:
     """The diagonal matrix with ``scale`` on it."""
     n = len(scale)
     return sparse.csr_array((np.asarray(scale, dtype=np.float64), np.arange(n), np.arange(n + 1)), shape=(n, n))
+
+
+def logistic(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), element by element."""
+    from scipy.special import expit  # takes long to import, and most networks need none
+
+    return np.asarray(expit(x))

@@ -30,6 +30,9 @@ class Path:
     """The weights of the barrier that an ascent follows (cpp/kernels/gram_ascent.hpp), each for at most ``steps`` steps.
 
     ``first`` and ``last``: times the number of barriers, as a share of what the inputs contribute to the linear bound.
+    L-BFGS takes the first steps, ``cheap`` times the square of the number of multipliers, and Newton's method, of which a step
+    costs the cube of that number, goes on.
+
     Where the path ends without a proof, ``cuts`` products of two linear facts for each kept neuron join the relaxation, those
     that the adversary violates most, and the path is followed again, from ten times what the bound is short of; at most
     ``rounds`` times.
@@ -40,7 +43,7 @@ class Path:
     decay: float = 0.4
     steps: int = 2500
     flatness: float = 1e-3
-    cheap_steps: int = 3000
+    cheap: float = 2e-3
     cuts: int = 0
     rounds: int = 3
 
@@ -93,9 +96,10 @@ class Climb:
         self, start: dict[str, np.ndarray], first_weight: float, last_weight: float, flatness: float
     ) -> _core.GramAscent:
         path, (_, scale) = self.path, self._start
+        cheap_steps = int(path.cheap * sum(map(len, start.values())) ** 2)
         return _core.GramAscent(
             self.cell.core_problem(self.extra), start, scale, first_weight=first_weight, last_weight=last_weight,
-            decay=path.decay, steps_per_weight=path.steps, flatness=flatness, cheap_steps=path.cheap_steps,
+            decay=path.decay, steps_per_weight=path.steps, flatness=flatness, cheap_steps=cheap_steps,
         )  # fmt: skip
 
     def tighten(self) -> None:
