@@ -1,4 +1,5 @@
-"""Points from moments: the pseudo-mean, and where the moment matrix is flat, the atoms (Henrion and Lasserre 2005)."""
+"""Points from moments: the pseudo-mean, and where the moment matrix is flat, the atoms (Henrion and Lasserre 2005); where it is
+not, pseudo-means given a neuron's phase (conditioning.py)."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from pydual.relax.conditioning import conditioned_means
 from pydual.relax.moments import Block, MomentProblem, SosCell
 from pydual.relax.polynomials import Monomial, Polynomial
 
@@ -64,10 +66,12 @@ def find_atoms(problem: MomentProblem, moments: np.ndarray) -> Atoms:
         if all((v,) in block.basis for v in range(len(cell.moving))):
             rows = _atoms(block, matrix, len(cell.moving)) if flat else _leading(block, matrix, len(cell.moving))
             points += list(rows * cell.scale[: len(cell.moving)])
+    known = {m: float(moments[k]) for m, k in number.items()}
+    if degree > 2 and not flat:
+        points += list(conditioned_means(problem, known) * cell.scale[: len(cell.moving)])
     every = np.tile(cell.region.lower, (len(points), 1))
     every[:, cell.moving] += np.array(points)
     every = np.clip(every, cell.region.lower, cell.region.upper)
-    known = {m: float(moments[k]) for m, k in number.items()}
     kept = [_mean(problem.ring.reduce(cell.value(k)), known, scaled) for k in range(len(cell.numbers))]
     gaussian = Gaussian(cell, np.array(scaled), _covariance(problem, known, scaled))
     return Atoms(every, (every[0], np.array(kept)), flat, gaussian)
