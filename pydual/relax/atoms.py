@@ -1,5 +1,5 @@
-"""Points from moments: the pseudo-mean, and where the moment matrix is flat, the atoms (Henrion and Lasserre 2005); where it is
-not, pseudo-means given a neuron's phase (conditioning.py)."""
+"""Points from moments: the pseudo-mean, and where the moment matrix is flat, the atoms (Henrion and Lasserre 2005); where it
+is not, pseudo-means given a neuron's phase (conditioning.py)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Pseudo-moments given the phase of a neuron: the reweighting of Barak, Raghavendra and Steurer (FOCS 2011).
 
-With ``q = z`` of an active neuron, ``q = z - y`` of an inactive one, ``E'[p] = E[q^2 p] / E[q^2]`` is a pseudo-expectation of a
-degree lower by 2, and for a distribution over real inputs one over those with that phase. Where it is not flat, the adversary's
-pseudo-mean mixes inputs of several linear pieces; a phase tells some of them apart, like a split of branch and bound.
+With ``q = z`` of an active neuron, ``q = z - y`` of an inactive one, ``E'[p] = E[q^2 p] / E[q^2]`` is a pseudo-expectation of
+a degree lower by 2, and for a distribution over real inputs one over those with that phase. Where it is not flat, the
+adversary's pseudo-mean mixes inputs of several linear pieces; a phase tells some of them apart, like a split of branch and
+bound.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def conditioned_means(problem: MomentProblem, moments: dict[Monomial, float]) ->
 
 def _squares_of_phases(problem: MomentProblem) -> Iterator[Polynomial]:
     for v, source in problem.cell.sources.items():
-        output = {(v,): float(problem.cell.scale[v])}
+        output: Polynomial = {(v,): float(problem.cell.scale[v])}
         for q in (output, plus(output, source, -1.0)):
             yield times(q, q)
 
