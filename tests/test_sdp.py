@@ -348,8 +348,8 @@ def test_rounding_with_cuts_uses_the_moments_of_the_tighter_relaxation() -> None
     climb = state.climbs[0]
     assert climb.ended and len(climb.extra) > 0
     moments = climb.moments()
-    best = climb.cell.core_problem(climb.extra).moments(climb.ascent.multipliers)
-    assert moments.mean_inputs == pytest.approx(best["inputs"], abs=1e-3)
-    assert moments.mean_kept == pytest.approx(best["kept"], abs=1e-3)
-    assert moments.covariance_kept == pytest.approx(climb.ascent.weight * best["kept_kept"], abs=1e-3)
+    present = climb.cell.core_problem(climb.extra).moments(climb.ascent.present)
+    assert moments.mean_inputs == pytest.approx(present["inputs"], abs=1e-3)
+    assert moments.mean_kept == pytest.approx(present["kept"], abs=1e-3)
+    assert moments.covariance_kept == pytest.approx(climb.ascent.weight * present["kept_kept"], abs=1e-3)
     assert state.relaxed_attack.spread[climb.cell.neurons] == pytest.approx(moments.deviations)
