@@ -30,12 +30,14 @@ from pydual.relax.slack import with_reserve
 
 ATTACK_SHARE = 0.25  # of the time so far, spent on polishing candidates of the search
 EXACT_PATIENCE = 0.2  # seconds that an exact audit may always take
+EXACT_SHARE = 0.25  # of the time of the solve, that it may take as well
 EXACT_SPEED = 5e7  # products a second that an exact audit may hope for; one that is hopeless is not begun
 REJECTED = {
     REAL: "The margin may be too small for floating point; please report the model.",
     FLOAT32: "The proof may hold in real arithmetic only: rounding errors of float32 can use up its margin.",
 }
 CHEAT = 1e-6  # a relaxed output further from the real one than this is reported
+LONG = 4.0  # times a product's time takes one of the numbers in a square
 RESERVES = (2.0, 16.0, 256.0, 4096.0)  # times the estimated error of float32
 
 
@@ -234,8 +236,8 @@ class Game:
         return self.lifter.lift(self.best.x, self.best.problem.region)
 
     def _audited(self, proof: Proof) -> Accepted:
-        """Rounded first; exact too where that takes no longer than the solve did, or where rounding spoils the proof."""
-        solved = self._elapsed()
+        """Rounded first; exact too where that takes much less than the solve did, or where rounding spoils the proof."""
+        allowed = max(EXACT_SHARE * self._elapsed(), EXACT_PATIENCE)
 
         def in_time() -> None:
             if self._left() <= 0:
@@ -246,13 +248,14 @@ class Game:
 
         def patient() -> None:
             in_time()
-            if self._elapsed() - begin > max(solved, EXACT_PATIENCE):
+            if self._elapsed() - begin > allowed:
                 raise _OutOfTime
 
         anchors = sum(int(np.count_nonzero(tree.anchor)) for tree in proof.trees)
         cases = sum(int(np.count_nonzero(refinement.case_splits < 0)) for refinement in proof.refinements)
         rows = 2 * anchors * compile_network(self.network).units + cases + proof.leaves  # to be substituted back, at most
-        hopeful = rows * self.network.connections <= EXACT_SPEED * max(solved, EXACT_PATIENCE)
+        grams = sum(_gram_work(tree.product_counts, self.network.input_size) for tree in proof.trees)
+        hopeful = rows * self.network.connections + grams <= EXACT_SPEED * allowed
         try:
             rounded = audit(proof, self.network, self.checker, level=ROUNDED, deadline=in_time)
         except CertificateError:
@@ -298,6 +301,12 @@ class Game:
             "statistics": self.statistics,
             "trace": tuple(self.trace),
         }
+
+
+def _gram_work(products: np.ndarray, inputs: int) -> float:
+    """Of the squares below Gram leaves with so many products, five for each kept neuron and one for each input at most."""
+    kept = np.maximum(products - inputs, 0) / 5.0
+    return float(np.sum(LONG * kept**2 * (inputs + kept)))
 
 
 def _cheats(network: Network, play: Play) -> tuple[Cheat, ...]:

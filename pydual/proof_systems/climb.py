@@ -12,6 +12,7 @@ from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, Nodes
 from pydual.relax.engine import _core, threads
 from pydual.relax.frame import Frame
 from pydual.relax.gram import GramCell
+from pydual.relax.gram_inherited import Ended, best_mixture, inherited
 from pydual.relax.gram_products import NOTHING, Products
 from pydual.relax.pseudo_moments import PseudoMoments, pseudo_moments
 from pydual.relax.reduced import Reduced, Rows, reduce, relaxed_values
@@ -20,6 +21,7 @@ CHUNK = 100  # steps between two looks at the clock, fewer where they take more 
 PRODUCTS = 3e9
 PRICED = 0.05  # of what kept neurons are worth in the linear bound: inputs may contribute nothing to one that is optimized
 AGAIN = 10.0  # the first weight of a round, times the number of barriers: of what is missing; smaller ones get stuck
+BELOW = 0.3  # the first weight of an inherited ascent, likewise: on the central path, 1 would be its distance from the optimum
 PATIENCE = 0.1  # of the flatness: ascents with new products begin slowly
 SMALL = 1e-6  # the least multiplier that an ascent starts with
 MOST = 3e7  # entries of the matrix of kept neurons by inputs, of which an ascent holds three
@@ -84,8 +86,31 @@ class Climb:
             start, _ = self._start
             prices = (start["mu"] + start["sigma"] + start["tau"]) @ self.cell.half
             weight = max(float(start["kappa_inputs"].sum()), PRICED * float(prices)) / sum(map(len, start.values()))
-            self._ascent = self._new_ascent(start, self.path.first * weight, self.path.last * weight, self.path.flatness)
+            first, last = self.path.first * weight, self.path.last * weight
+            if self._above is not None:
+                start = self._inherit(self._above, start)
+                missing = max(-self.cell.core_problem().bound(start), ABOVE_ROUNDING) / sum(map(len, start.values()))
+                first = min(max(BELOW * missing, last), first)
+            self._ascent = self._new_ascent(start, first, last, self.path.flatness)
         return self._ascent
+
+    @property
+    def _above(self) -> Ended | None:
+        """Where the ascent of the node that this one was split from ended, if that was about the same function."""
+        above = self.nodes.ended.get(self.row)
+        same = above is not None and np.array_equal(above.weights, self.duals.weights[self.row])
+        return above if same else None
+
+    def _inherit(self, above: Ended, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        split = np.array(self.units, dtype=np.int64)
+        old = inherited(above, self.reduced.units, split, self.nodes.phase[self.row, split])
+        return best_mixture(self.cell.core_problem(), old, own)
+
+    @property
+    def end(self) -> Ended:
+        """Where the ascent is, for the nodes that this one is split into."""
+        ascent, split = self.ascent, np.array(self.units, dtype=np.int64)
+        return Ended(self.reduced.units, split, ascent.present, float(ascent.weight), self.duals.weights[self.row])
 
     @cached_property
     def _start(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -204,7 +229,7 @@ def start_climbs(
 def closed(duals: Duals, climbs: list[Climb]) -> Duals:
     """The duals with what the climbs have found: leaves of those that proved their nodes, pseudo-means of the others."""
     bound, x, y, z, beta = (part.copy() for part in (duals.bound, duals.x, duals.y, duals.z, duals.beta))
-    grams = {}
+    grams, ended = {}, {}
     for climb in climbs:
         row = climb.row
         bound[row] = climb.bound
@@ -213,7 +238,8 @@ def closed(duals: Duals, climbs: list[Climb]) -> Duals:
             grams[row] = products, multipliers
         else:
             x[row], y[row], z[row] = climb.values()
-    return replace(duals, bound=bound, x=x, y=y, z=z, beta=beta, grams=grams)
+            ended[row] = climb.end
+    return replace(duals, bound=bound, x=x, y=y, z=z, beta=beta, grams=grams, ended=ended)
 
 
 def advance(climbs: list[Climb]) -> None:

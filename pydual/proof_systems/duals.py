@@ -7,7 +7,7 @@ variables give a valid bound (PROOFS.md, section 4), which is what makes them a 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from pydual.proof_systems.base import Play
 from pydual.proof_systems.recorder import EXPLICIT, Leaf, TreeRecorder
 from pydual.relax.engine import threads
 from pydual.relax.frame import Frame
+from pydual.relax.gram_inherited import Ended
 
 ABOVE_ROUNDING = 1e-9  # a bound above this is taken for positive; one of 1e-15 would not survive the audit
 ADAPTIVE_START = -1.0  # an alpha below zero asks for the adaptive slope
@@ -25,16 +26,19 @@ ADAPTIVE_START = -1.0  # an alpha below zero asks for the adaptive slope
 @dataclass(frozen=True, eq=False)
 class Nodes:
     """``problem`` (nodes,) numbers within the group; ``phase``, ``alpha``, ``beta`` (nodes, units); ``weights``
-    (nodes, margins), each row on its own problem's margins; a row of zeros asks for the best single margin."""
+    (nodes, margins), each row on its own problem's margins; a row of zeros asks for the best single margin. ``ended``: where
+    the parents' ascents in degree 2 ended, by row, as far as there were any."""
 
     problem: np.ndarray
     phase: np.ndarray
     alpha: np.ndarray
     beta: np.ndarray
     weights: np.ndarray
+    ended: dict[int, Ended] = field(default_factory=dict)
 
     def take(self, rows: np.ndarray) -> Nodes:
-        return Nodes(self.problem[rows], self.phase[rows], self.alpha[rows], self.beta[rows], self.weights[rows])
+        ended = {k: self.ended[row] for k, row in enumerate(rows.tolist()) if row in self.ended}
+        return Nodes(self.problem[rows], self.phase[rows], self.alpha[rows], self.beta[rows], self.weights[rows], ended)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +47,7 @@ class Duals:
     variables that prove it, ``price`` (nodes, units), the Lagrangian's coefficients of the outputs, and ``lines``, the rule
     for the lines as in PROOFS.md, or EXPLICIT. ReLUs that are inactive in all nodes are left out of an ascent: their price
     is 0, and their ``y`` the upper end of the interval. ``grams``: products of facts and their multipliers, of rows whose
-    bound is that of a Gram leaf."""
+    bound is that of a Gram leaf; ``ended``: where ascents in degree 2 ended, of rows that they did not prove."""
 
     bound: np.ndarray
     x: np.ndarray
@@ -55,13 +59,15 @@ class Duals:
     weights: np.ndarray
     lines: np.ndarray
     grams: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    ended: dict[int, Ended] = field(default_factory=dict)
 
 
 def better_of(first: Duals, second: Duals) -> Duals:
     """Node by node the duals with the larger bound; of linear ones."""
     choose = second.bound > first.bound
-    columns = [(k, a, vars(second)[k]) for k, a in vars(first).items() if k != "grams"]
-    return Duals(**{k: np.where(choose.reshape(-1, *(1,) * (a.ndim - 1)), b, a) for k, a, b in columns})
+    columns = [(k, a, vars(second)[k]) for k, a in vars(first).items() if isinstance(a, np.ndarray)]
+    better: dict[str, Any] = {k: np.where(choose.reshape(-1, *(1,) * (a.ndim - 1)), b, a) for k, a, b in columns}
+    return Duals(**better)
 
 
 class LinearBound(Protocol):

@@ -21,6 +21,7 @@ from pydual.proof_systems.partial_tree import partial_tree
 from pydual.proof_systems.recorder import Leaf, TreeRecorder
 from pydual.relax.cases import STEPS as CASE_STEPS
 from pydual.relax.frame import Frame, Group, group, make_frame
+from pydual.relax.gram_inherited import Ended
 from pydual.relax.refine import ends_to_refine, rederive, refine
 
 CANDIDATES = 16
@@ -31,7 +32,7 @@ CASES_GROW = 4
 @dataclass(frozen=True, eq=False)
 class Node:
     """An open node: its problem and place in the tree, the units of the fixed neurons with their phases, the duals found
-    so far, and the units that may be split next, -1 for none."""
+    so far, the units that may be split next, -1 for none, and where an ascent in degree 2 ended, if there was one."""
 
     problem: int
     place: int
@@ -42,6 +43,7 @@ class Node:
     weights: np.ndarray
     bound: float
     candidates: np.ndarray
+    ended: Ended | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,8 +278,8 @@ class NeuronSplitting:
                 self._finish_leaf(search, nodes.take(np.array([row])), problem, places[row], paths[row], seconds)
                 continue
             weights = duals.weights[row]
-            bound = float(duals.bound[row])
-            search.push(Node(problem, places[row], paths[row], phases[row], alpha, beta, weights, bound, splits[row]))
+            bound, ended = float(duals.bound[row]), duals.ended.get(row)
+            search.push(Node(problem, places[row], paths[row], phases[row], alpha, beta, weights, bound, splits[row], ended))
         return duals.x[open_rows]
 
     def _finish_leaf(
@@ -350,6 +352,8 @@ def _as_nodes(frame: Frame, origin: list[Node], paths: list, phases: list) -> No
         nodes.beta[row, list(node.path)] = node.beta
         nodes.alpha[row, frame.unstable] = node.alpha
         nodes.weights[row] = node.weights
+        if node.ended is not None:
+            nodes.ended[row] = node.ended
     return nodes
 
 

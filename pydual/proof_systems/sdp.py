@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pydual.proof_systems.sos import SOS, SOSState
 
 AT_ONCE = 2  # climbs for each thread
+IN_TREES = 5  # as many steps before Newton's method as at the root: a split is cheaper than what it would gain
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -88,7 +89,8 @@ class SDP:
         duals = self.linear.evaluate(frame, nodes, seconds)
         rows = np.flatnonzero(duals.bound <= ABOVE_ROUNDING).tolist()
         units = [tuple(np.flatnonzero(nodes.phase[row]).tolist()) for row in rows]
-        climbs = [climb for climb in start_climbs(frame, nodes, duals, rows, units, self.path) if climb.is_possible]
+        path = replace(self.path, cheap=IN_TREES * self.path.cheap)
+        climbs = [climb for climb in start_climbs(frame, nodes, duals, rows, units, path) if climb.is_possible]
         under_way = climbs
         while under_way and time.monotonic() < deadline:
             advance(under_way)
