@@ -37,7 +37,8 @@ REJECTED = {
     FLOAT32: "The proof may hold in real arithmetic only: rounding errors of float32 can use up its margin.",
 }
 CHEAT = 1e-6  # a relaxed output further from the real one than this is reported
-LONG = 4.0  # times a product's time takes one of the numbers in a square
+LONG = 4.0  # times as long take the products of the numbers in squares
+ROW = 4e4  # products in the time that a row takes in any case
 RESERVES = (2.0, 16.0, 256.0, 4096.0)  # times the estimated error of float32
 
 
@@ -254,7 +255,7 @@ class Game:
         anchors = sum(int(np.count_nonzero(tree.anchor)) for tree in proof.trees)
         cases = sum(int(np.count_nonzero(refinement.case_splits < 0)) for refinement in proof.refinements)
         rows = 2 * anchors * compile_network(self.network).units + cases + proof.leaves  # to be substituted back, at most
-        grams = sum(_gram_work(tree.product_counts, self.network.input_size) for tree in proof.trees)
+        grams = sum(_gram_work(tree.product_counts, self.network) for tree in proof.trees)
         hopeful = rows * self.network.connections + grams <= EXACT_SPEED * allowed
         try:
             rounded = audit(proof, self.network, self.checker, level=ROUNDED, deadline=in_time)
@@ -303,10 +304,11 @@ class Game:
         }
 
 
-def _gram_work(products: np.ndarray, inputs: int) -> float:
-    """Of the squares below Gram leaves with so many products, five for each kept neuron and one for each input at most."""
-    kept = np.maximum(products - inputs, 0) / 5.0
-    return float(np.sum(LONG * kept**2 * (inputs + kept)))
+def _gram_work(products: np.ndarray, network: Network) -> float:
+    """Of Gram leaves with so many products, five for each kept neuron and one for each input at most: kept neurons' rows, and
+    squares below them."""
+    kept = np.maximum(products - network.input_size, 0) / 5.0
+    return float(np.sum(kept * (network.connections + ROW) + LONG * kept**2 * (network.input_size + kept)))
 
 
 def _cheats(network: Network, play: Play) -> tuple[Cheat, ...]:
