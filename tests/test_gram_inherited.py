@@ -25,7 +25,7 @@ def child_of(given: Instance, unit: int, phase: int) -> Instance:
 
 
 def ended(given: Instance, multipliers: Multipliers) -> Ended:
-    return Ended(given.cell.reduced.units, np.flatnonzero(given.phase), multipliers, 1e-3, WEIGHTS)
+    return Ended(given.cell.reduced.units, np.flatnonzero(given.phase), multipliers)
 
 
 def hand_over(given: Instance, child: Instance, multipliers: Multipliers) -> Multipliers:
@@ -93,7 +93,7 @@ def test_trees_take_fewer_steps_with_it(monkeypatch: pytest.MonkeyPatch) -> None
     system = BranchAndBound(bound=SDP(), split="neuron")
     for way in (0, 1):
         if way:
-            monkeypatch.setattr(climb.Climb, "_above", None)
+            monkeypatch.setattr(climb.Climb, "_inherit", lambda self, above, own: own)
         outcome = pydual.solve(network, checker, system, timeout=60)
         assert isinstance(outcome, Certificate)
     assert 0 < steps[0] < steps[1]

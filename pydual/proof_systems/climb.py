@@ -87,19 +87,12 @@ class Climb:
             prices = (start["mu"] + start["sigma"] + start["tau"]) @ self.cell.half
             weight = max(float(start["kappa_inputs"].sum()), PRICED * float(prices)) / sum(map(len, start.values()))
             first, last = self.path.first * weight, self.path.last * weight
-            if self._above is not None:
-                start = self._inherit(self._above, start)
+            if (above := self.nodes.ended.get(self.row)) is not None:
+                start = self._inherit(above, start)
                 missing = max(-self.cell.core_problem().bound(start), ABOVE_ROUNDING) / sum(map(len, start.values()))
                 first = min(max(BELOW * missing, last), first)
             self._ascent = self._new_ascent(start, first, last, self.path.flatness)
         return self._ascent
-
-    @property
-    def _above(self) -> Ended | None:
-        """Where the ascent of the node that this one was split from ended, if that was about the same function."""
-        above = self.nodes.ended.get(self.row)
-        same = above is not None and np.array_equal(above.weights, self.duals.weights[self.row])
-        return above if same else None
 
     def _inherit(self, above: Ended, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         split = np.array(self.units, dtype=np.int64)
@@ -109,8 +102,7 @@ class Climb:
     @property
     def end(self) -> Ended:
         """Where the ascent is, for the nodes that this one is split into."""
-        ascent, split = self.ascent, np.array(self.units, dtype=np.int64)
-        return Ended(self.reduced.units, split, ascent.present, float(ascent.weight), self.duals.weights[self.row])
+        return Ended(self.reduced.units, np.array(self.units, dtype=np.int64), self.ascent.present)
 
     @cached_property
     def _start(self) -> tuple[dict[str, np.ndarray], np.ndarray]:

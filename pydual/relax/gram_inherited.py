@@ -25,14 +25,11 @@ SHARES = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)  # of the child's own start
 
 @dataclass(frozen=True, eq=False)
 class Ended:
-    """Where an ascent ended: the kept ``units`` (kept,) and those ``split``, in the order of their betas, its multipliers, the
-    weight of the barrier, and the ``weights`` (margins,) of the function."""
+    """Where an ascent ended: the kept ``units`` (kept,), those ``split``, in the order of their betas, and its multipliers."""
 
     units: np.ndarray
     split: np.ndarray
     multipliers: dict[str, np.ndarray]
-    weight: float
-    weights: np.ndarray
 
 
 def inherited(ended: Ended, units: np.ndarray, split: np.ndarray, phase: np.ndarray) -> dict[str, np.ndarray]:
@@ -51,7 +48,8 @@ def inherited(ended: Ended, units: np.ndarray, split: np.ndarray, phase: np.ndar
 def best_mixture(problem: _core.GramProblem, old: dict[str, np.ndarray], own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The mixture of two points with the best bound; the bound is concave, and the second point has one.
 
-    A small share of the second makes up for the curvature that the first has lost.
+    A small share of the second makes up for the curvature that the first has lost. Where the functions differ, as weights of
+    margins do, the first may be of no use: then the second is taken as it is.
     """
     mixtures = [{name: (1 - share) * old[name] + share * own[name] for name in own} for share in SHARES]
     return max(mixtures, key=problem.bound)
