@@ -238,7 +238,8 @@ class Game:
 
     def _audited(self, proof: Proof) -> Accepted:
         """Rounded first; exact too where that takes much less than the solve did, or where rounding spoils the proof."""
-        allowed = max(EXACT_SHARE * self._elapsed(), EXACT_PATIENCE)
+        solved = self._elapsed()
+        allowed = max(EXACT_SHARE * solved, EXACT_PATIENCE)
 
         def in_time() -> None:
             if self._left() <= 0:
@@ -255,15 +256,15 @@ class Game:
         anchors = sum(int(np.count_nonzero(tree.anchor)) for tree in proof.trees)
         cases = sum(int(np.count_nonzero(refinement.case_splits < 0)) for refinement in proof.refinements)
         rows = 2 * anchors * compile_network(self.network).units + cases + proof.leaves  # to be substituted back, at most
+        work = rows * self.network.connections
         grams = sum(_gram_work(tree.product_counts, self.network) for tree in proof.trees)
-        hopeful = rows * self.network.connections + grams <= EXACT_SPEED * allowed
         try:
             rounded = audit(proof, self.network, self.checker, level=ROUNDED, deadline=in_time)
         except CertificateError:
-            if not hopeful:
+            if work > EXACT_SPEED * max(solved, EXACT_PATIENCE):
                 raise
             return audit(proof, self.network, self.checker, level=EXACT, deadline=in_time)
-        if not hopeful:
+        if work + grams > EXACT_SPEED * allowed:
             return rounded
         begin = self._elapsed()
         try:

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import sdp_oracle
-from test_gram_dual import CASES, WEIGHTS, Instance, Multipliers, adaptive, box, instance, layers, random_multipliers, written
+from test_gram_dual import CASES, WEIGHTS, Instance, Multipliers, adaptive, instance, random_multipliers, written
+from test_sdp import hard
 
 import pydual
-from pydual import Certificate, Checker, Y
+from pydual import Certificate
 from pydual.proof_systems import SDP, BranchAndBound, climb
 from pydual.relax.gram_inherited import Ended, best_mixture, inherited
 
@@ -73,15 +74,13 @@ def test_a_mixture_is_at_least_as_good_as_the_childs_own_start(name: str) -> Non
     for phase in (1, -1):
         child = child_of(given, int(given.oracle.kept[0]), phase)
         own, _ = child.cell.start(adaptive(child), np.zeros(len(child.oracle.cuts)))
-        mixture = best_mixture(child.core, hand_over(given, child, multipliers), own)
-        assert child.core.bound(mixture) >= child.core.bound(own) > -np.inf
+        mixture, bound = best_mixture(child.core, hand_over(given, child, multipliers), own)
+        assert child.core.bound(mixture) == bound >= child.core.bound(own) > -np.inf
 
 
 def test_trees_take_fewer_steps_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways end with a certificate; where nothing is handed over, every ascent begins at its own lines."""
-    network = layers(3, 6, 10, 10, 2)
-    values = network.evaluate(np.random.default_rng(0).uniform(-1, 1, (20_000, 6)))[:, 0]
-    checker = Checker(box(6), Y[0] <= float(values.min() - 0.05 * np.ptp(values)))
+    network, checker = hard(3, 6, 10, 10, 2, gap=0.05)
     advance, steps = climb.advance, [0, 0]
 
     def counting(climbs: list[climb.Climb]) -> None:
@@ -93,7 +92,7 @@ def test_trees_take_fewer_steps_with_it(monkeypatch: pytest.MonkeyPatch) -> None
     system = BranchAndBound(bound=SDP(), split="neuron")
     for way in (0, 1):
         if way:
-            monkeypatch.setattr(climb.Climb, "_inherit", lambda self, above, own: own)
+            monkeypatch.setattr(climb.Climb, "_inherit", lambda self, above, own: (own, self.cell.core_problem().bound(own)))
         outcome = pydual.solve(network, checker, system, timeout=60)
         assert isinstance(outcome, Certificate)
     assert 0 < steps[0] < steps[1]

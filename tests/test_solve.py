@@ -22,7 +22,9 @@ from hypothesis import strategies as st
 import pydual
 from pydual import Attack, Certificate, Checker, Network, Region, RelaxedAttack, Unknown, X, Y
 from pydual.attack.search import QUICK, THOROUGH, Adversary
+from pydual.audit import EXACT, ROUNDED, audit
 from pydual.certificate import SOS_LEAF
+from pydual.errors import CertificateError
 from pydual.problem import normalize
 from pydual.proof_systems import BY_NAME, MILP, BranchAndBound, Crown, TriangleLP
 
@@ -473,3 +475,19 @@ def test_a_claim_of_highs_without_a_proof_is_reported_as_not_certified() -> None
     outcome = pydual.solve(network, checker, pydual.MILP(proof=Idle()))  # type: ignore[arg-type]
     assert isinstance(outcome, Unknown)
     assert "not certified" in outcome.advice
+
+
+def test_what_rounding_spoils_is_audited_exactly_even_if_no_other_proof_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoiling(*args: Any, level: str, **options: Any) -> Any:
+        if level == ROUNDED:
+            raise CertificateError("Spoiled by rounding.")
+        return audit(*args, level=level, **options)
+
+    network = Network.from_layers([(np.eye(2), np.zeros(2)), (np.ones((1, 2)), np.zeros(1))])
+    checker = Checker(Region(-np.ones(2), np.ones(2)), Y[0] >= 3)
+    monkeypatch.setattr("pydual.game.EXACT_SHARE", 0.0)
+    monkeypatch.setattr("pydual.game.EXACT_PATIENCE", 0.0)
+    monkeypatch.setattr("pydual.game.EXACT_SPEED", 1e12)
+    assert pydual.solve(network, checker, "crown").level == ROUNDED
+    monkeypatch.setattr("pydual.game.audit", spoiling)
+    assert pydual.solve(network, checker, "crown").level == EXACT

@@ -88,13 +88,13 @@ class Climb:
             weight = max(float(start["kappa_inputs"].sum()), PRICED * float(prices)) / sum(map(len, start.values()))
             first, last = self.path.first * weight, self.path.last * weight
             if (above := self.nodes.ended.get(self.row)) is not None:
-                start = self._inherit(above, start)
-                missing = max(-self.cell.core_problem().bound(start), ABOVE_ROUNDING) / sum(map(len, start.values()))
-                first = min(max(BELOW * missing, last), first)
+                start, bound = self._inherit(above, start)
+                first = min(max(BELOW * _missing(bound, start), last), first)
             self._ascent = self._new_ascent(start, first, last, self.path.flatness)
         return self._ascent
 
-    def _inherit(self, above: Ended, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _inherit(self, above: Ended, own: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], float]:
+        """What to begin with, and its bound."""
         split = np.array(self.units, dtype=np.int64)
         old = inherited(above, self.reduced.units, split, self.nodes.phase[self.row, split])
         return best_mixture(self.cell.core_problem(), old, own)
@@ -137,7 +137,7 @@ class Climb:
             start["rho"] = np.concatenate([old, np.full(len(new), rho)])
             if problem.bound(start) > -np.inf:
                 break
-        missing = max(-self.bound, ABOVE_ROUNDING) / sum(map(len, start.values()))
+        missing = _missing(self.bound, start)
         first, last = max(AGAIN * missing, weight), min(missing * self.path.last, weight)
         self._ascent = self._new_ascent(start, first, last, PATIENCE * self.path.flatness)
 
@@ -197,6 +197,11 @@ class Climb:
         """The input, and inputs and outputs of all units, at the pseudo-mean."""
         x, z = self.point()
         return (x, *relaxed_values(self.frame.group.program, self.reduced, x, z))
+
+
+def _missing(bound: float, multipliers: dict[str, np.ndarray]) -> float:
+    """What a bound is short of, for each multiplier."""
+    return max(-bound, ABOVE_ROUNDING) / sum(map(len, multipliers.values()))
 
 
 def start_climbs(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pydual.proof_systems.sos import SOS, SOSState
 
 AT_ONCE = 2  # climbs for each thread
-IN_TREES = 25  # times as many steps before Newton's method as at the root: a split is cheaper than what it would gain
+IN_TREES = 25  # times as many steps as without a tree before Newton's method: a split is cheaper than what that would gain
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

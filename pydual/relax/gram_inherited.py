@@ -45,11 +45,15 @@ def inherited(ended: Ended, units: np.ndarray, split: np.ndarray, phase: np.ndar
     return {**mine, "beta": np.array(beta)}
 
 
-def best_mixture(problem: _core.GramProblem, old: dict[str, np.ndarray], own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The mixture of two points with the best bound; the bound is concave, and the second point has one.
+def best_mixture(
+    problem: _core.GramProblem, old: dict[str, np.ndarray], own: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], float]:
+    """The mixture of two points with the best bound, and that; the bound is concave, and the second point has one.
 
     A small share of the second makes up for the curvature that the first has lost. Where the functions differ, as weights of
     margins do, the first may be of no use: then the second is taken as it is.
     """
     mixtures = [{name: (1 - share) * old[name] + share * own[name] for name in own} for share in SHARES]
-    return max(mixtures, key=problem.bound)
+    bounds = [problem.bound(mixture) for mixture in mixtures]
+    best = int(np.argmax(bounds))
+    return mixtures[best], bounds[best]
