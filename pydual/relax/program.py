@@ -186,10 +186,15 @@ def _as_stored(matrix: Matrix) -> Matrix:
 
 
 def _packed(matrix: Matrix | None, size: int) -> object:
-    """What the core takes: a dense array, or (indptr, indices, data, columns)."""
+    """What the core takes: a dense array, or (indptr, indices, data, columns).
+
+    A product of sparse matrices is unsorted, and whatever sorts it in place later would move the data, which the core shares, but
+    not the indices, of which it may have a copy. So it is sorted here.
+    """
     if matrix is None:
         matrix = sparse.csr_array(sparse.eye_array(size))
     if not sparse.issparse(matrix):
         return np.ascontiguousarray(matrix)
     csr = sparse.csr_array(matrix)
+    csr.sum_duplicates()
     return (csr.indptr.astype(np.int32), csr.indices.astype(np.int32), csr.data, csr.shape[1])
