@@ -1,7 +1,7 @@
 """Proof terms and the certificate file. PROOFS.md specifies their meaning; the audits implement it.
 
-A proof of one problem is a binary tree of ``Split`` nodes whose leaves are ``LinearLeaf``, ``GramLeaf``, ``SosLeaf`` and
-``EnumerationLeaf`` terms, stored as columns so that a tree of a million leaves is a handful of arrays.
+A proof of one problem is a binary tree of ``Split`` nodes whose leaves are ``LinearLeaf``, ``BallLeaf``, ``GramLeaf``,
+``SosLeaf`` and ``EnumerationLeaf`` terms, stored as columns so that a tree of a million leaves is a handful of arrays.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FORMAT = "pydual-certificate-1"
 REAL, FLOAT32 = "real", "float32"  # of which execution of the network a proof speaks
 
 # node kinds
-LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF, SOS_LEAF, ENUMERATION_LEAF = 0, 1, 2, 3, 4, 5
+LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF, SOS_LEAF, ENUMERATION_LEAF, BALL_LEAF = 0, 1, 2, 3, 4, 5, 6
 # how the intervals of an anchor are derived; 0: the node is no anchor; REFINED + t: by the lines of refinement t
 INTERVAL, PARALLEL, ADAPTIVE, REFINED = 1, 2, 3, 4
 MOST_REFINEMENTS = 252
@@ -66,6 +66,7 @@ class ProofTree:
     ``products`` (P, 2; int32: numbers of facts), ``product_multipliers`` (P,), ``product_counts`` (G, int32).
     Of the Sos leaves, of which there are K: ``sos_sizes`` (K, 2; int32: variables and terms of each), ``sos_variables``
     (int32), ``sos_terms`` (terms, 3; int32: two facts and a degree), ``sos_coefficients`` (float64).
+    Of the ball leaves: ``curvatures`` (ball leaves, ReLU layers), and ``norms`` (float64), guesses of all matrices' norms.
 
     Anchors from REFINED on count the ``refinements``; those of a tree that is part of a ``Proof``, the proof's.
     """
@@ -86,6 +87,8 @@ class ProofTree:
     sos_variables: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     sos_terms: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int32))
     sos_coefficients: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    curvatures: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    norms: np.ndarray = field(default_factory=lambda: np.zeros(0))
     refinements: tuple[Refinement, ...] = ()
 
     @property
@@ -99,6 +102,7 @@ class ProofTree:
 COLUMNS = ("kind", "index", "threshold", "anchor", "lines", "slopes", "slope_neurons", "multipliers", "split_multipliers")
 GRAM_COLUMNS = ("products", "product_multipliers", "product_counts")  # of a tree with Gram leaves
 SOS_COLUMNS = ("sos_sizes", "sos_variables", "sos_terms", "sos_coefficients")  # of a tree with Sos leaves
+BALL_COLUMNS = ("curvatures", "norms")  # of a tree with ball leaves
 PARTS = ("lines", "slopes", "neurons", "case_trees", "case_splits", "case_multipliers")  # of a refinement
 
 
@@ -141,6 +145,7 @@ class Proof:
                 *((f"{i}", tree, COLUMNS) for i, tree in enumerate(self.trees)),
                 *((f"{i}", tree, GRAM_COLUMNS) for i, tree in enumerate(self.trees) if len(tree.product_counts)),
                 *((f"{i}", tree, SOS_COLUMNS) for i, tree in enumerate(self.trees) if len(tree.sos_sizes)),
+                *((f"{i}", tree, BALL_COLUMNS) for i, tree in enumerate(self.trees) if len(tree.curvatures)),
                 *((f"refinement/{t}", refinement, PARTS) for t, refinement in enumerate(self.refinements)),
             )
             for name in names
@@ -198,6 +203,7 @@ def load_proof(path: str | os.PathLike[str]) -> Proof:
                 COLUMNS
                 + (GRAM_COLUMNS if f"{i}/product_counts" in names else ())
                 + (SOS_COLUMNS if f"{i}/sos_sizes" in names else ())
+                + (BALL_COLUMNS if f"{i}/curvatures" in names else ())
                 for i in range(int(header["problems"]))
             ]
             trees = tuple(

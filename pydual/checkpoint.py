@@ -23,7 +23,7 @@ from pydual.proof_systems.base import Snapshot
 from pydual.proof_systems.partial_tree import PartialTree
 from pydual.whole_file import check_writable, write_whole
 
-FAMILY, VERSION = "pydual-checkpoint-", "4"
+FAMILY, VERSION = "pydual-checkpoint-", "5"
 INTERVAL = 2.0  # seconds between two writes, at least
 SHARE = 0.04  # of the time that writing may take
 

@@ -25,13 +25,15 @@ class Problem:
     """One normalized question: is there a point of ``region`` at which every margin is ``<= 0`` (``< 0`` if strict)?
 
     ``margins`` are atoms over the inputs and outputs of ``network``; constraints on single inputs have become part of
-    ``region``. ``index`` is the number of the problem within its query.
+    ``region``. ``index`` is the number of the problem within its query. ``real``: a proof need not hold for executions in
+    float32.
     """
 
     network: Network
     region: Region
     margins: tuple[Atom, ...]
     index: int
+    real: bool = True
 
 
 def normalize(network: Network, checker: Checker) -> tuple[Problem, ...]:

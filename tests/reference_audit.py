@@ -49,7 +49,8 @@ class Reference:
         self.neurons = [(p.source, c, k) for k, p in relus for c in range(p.size)]
         self.number = {(k, c): j for j, (_, c, k) in enumerate(self.neurons)}
         self.read = {p.source for p in network.primitives if not isinstance(p, Affine)}
-        self.curved = {p.source for p in network.primitives if hasattr(p, "kind")}
+        self.curved: dict[int, tuple[Fraction, list[Fraction], Fraction]] = {}
+        self.of_curves = {p.source for p in network.primitives if hasattr(p, "kind")}
 
     def bounds(self) -> list[Fraction | None]:
         self.nodes = zip(self.tree.kind.tolist(), self.tree.anchor.tolist(), strict=True)
@@ -58,6 +59,7 @@ class Reference:
         multipliers = map(Fraction, self.tree.product_multipliers.tolist())
         self.products = zip(self.tree.products.tolist(), multipliers, strict=True)
         self.counts, self.grams = iter(self.tree.product_counts.tolist()), list[GramLeaf]()
+        self.curvatures = iter(self.tree.curvatures.tolist())
         box = [(Fraction(a), Fraction(b)) for a, b in zip(self.problem.lower, self.problem.upper, strict=True)]
         self.found: list[Fraction | None] = []
         self._node(box, {}, None, False)
@@ -78,10 +80,12 @@ class Reference:
             if bounds is not None and not empty:
                 bounds = {v: self._cut(v, b, phases) for v, b in bounds[0].items()}, bounds[1]
                 empty = any(low > high for intervals in bounds[0].values() for low, high in intervals)
-        if kind in (0, 3):
+        if kind in (0, 3, 6):
             betas = {j: Fraction(next(self.betas)) for j in phases}
             products = [next(self.products) for _ in range(next(self.counts))] if kind == 3 else None
+            self.curved = self._curved(next(self.curvatures)) if kind == 6 else {}
             self.found.append(None if empty else self._leaf(box, phases, bounds, betas, products))
+            self.curved = {}
             self.leaf += 1
             return
         index = next(self.indices)
@@ -146,6 +150,8 @@ class Reference:
                         w[source][i] = w[source].get(i, 0) + c * m
                 continue
             stages.append(self._stage({**dict(enumerate(w)), k: coefficients}, constant, box, bounds[0]))
+            if self.curved and isinstance(primitive, Relu) and rule != -1 and any(coefficients.values()):
+                constant += self._replace_open(k, coefficients, bounds[0][primitive.source], rule, named, w[primitive.source])
             for component, c in coefficients.items():
                 interval = bounds[0][primitive.source][component]
                 if isinstance(primitive, Relu):
@@ -156,6 +162,41 @@ class Reference:
                 w[primitive.source][component] = w[primitive.source].get(component, 0) + c * slope
                 constant += c * shift
         return max([constant + self._least([w[0].get(i, ZERO) for i in range(len(box))], box), *stages])
+
+    def _curved(self, curvatures: list[float]) -> dict[int, tuple[Fraction, list[Fraction], Fraction]]:
+        """Of each relu its curvature, and of its source the image of the center and the radius, with norms from numpy."""
+        ball = self.problem.ball
+        assert ball is not None
+        values, radii = [[Fraction(c) for c in ball.center]], [Fraction(ball.radius)]
+        found, given = {}, iter(curvatures)
+        for k, p in enumerate(self.network.primitives, 1):
+            if isinstance(p, Affine):
+                rows = [[(s, i, m) for s, i, m in entries(p, row)] for row in range(p.size)]
+                sums = [sum((m * values[s][i] for s, i, m in row), ZERO) for row in rows]
+                values.append([Fraction(float(b)) + total for b, total in zip(p.bias, sums, strict=True)])
+                dense = [(s, m.toarray() if sparse.issparse(m) else m) for s, m in p.terms]
+                radii.append(sum((Fraction(float(np.linalg.norm(m, 2))) * radii[s] for s, m in dense), ZERO))
+                continue
+            image = [max(v, ZERO) if isinstance(p, Relu) else curve(p.kind, v) for v in values[p.source]]
+            values.append(image)
+            radii.append(radii[p.source] * (Fraction(1, 4) if getattr(p, "kind", "") == "sigmoid" else 1))
+            if isinstance(p, Relu):
+                found[k] = Fraction(next(given)), values[p.source], radii[p.source]
+        return found
+
+    def _replace_open(
+        self, k: int, w: dict[int, Fraction], intervals: Box, rule: int, named: dict[int, Fraction], out: dict[int, Fraction]
+    ) -> Fraction:
+        """Takes the open neurons of a relu out of ``w``; their part of the constant in a ball leaf."""
+        (curvature, center, radius), constant, is_open = self.curved[k], ZERO, False
+        for component, (low, high) in enumerate(intervals):
+            if not low < 0 < high:
+                continue
+            is_open, c = True, w.pop(component, ZERO)
+            slope, _ = relu_line(ONE, (low, high), rule, named.get(self.number[k - 1, component]))
+            out[component] = out.get(component, ZERO) + c * slope
+            constant += least_curved(c, c * slope, low, high, curvature, center[component])
+        return constant - (curvature * radius**2 if is_open else ZERO)
 
     def _next(self, w: list[dict[int, Fraction]]) -> int:
         """The value to replace next: the last affine one, else the last one; 0 if only the input is left."""
@@ -220,7 +261,7 @@ class Reference:
             if k in self.read:
                 interval = list(interval)
                 for c, (low, high) in enumerate(interval if code > 1 else []):
-                    if (k in self.curved and low < high) or low < 0 < high:
+                    if (k in self.of_curves and low < high) or low < 0 < high:
                         down, up = (self._component(k, c, sign, box, bounds, code) for sign in (1, -1))
                         interval[c] = max(low, down), min(high, -up)
                 bounds[0][k] = interval = self._cut(k, interval, phases)
@@ -460,6 +501,19 @@ def add(a: Function, b: Function, factor: Fraction) -> Function:
 def at(function: Function, values: list[list[Fraction]]) -> Fraction:
     terms = (c * values[k][i] for k, coefficients in enumerate(function[0]) for i, c in coefficients.items())
     return function[1] + sum(terms, ZERO)
+
+
+def least_curved(c: Fraction, g: Fraction, low: Fraction, high: Fraction, curvature: Fraction, center: Fraction) -> Fraction:
+    """The minimum of ``c max(p, 0) - g p + curvature (p - center)^2`` on an interval around 0."""
+
+    def value(p: Fraction) -> Fraction:
+        return c * max(p, ZERO) - g * p + curvature * (p - center) ** 2
+
+    places = [low, ZERO, high]
+    if curvature:
+        vertices = center - (c - g) / (2 * curvature), center + g / (2 * curvature)
+        places += [v for v, (a, b) in zip(vertices, ((ZERO, high), (low, ZERO)), strict=True) if a < v < b]
+    return min(map(value, places))
 
 
 def relu_line(c: Fraction, interval: Interval, rule: int, named: Fraction | None) -> tuple[Fraction, Fraction]:

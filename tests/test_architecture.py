@@ -141,12 +141,12 @@ def test_the_trusted_base_is_listed_with_its_line_counts() -> None:
         assert abs(found - lines) <= max(5, lines // 20), f"{names} has {found} lines; ARCHITECTURE.md says {lines}"
 
 
-def test_the_exact_audit_with_its_readers_has_at_most_1950_lines_of_code() -> None:
+def test_the_exact_audit_with_its_readers_has_at_most_2100_lines_of_code() -> None:
     """Without blank lines, comments and docstrings; ``exact_program`` only puts the files together."""
     files = {*(ROOT / "pydual/audit").glob("exact*.py"), ROOT / "pydual/audit/query.py"}
     counts = {path.name: lines_of_code(path) for path in files if path.stem != "exact_program"}
     said = re.search(r"([\d,]+) lines of code", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"))
-    assert sum(counts.values()) <= 1950, counts
+    assert sum(counts.values()) <= 2100, counts
     assert said and abs(int(said[1].replace(",", "")) - sum(counts.values())) <= 20, counts
 
 

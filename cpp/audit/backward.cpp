@@ -288,8 +288,38 @@ void Backward::activation(int k) {
     above_neg_.assign(entries, 0.0);
     value.kind == Kind::relu ? relu_lines(k, g) : curve_lines(k, g);
     for (int lane = 0; lane < kLanes; ++lane)
-        if (rows_[lane].rule == kIntervalRule) flat_lines(k, g, lane);
+        if (rows_[lane].rule == kIntervalRule)
+            flat_lines(k, g, lane);
+        else if (rows_[lane].curvatures && value.kind == Kind::relu)
+            replace_open(k, g, lane);
     apply_lines(k);
+}
+
+// In a ball leaf: takes open neurons out of the coefficients, before lines replace the others.
+void Backward::replace_open(int k, const Gathered& g, int lane) {
+    const Value& value = net_.values[k];
+    const Surroundings& around = *rows_[lane].around;
+    const double curvature = rows_[lane].curvatures[around.relu[k]];
+    const double radius = -around.neg_radius[value.source];
+    double* w = pending_[k].data();
+    double* out = coefficients(value.source);
+    bool any = false;
+    for (int i = 0; i < value.size; ++i) any = any || w[i * kLanes + lane] != 0.0;
+    if (!any) return;  // only other lanes have coefficients here
+    any = false;
+    for (int i = 0; i < value.size; ++i) {
+        const int e = i * kLanes + lane;
+        if (!(g.low[e] < 0.0 && g.neg[e] < 0.0)) continue;
+        const double rise = w[e] * below_[e];  // p = p' + shift, p' >= 0
+        const double shift = setting_.shift->shift[value.source][i];
+        const OpenNeuron neuron{g.low[e], g.neg[e], around.center_low[value.source][i], around.center_neg[value.source][i]};
+        constant_[lane] += curved_least(w[e], rise, curvature, neuron);
+        constant_[lane] += rise * shift;
+        out[e] += rise;
+        w[e] = 0.0;
+        any = true;
+    }
+    if (any && curvature > 0.0) constant_[lane] += curvature * ((-radius) * radius);
 }
 
 void Backward::relu_lines(int k, const Gathered& g) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "audit/ball.hpp"
 #include "audit/cells.hpp"
 
 namespace pydual::audit {
@@ -17,6 +18,8 @@ struct Row {
     const Phases* phases = nullptr;   // neuron splits that cut the block's intervals further, or null
     int rule = kAdaptiveRule;
     const double* slopes = nullptr;   // by neuron, negative where the rule decides; or null
+    const double* curvatures = nullptr;      // of a ball leaf: one for each relu; else null
+    const Surroundings* around = nullptr;    // of a ball leaf
 };
 
 struct Interval {
@@ -59,6 +62,7 @@ private:
     void relu_lines(int k, const Gathered& g);
     void curve_lines(int k, const Gathered& g);
     void flat_lines(int k, const Gathered& g, int lane);
+    void replace_open(int k, const Gathered& g, int lane);
     void apply_lines(int k);
     void charge_error(int k);
     void stage(double* best);

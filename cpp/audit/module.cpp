@@ -159,16 +159,41 @@ struct HeldRoot {
     }
 };
 
+// Of an l2 ball, with a guess for the norm of each matrix.
+struct HeldSurroundings {
+    std::unique_ptr<Surroundings> around;
+
+    HeldSurroundings(const Network& network, const Doubles& center, double radius, const Doubles& norms) {
+        std::size_t matrices = 0;
+        for (const Value& value : network.values) matrices += value.terms.size();
+        if (center.size() != network.inputs() || norms.size() != static_cast<py::ssize_t>(matrices))
+            throw std::invalid_argument("The ball or the norms do not fit the network.");
+        const Ball ball{true, radius, copied(center)};
+        const std::vector<double> guesses = copied(norms);
+        const py::gil_scoped_release release;
+        const Downward mode;
+        around = std::make_unique<Surroundings>(network, ball, guesses.data());
+    }
+
+    py::list radii() const {
+        py::list found;
+        for (const double neg : around->neg_radius) found.append(-neg);
+        return found;
+    }
+};
+
 // Arrays are little-endian, C-contiguous and of the format's types: the caller has checked them.
 struct HeldTree {
     std::shared_ptr<HeldRoot> root;
+    std::shared_ptr<HeldSurroundings> around;
     std::vector<py::array> keep;
     std::unique_ptr<TreeAudit> audit;
 
     HeldTree(std::shared_ptr<HeldRoot> at, const Doubles& constants, const std::vector<bool>& strict,
              const std::vector<std::vector<double>>& x, const std::vector<std::vector<double>>& y, const py::dict& tree,
-             const std::vector<bool>& integer, const std::optional<Doubles>& points, int threads)
-        : root(std::move(at)) {
+             const std::vector<bool>& integer, const std::optional<Doubles>& points, std::shared_ptr<HeldSurroundings> surroundings,
+             int threads)
+        : root(std::move(at)), around(std::move(surroundings)) {
         const auto column = [&](const char* name) -> const py::array& {
             keep.push_back(py::cast<py::array>(tree[name]));
             return keep.back();
@@ -203,6 +228,14 @@ struct HeldTree {
         c.betas = betas.size();
         c.products = product_multipliers.size();
         c.gram_leaves = product_counts.size();
+        const py::array& curvatures = column("curvatures");
+        c.ball_leaves = curvatures.shape(0);
+        c.relus = curvatures.shape(1);
+        const auto relus = std::count_if(root->network->values.begin(), root->network->values.end(),
+                                         [](const Value& value) { return value.kind == Kind::relu; });
+        if (c.ball_leaves && (!around || c.relus != relus)) throw std::invalid_argument("The curvatures do not fit the network.");
+        c.curvatures = numbers(curvatures);
+        if (around) c.around = around->around.get();
         const auto margins = static_cast<py::ssize_t>(strict.size());
         if (anchor.size() != kind.size() || multipliers.size() != lines.size() * margins || constants.size() != margins ||
             products.size() != 2 * product_multipliers.size())
@@ -245,12 +278,16 @@ PYBIND11_MODULE(_rounded, m, py::mod_gil_used()) {
              py::arg("refinements"), py::arg("network"), py::arg("lower"), py::arg("upper"), py::arg("norm"), py::arg("center"),
              py::arg("radius"), py::arg("float32"), py::arg("anchor"), py::arg("threads"))
         .def("shift", &HeldRoot::shift, py::arg("value"));
+    py::class_<HeldSurroundings, std::shared_ptr<HeldSurroundings>>(m, "Surroundings")
+        .def(py::init<const Network&, const Doubles&, double, const Doubles&>(), py::arg("network"), py::arg("center"), py::arg("radius"),
+             py::arg("norms"))
+        .def_property_readonly("radii", &HeldSurroundings::radii);
     py::class_<HeldTree>(m, "Tree")
         .def(py::init<std::shared_ptr<HeldRoot>, const Doubles&, const std::vector<bool>&, const std::vector<std::vector<double>>&,
                       const std::vector<std::vector<double>>&, const py::dict&, const std::vector<bool>&, const std::optional<Doubles>&,
-                      int>(),
+                      std::shared_ptr<HeldSurroundings>, int>(),
              py::arg("root"), py::arg("constants"), py::arg("strict"), py::arg("x"), py::arg("y"), py::arg("columns"),
-             py::arg("integers"), py::arg("points").none(true), py::arg("threads"))
+             py::arg("integers"), py::arg("points").none(true), py::arg("around").none(true), py::arg("threads"))
         .def("advance", &HeldTree::advance)
         .def_property_readonly("margin", [](const HeldTree& t) { return t.audit->margin(); });
 }

@@ -8,7 +8,7 @@
 namespace pydual::audit {
 namespace {
 
-enum NodeKind : int { kLeaf = 0, kInputSplit = 1, kNeuronSplit = 2, kGramLeaf = 3, kEnumerationLeaf = 5 };
+enum NodeKind : int { kLeaf = 0, kInputSplit = 1, kNeuronSplit = 2, kGramLeaf = 3, kEnumerationLeaf = 5, kBallLeaf = 6 };
 
 constexpr std::size_t kBatchNumbers = std::size_t{1} << 23;  // doubles held by a batch
 constexpr std::size_t kBatchLeaves = 4096;
@@ -33,7 +33,7 @@ TreeAudit::TreeAudit(const Root& root, Margins margins, const Columns& columns, 
     : root_(root), net_(*root.setting.network), margins_(std::move(margins)), columns_(columns),
       threads_(std::max(threads, 1)), on_path_(net_.neurons.size(), 0) {
     for (int t = 0; t < threads_; ++t) {
-        workspaces_.push_back({Backward(root.setting), std::vector<std::vector<double>>(kLanes)});
+        workspaces_.push_back({Backward(root.setting), std::vector<std::vector<double>>(kLanes), std::vector<std::vector<double>>(kLanes)});
         alone_.emplace_back(1, Backward(root.setting));
         together_.emplace_back(root.setting);
     }
@@ -69,7 +69,8 @@ bool TreeAudit::batch_full() const { return leaves_.size() >= kBatchLeaves || ba
 void TreeAudit::finish() {
     if (!stack_.empty()) throw Rejected("the tree ends before it covers the region.");
     const bool used = split_ == columns_.splits && threshold_ == columns_.thresholds && leaf_ == columns_.leaves &&
-                      beta_ == columns_.betas && product_ == columns_.products && gram_leaf_ == columns_.gram_leaves;
+                      beta_ == columns_.betas && product_ == columns_.products && gram_leaf_ == columns_.gram_leaves &&
+                      ball_leaf_ == columns_.ball_leaves;
     if (!used) throw Rejected("a column is longer than the tree needs.");
 }
 
@@ -91,6 +92,7 @@ void TreeAudit::read_node() {
     switch (columns_.kind[node_]) {
         case kLeaf:
         case kGramLeaf:
+        case kBallLeaf:
         case kEnumerationLeaf: read_leaf(node, columns_.kind[node_]); break;
         case kInputSplit: split_input(node); break;
         default: split_neuron(node);
@@ -150,8 +152,12 @@ void TreeAudit::read_leaf(const Open& node, std::uint8_t kind) {
     const std::int32_t rule = columns_.lines[leaf_];
     if (rule < -kAdaptiveRule || rule >= columns_.slopes.rows) reject(node_, "'lines' names a row that does not exist.");
     if (beta_ + depth > columns_.betas) reject(node_, "'split_multipliers' is too short.");
-    leaves_.push_back({node_, leaf_, beta_, rule, kind, 0, 0, node.box, node.anchor, path_});
+    leaves_.push_back({node_, leaf_, beta_, rule, kind, 0, 0, -1, node.box, node.anchor, path_});
     if (kind == kGramLeaf) read_products(leaves_.back());
+    if (kind == kBallLeaf) {
+        if (ball_leaf_ >= columns_.ball_leaves || !columns_.around) reject(node_, "'curvatures' ends before this leaf.");
+        leaves_.back().ball = ball_leaf_++;
+    }
     batch_numbers_ += 8 + path_.size();
     ++leaf_;
     beta_ += depth;
@@ -314,21 +320,33 @@ bool TreeAudit::is_empty(const Leaf& leaf) const { return leaf.box->empty || con
 
 void TreeAudit::check_rows(const Leaf* const* leaves, int count, Workspace& space, double* bounds) const {
     Row rows[kLanes];
-    for (int lane = 0; lane < count; ++lane) rows[lane] = row_of(*leaves[lane], space.slopes[lane]);
+    for (int lane = 0; lane < count; ++lane) rows[lane] = row_of(*leaves[lane], space, lane);
     space.backward.start(rows, count);
     for (int lane = 0; lane < count; ++lane) seed(*leaves[lane], lane, space.backward);
     space.backward.bound(bounds);
 }
 
-Row TreeAudit::row_of(const Leaf& leaf, std::vector<double>& slopes) const {
+Row TreeAudit::row_of(const Leaf& leaf, Workspace& space, int lane) const {
     return {leaf.anchor->block.get(), leaf.anchor->lane, leaf.box.get(), &leaf.phases,
-            leaf.rule < 0 ? -leaf.rule : kAdaptiveRule, slopes_of(leaf, slopes)};
+            leaf.rule < 0 ? -leaf.rule : kAdaptiveRule, slopes_of(leaf, space.slopes[lane]),
+            curvatures_of(leaf, space.curvatures[lane]), columns_.around};
+}
+
+const double* TreeAudit::curvatures_of(const Leaf& leaf, std::vector<double>& curvatures) const {
+    if (leaf.ball < 0) return nullptr;
+    curvatures.resize(columns_.relus);
+    for (std::int64_t k = 0; k < columns_.relus; ++k) {
+        curvatures[k] = columns_.curvatures[leaf.ball * columns_.relus + k];
+        if (!(curvatures[k] >= 0.0)) reject(leaf.node, "a curvature is negative or no number.");
+        if (curvatures[k] > 0.0 && !columns_.around->known[k]) reject(leaf.node, "a curvature where nothing is known of the distance.");
+    }
+    return curvatures.data();
 }
 
 double TreeAudit::check_gram(const Leaf& leaf, Workspace& space) const {
     std::vector<Product> products;
     for (std::int32_t t = 0; t < leaf.products; ++t) products.push_back(product(leaf.first_product + t));
-    const Row row = row_of(leaf, space.slopes[0]);
+    const Row row = row_of(leaf, space, 0);
     try {
         return gram_bound(root_.setting, row, products, space.backward, [&] { seed(leaf, 0, space.backward); });
     } catch (const TooManyKept& error) {

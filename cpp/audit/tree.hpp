@@ -17,7 +17,7 @@ namespace pydual::audit {
 
 // The columns of a tree, whose types, lengths and ranges have been checked, but not that they fit together.
 struct Columns {
-    std::int64_t nodes = 0, splits = 0, thresholds = 0, leaves = 0, betas = 0, products = 0, gram_leaves = 0;
+    std::int64_t nodes = 0, splits = 0, thresholds = 0, leaves = 0, betas = 0, products = 0, gram_leaves = 0, ball_leaves = 0, relus = 0;
     const std::uint8_t* kind = nullptr;
     const std::uint8_t* anchor = nullptr;
     const std::int32_t* index = nullptr;
@@ -28,6 +28,8 @@ struct Columns {
     const std::int32_t* product_facts = nullptr;  // two for each product
     Numbers product_multipliers;
     const std::int32_t* product_counts = nullptr;
+    Numbers curvatures;                     // of ball leaves: one for each relu
+    const Surroundings* around = nullptr;   // where there are ball leaves
     const std::vector<Refinement>* refinements = nullptr;
     Lattice lattice;
 };
@@ -83,6 +85,7 @@ private:
         std::uint8_t kind = 0;
         std::int64_t first_product = 0;
         std::int32_t products = 0;
+        std::int64_t ball = -1;  // its number among ball leaves
         BoxPointer box;
         std::shared_ptr<const Anchor> anchor;
         Phases phases;
@@ -96,7 +99,8 @@ private:
 
     struct Workspace {
         Backward backward;
-        std::vector<std::vector<double>> slopes;  // of each lane, by neuron
+        std::vector<std::vector<double>> slopes;      // of each lane, by neuron
+        std::vector<std::vector<double>> curvatures;  // of each lane, by relu
     };
 
     void read_node();
@@ -122,7 +126,8 @@ private:
     bool is_empty(const Leaf& leaf) const;
     void check_rows(const Leaf* const* leaves, int count, Workspace& space, double* bounds) const;
     double check_gram(const Leaf& leaf, Workspace& space) const;
-    Row row_of(const Leaf& leaf, std::vector<double>& slopes) const;
+    Row row_of(const Leaf& leaf, Workspace& space, int lane) const;
+    const double* curvatures_of(const Leaf& leaf, std::vector<double>& curvatures) const;
     void seed(const Leaf& leaf, int lane, Backward& backward) const;
     void add_margin(int r, double weight, int lane, Backward& backward) const;
     const double* slopes_of(const Leaf& leaf, std::vector<double>& slopes) const;
@@ -140,7 +145,7 @@ private:
     std::vector<Open> stack_;
     Phases path_;
     std::vector<char> on_path_;
-    std::int64_t node_ = 0, split_ = 0, threshold_ = 0, leaf_ = 0, beta_ = 0, product_ = 0, gram_leaf_ = 0;
+    std::int64_t node_ = 0, split_ = 0, threshold_ = 0, leaf_ = 0, beta_ = 0, product_ = 0, gram_leaf_ = 0, ball_leaf_ = 0;
     std::vector<std::shared_ptr<Anchor>> anchors_;
     std::vector<Leaf> leaves_;
     std::deque<Enumeration> enumerations_;

@@ -22,10 +22,13 @@ struct Rows {
     const double* lower;
     const double* upper;
     bool shared;
+    const double* curvature = nullptr;  // (rows, layers), with centers (units,) and radii (layers,); or null
+    const double* center = nullptr;
+    const double* radius = nullptr;
 };
 
 struct Outputs {
-    double *alpha, *beta, *lambda, *bound, *x, *y, *z, *price;
+    double *alpha, *beta, *lambda, *bound, *x, *y, *z, *price, *curvature;
 };
 
 // The given units of r queries, rows first.. of an array with `stride` numbers a row, as columns.
@@ -93,8 +96,19 @@ void ascend_rows(const LivePart& live, const std::vector<int>& at, long units, c
     }
     to_columns(in.lambda + static_cast<long>(first) * rows, rows, margins, r, lambda.data());
     to_columns(in.allowed + static_cast<long>(first) * rows, rows, margins, r, allowed.data());
-    const AscentQuery query{&p, region.view, &live.margins, lower.get(), upper.get(), in.shared ? 0 : 1, phase.data(), allowed.data()};
-    ascend(query, options, r, {alpha.get(), beta.get(), lambda.data()}, {bound.data(), x.data(), y.get(), z.get(), price.get()});
+    const int depth = p.depth();
+    Columns center(p, in.curvature ? 1 : 0, 1);
+    std::vector<double> radius(depth + 1), curvature(static_cast<std::size_t>(depth + 1) * r);
+    std::vector<double*> curvatures(depth + 1);
+    for (int k = 1; in.curvature && k <= depth; ++k) {
+        to_columns(in.center + at[k], units, live.units[k], 1, center[k]);
+        radius[k] = in.radius[k - 1];
+        curvatures[k] = curvature.data() + static_cast<long>(k) * r;
+        for (int c = 0; c < r; ++c) curvatures[k][c] = in.curvature[static_cast<long>(first + c) * depth + k - 1];
+    }
+    const AscentQuery query{&p, region.view, &live.margins, lower.get(), upper.get(), in.shared ? 0 : 1, phase.data(), allowed.data(),
+                            in.curvature ? center.get() : nullptr, radius.data()};
+    ascend(query, options, r, {alpha.get(), beta.get(), lambda.data(), curvatures.data()}, {bound.data(), x.data(), y.get(), z.get(), price.get()});
     for (int k = 1; k <= p.depth(); ++k) {
         const std::vector<int>& kept = live.units[k];
         const long begin = static_cast<long>(first) * units + at[k];
@@ -104,6 +118,8 @@ void ascend_rows(const LivePart& live, const std::vector<int>& at, long units, c
         to_rows(z[k], units, kept, r, out.z + begin);
         to_rows(price[k], units, kept, r, out.price + begin);
     }
+    for (int k = 1; in.curvature && k <= depth; ++k)
+        for (int c = 0; c < r; ++c) out.curvature[static_cast<long>(first + c) * depth + k - 1] = curvatures[k][c];
     to_rows(lambda.data(), rows, margins, r, out.lambda + static_cast<long>(first) * rows);
     to_rows(x.data(), p.inputs, live.units[0], r, out.x + static_cast<long>(first) * p.inputs);
     std::copy(bound.begin(), bound.end(), out.bound + first);
@@ -111,7 +127,8 @@ void ascend_rows(const LivePart& live, const std::vector<int>& at, long units, c
 
 py::dict ascend_all(const HeldProgram& program, const HeldForm& margins, const HeldRegion& region, const Doubles& lower,
                     const Doubles& upper, const Bytes& phase, const Bytes& allowed, const Doubles& alpha, const Doubles& beta,
-                    const Doubles& lambda, const AscentOptions& options, int threads) {
+                    const Doubles& lambda, const Doubles& center, const Doubles& radius, const Doubles& curvature,
+                    const AscentOptions& options, int threads) {
     check_form(program, margins);
     check_region(program, region);
     const py::ssize_t count = phase.ndim() == 2 ? phase.shape(0) : -1;
@@ -124,12 +141,17 @@ py::dict ascend_all(const HeldProgram& program, const HeldForm& margins, const H
     expect(beta, {count, units}, "beta");
     expect(allowed, {count, margins.view.size}, "allowed");
     expect(lambda, {count, margins.view.size}, "weights");
+    const py::ssize_t layers = curvature.size() ? program.view.depth() : 0;
+    if (layers) expect(curvature, {count, layers}, "curvature");
+    expect(center, {layers ? units : center.size()}, "center");
+    expect(radius, {layers ? layers : radius.size()}, "radius");
     Doubles new_alpha = doubles(count, units), new_beta = doubles(count, units), y = doubles(count, units),
             z = doubles(count, units), price = doubles(count, units), bound = doubles(count), x = doubles(count, program.view.inputs),
-            new_lambda = doubles(count, margins.view.size);
-    const Rows in{alpha.data(), beta.data(), lambda.data(), phase.data(), allowed.data(), lower.data(), upper.data(), shared};
+            new_lambda = doubles(count, margins.view.size), new_curvature = doubles(count, layers);
+    const Rows in{alpha.data(), beta.data(), lambda.data(), phase.data(), allowed.data(), lower.data(), upper.data(), shared,
+                  layers ? curvature.data() : nullptr, center.data(), radius.data()};
     const Outputs out{new_alpha.mutable_data(), new_beta.mutable_data(), new_lambda.mutable_data(), bound.mutable_data(),
-                      x.mutable_data(), y.mutable_data(), z.mutable_data(), price.mutable_data()};
+                      x.mutable_data(), y.mutable_data(), z.mutable_data(), price.mutable_data(), new_curvature.mutable_data()};
     const int rows = static_cast<int>(count);
     {
         const py::gil_scoped_release release;
@@ -149,6 +171,7 @@ py::dict ascend_all(const HeldProgram& program, const HeldForm& margins, const H
     result["y"] = y;
     result["z"] = z;
     result["price"] = price;
+    result["curvature"] = new_curvature;
     return result;
 }
 
@@ -274,15 +297,18 @@ void bind_ascent(py::class_<HeldProgram>& cls) {
         "ascend",
         [](const HeldProgram& program, const HeldForm& margins, const HeldRegion& region, const Doubles& lower,
            const Doubles& upper, const Bytes& phase, const Bytes& allowed, const Doubles& alpha, const Doubles& beta,
-           const Doubles& weights, int steps, double alpha_rate, double beta_rate, double weight_rate, double decay,
+           const Doubles& weights, const Doubles& center, const Doubles& radius, const Doubles& curvature, int steps, double alpha_rate, double beta_rate, double weight_rate, double curvature_rate, double decay,
            double target, int threads) {
             return ascend_all(program, margins, region, lower, upper, phase, allowed, alpha, beta, weights,
-                              {steps, alpha_rate, beta_rate, weight_rate, decay, target}, threads);
+                              center, radius, curvature,
+                              {steps, alpha_rate, beta_rate, weight_rate, curvature_rate, decay, target}, threads);
         },
         py::arg("margins"), py::arg("region"), py::arg("lower"), py::arg("upper"), py::arg("phase"), py::arg("allowed"),
-        py::arg("alpha"), py::arg("beta"), py::arg("weights"), py::kw_only(), py::arg("steps"), py::arg("alpha_rate"),
-        py::arg("beta_rate"), py::arg("weight_rate"), py::arg("decay"), py::arg("target"), py::arg("threads"),
-        "Dual ascent for one query a row; see kernels/ascent.hpp. Arrays over units have the shape (rows, units).");
+        py::arg("alpha"), py::arg("beta"), py::arg("weights"), py::arg("center") = Doubles(0), py::arg("radius") = Doubles(0),
+        py::arg("curvature") = Doubles(0), py::kw_only(), py::arg("steps"), py::arg("alpha_rate"), py::arg("beta_rate"), py::arg("weight_rate"),
+        py::arg("curvature_rate") = 0.1, py::arg("decay"), py::arg("target"), py::arg("threads"),
+        "Dual ascent for one query a row; see kernels/ascent.hpp. Arrays over units have the shape (rows, units). "
+        "``center`` (units,), ``radius`` (layers,) and ``curvature`` (rows, layers) are left out, or empty, without curvatures.");
     cls.def("bound_rows", &bound_rows, py::arg("margins"), py::arg("region"), py::arg("lower"), py::arg("upper"), py::arg("alpha"),
             py::kw_only(), py::arg("threads"),
             "The lower bound (rows,) of each margin by the lines of its row of ``alpha`` (below zero: adaptive), at the best stage.");

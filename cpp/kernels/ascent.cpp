@@ -28,6 +28,22 @@ PYDUAL_DISPATCH void adam(const double* gradient, long n, double rate, double co
     }
 }
 
+// One Adam step uphill for the logarithm of a number, whose derivative is value times that of the value.
+void adam_of_logarithm(const double* gradient, long n, double rate, double correct1, double correct2, double* first, double* second,
+                       double* value) {
+    for (long e = 0; e < n; ++e) {
+        const double g = value[e] * gradient[e];
+        first[e] = 0.9 * first[e] + 0.1 * g;
+        second[e] = 0.999 * second[e] + 0.001 * g * g;
+        value[e] *= std::exp(rate * (first[e] * correct1) / (std::sqrt(second[e] * correct2) + 1e-30));
+    }
+}
+
+// The same with curvatures: d bound / d alpha = price (y - at).
+PYDUAL_DISPATCH void curved_gradients(const double* price, const double* y, const double* slope, const double* at, long n, double* alpha) {
+    for (long e = 0; e < n; ++e) alpha[e] = slope[e] > 0.0 && slope[e] < 1.0 ? price[e] * (y[e] - at[e]) : 0.0;
+}
+
 // d bound / d alpha = max(price, 0) y on free unstable neurons; d bound / d beta = -y (active), y (inactive).
 PYDUAL_DISPATCH void gradients(const double* price, const double* y, const double* slope, const signed char* phase, long n,
                                double* alpha, double* beta) {
@@ -44,7 +60,10 @@ public:
     Relaxation(const AscentQuery& query, int r, const AscentPoint& start)
         : q_(query), p_(*query.program), r_(r), alpha(p_, r, 1), beta(p_, r, 1), slope(p_, r, 1), price(p_, r), lines(p_.depth() + 1),
           lambda(start.lambda, start.lambda + static_cast<long>(query.margins->size) * r), bound(r), offset_(p_, r, 1),
-          split_(p_, r, 1), before_(p_, r, 1), below_(p_.depth() + 1), constant_(r), scratch_(4L * p_.inputs) {
+          split_(p_, r, 1), before_(p_, r, 1), below_(p_.depth() + 1), constant_(r), scratch_(4L * p_.inputs),
+          at_(p_, query.center ? r : 0, 1) {
+        curved.resize(p_.depth() + 1);
+        curvature.resize(p_.depth() + 1);
         for (int k = 1; k <= p_.depth(); ++k) p_.kind(k) == Kind::relu ? start_layer(k, start) : start_curves(k);
     }
 
@@ -76,6 +95,8 @@ public:
     Columns alpha, beta, slope, price;
     std::vector<Lines> lines;
     std::vector<double> lambda, bound;
+    std::vector<Curved> curved;                  // by layer
+    std::vector<std::vector<double>> curvature;  // by layer, r; empty where there is none
 
 private:
     // The coefficients of the weighed margins and of the splits.
@@ -94,6 +115,15 @@ private:
         for (int i = 0; i < n; ++i)
             for (int c = 0; c < r_; ++c) start_neuron(k, i, c, start);
         lines[k] = {alpha[k], slope[k], offset_[k], nullptr, 1, r_};
+        if (is_curved(k)) start_curved(k, start);
+    }
+
+    bool is_curved(int k) const { return q_.center && std::isfinite(q_.radius[k]); }
+
+    void start_curved(int k, const AscentPoint& start) {
+        curvature[k].assign(start.curvature[k], start.curvature[k] + r_);
+        curved[k] = {q_.lower[k], q_.upper[k], q_.center[k], q_.radius[k], alpha[k], curvature[k].data(), at_[k], q_.step, q_.step ? r_ : 1};
+        lines[k].curved = &curved[k];
     }
 
     // Shared intervals have shared lines.
@@ -115,20 +145,22 @@ private:
         slope[k][e] = unstable ? u / (u - l) : (active ? 1.0 : 0.0);
         offset_[k][e] = unstable ? -slope[k][e] * l : 0.0;
         const double given = start.alpha[k][e];
-        alpha[k][e] = unstable ? (given >= 0.0 ? std::min(given, 1.0) : (u > -l ? 1.0 : 0.0)) : slope[k][e];
+        const double adaptive = is_curved(k) ? -1.0 : (u > -l ? 1.0 : 0.0);  // with curvatures, coefficients have a say
+        alpha[k][e] = unstable ? (given >= 0.0 ? std::min(given, 1.0) : adaptive) : slope[k][e];
         beta[k][e] = phase ? std::max(start.beta[k][e], 0.0) : 0.0;
     }
 
     Columns offset_, split_, before_;
     std::vector<std::vector<double>> below_;  // of curves
     std::vector<double> constant_, scratch_;
+    Columns at_;  // where the minima with curvatures are
 };
 
 class Ascent {
 public:
     Ascent(const AscentQuery& query, const AscentOptions& options, int r, const AscentPoint& best, const AscentResult& result)
         : q_(query), p_(*query.program), o_(options), r_(r), best_(best), out_(result), now_(query, r, best), y_(p_, r, 1), z_(p_, r),
-          moments_(options.steps ? r : 0, p_), values_(static_cast<long>(query.margins->size) * r) {
+          moments_(options.steps ? r : 0, p_), values_(static_cast<long>(query.margins->size) * r), curvature_moments_(p_.depth() + 1) {
         std::fill(out_.bound, out_.bound + r, -std::numeric_limits<double>::infinity());
         single_ = !several_margins();
     }
@@ -170,6 +202,8 @@ private:
         copy(z_[0], p_.inputs, out_.x);
         for (int k = 1; k <= p_.depth(); ++k) {
             if (p_.kind(k) == Kind::relu) copy(now_.alpha[k], p_.size(k), best_.alpha[k]);
+            if (!now_.curvature[k].empty()) copy(now_.curvature[k].data(), 1, best_.curvature[k]);
+            if (!now_.curvature[k].empty()) copy(z_[k], p_.size(k), out_.z[k]);
             copy(now_.beta[k], p_.size(k), best_.beta[k]);
             copy(y_[k], p_.size(k), out_.y[k]);
             copy(now_.price[k], p_.size(k), out_.price[k]);
@@ -181,6 +215,7 @@ private:
     void play_best() {
         for (int k = 1; k <= p_.depth(); ++k) {
             Lines lines = now_.lines[k];
+            if (lines.curved) continue;  // kept with the best
             if (p_.kind(k) == Kind::relu) lines.alpha = best_.alpha[k];
             relax_forward(lines, out_.price[k], out_.y[k], p_.size(k), r_, out_.z[k]);
         }
@@ -198,13 +233,24 @@ private:
         const double unbounded = std::numeric_limits<double>::infinity();
         for (int k = 1; k <= p_.depth(); ++k) {
             if (p_.kind(k) != Kind::relu) continue;
+            if (!now_.curvature[k].empty()) move_curvature(k, step, scale);
             gradients(now_.price[k], y_[k], now_.slope[k], q_.phase[k], now_.count(k), moments_.gradient_alpha[k], moments_.gradient_beta[k]);
+            if (now_.lines[k].curved)
+                curved_gradients(now_.price[k], y_[k], now_.slope[k], now_.curved[k].at, now_.count(k), moments_.gradient_alpha[k]);
             adam(moments_.gradient_alpha[k], now_.count(k), scale * o_.alpha_rate, correct1, correct2, 1.0, moments_.first_alpha[k],
                  moments_.second_alpha[k], now_.alpha[k]);
             adam(moments_.gradient_beta[k], now_.count(k), scale * o_.beta_rate, correct1, correct2, unbounded, moments_.first_beta[k],
                  moments_.second_beta[k], now_.beta[k]);
         }
         if (!single_) move_lambda(scale);
+    }
+
+    void move_curvature(int k, int step, double scale) {
+        std::vector<double>& moments = curvature_moments_[k];
+        moments.resize(3L * r_, 0.0);
+        curvature_gradient(now_.lines[k], now_.curved[k], p_.size(k), r_, moments.data());
+        adam_of_logarithm(moments.data(), r_, scale * o_.curvature_rate, 1.0 / (1.0 - std::pow(0.9, step)), 1.0 / (1.0 - std::pow(0.999, step)),
+                          moments.data() + r_, moments.data() + 2L * r_, now_.curvature[k].data());
     }
 
     // Exponentiated gradient on the simplex: the gradient of a weight is its margin at the relaxed play.
@@ -246,6 +292,7 @@ private:
     Columns y_, z_;
     Moments moments_;
     std::vector<double> values_;
+    std::vector<std::vector<double>> curvature_moments_;  // by layer: gradient and its averages, 3 x r
     std::vector<char> improved_;
     bool single_ = true;
 };

@@ -1,7 +1,7 @@
 // Ascent on the dual variables of the triangle relaxation (Xu et al. 2021, alpha-CROWN; Wang et al. 2021, beta-CROWN, eq. 8).
 //
 // A column is one query: margins weighted by lambda (a point of the simplex), slopes alpha in [0, 1] below unstable ReLUs,
-// and a multiplier beta >= 0 for every ReLU whose phase is fixed. Curves have adaptive lines, whatever their alpha and beta. Every point gives a valid bound; ascent makes it better.
+// and a multiplier beta >= 0 for every ReLU whose phase is fixed. In an l2 ball, layers of ReLUs may have a curvature >= 0 (curved.hpp). Curves have adaptive lines, whatever their alpha and beta. Every point gives a valid bound; ascent makes it better.
 #pragma once
 
 #include "core/program.hpp"
@@ -18,6 +18,8 @@ struct AscentQuery {
     int step = 0;                              // 0: n_k intervals shared by all columns; 1: n_k x r
     const signed char* const* phase = nullptr; // [k], n_k x r: 1 active, -1 inactive, 0 free
     const signed char* allowed = nullptr;      // M x r: margins that the column may weigh
+    const double* const* center = nullptr;     // [k], n_k: y_k at the ball's center; or null, without curvatures
+    const double* radius = nullptr;            // [k]: of y_k around it, infinity where nothing is known
 };
 
 struct AscentOptions {
@@ -25,6 +27,7 @@ struct AscentOptions {
     double alpha_rate = 0.1;
     double beta_rate = 0.05;
     double lambda_rate = 0.5;
+    double curvature_rate = 0.1;  // of their logarithms
     double decay = 0.98;
     double target = 0.0;  // stop when every column's bound is above
 };
@@ -34,6 +37,7 @@ struct AscentPoint {
     double* const* alpha = nullptr;  // [k], n_k x r
     double* const* beta = nullptr;   // [k], n_k x r
     double* lambda = nullptr;        // M x r
+    double* const* curvature = nullptr;  // [k], r (below zero: a guess); or null
 };
 
 // At the best point: the bound, its minimizing input, and for each neuron the relaxed play and its price.

@@ -53,6 +53,7 @@ void relu_lines(const double* lower, const double* upper, int n, Rule rule, doub
 }
 
 void relax_backward(const Lines& lines, const double* w, int n, int r, double* hat, double* constant) {
+    if (lines.curved) return curved_backward(lines, *lines.curved, w, n, r, hat, constant);
     for (int i = 0; i < n; ++i) {
         const long at = static_cast<long>(i) * lines.ld;
         const long row = static_cast<long>(i) * r;
@@ -69,6 +70,7 @@ void relax_backward(const Lines& lines, const double* w, int n, int r, double* h
 }
 
 PYDUAL_DISPATCH void relax_forward(const Lines& lines, const double* w, const double* y, int n, int r, double* z) {
+    if (lines.curved) return curved_forward(lines, *lines.curved, y, n, r, z);
     for (int i = 0; i < n; ++i) {
         for (int c = 0; c < r; ++c) {
             const long at = static_cast<long>(i) * lines.ld + static_cast<long>(c) * lines.step;

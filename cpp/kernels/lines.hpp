@@ -4,6 +4,8 @@
 // Element (i, c) of an array stands at [i * ld + c * step]: step 0, ld 1 for lines shared by all columns, else step 1, ld r.
 #pragma once
 
+#include "kernels/curved.hpp"
+
 namespace pydual {
 
 struct Lines {
@@ -13,6 +15,7 @@ struct Lines {
     const double* below = nullptr;
     int step = 0;
     int ld = 1;
+    const Curved* curved = nullptr;  // in place of the lines around open ReLUs, or null
 };
 
 // Which slope below an unstable ReLU: alpha = slope above (parallel), or alpha = 1 if u > -l else 0 (adaptive).

@@ -12,9 +12,20 @@ from typing import Any
 import numpy as np
 
 from pydual.audit.exact_file import FileColumn
-from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, ENUMERATION_LEAF, GRAM_LEAF, INPUT_SPLIT, LEAF, SOS_COLUMNS, SOS_LEAF
+from pydual.certificate import (
+    ADAPTIVE,
+    ADAPTIVE_LINES,
+    BALL_LEAF,
+    ENUMERATION_LEAF,
+    GRAM_LEAF,
+    INPUT_SPLIT,
+    LEAF,
+    SOS_COLUMNS,
+    SOS_LEAF,
+)
 from pydual.errors import CertificateError
 from pydual.network import Network
+from pydual.operators.primitives import Affine, Relu
 
 CHUNK = 1 << 20
 _REAL = ("<f4", "<f8")
@@ -31,6 +42,8 @@ _TYPES = {
     "products": (2, ("<i4",)),
     "product_multipliers": (1, _REAL),
     "product_counts": (1, ("<i4",)),
+    "curvatures": (2, _REAL),
+    "norms": (1, ("<f8",)),
 }
 _REFINEMENT = {
     "lines": (2, ("<i4",)),
@@ -49,9 +62,9 @@ def validate(tree: Any, network: Network, margins: int, refinements: int, in_l2_
     rows, width = slopes.shape
     _require(len(kind) > 0, "'kind' is empty; a tree has at least one node")
     counts = sum((np.bincount(part, minlength=256) for part in _chunks(kind)), np.zeros(256, dtype=np.int64))
-    gram, cuts = int(counts[GRAM_LEAF]), int(counts[INPUT_SPLIT])
-    leaves = int(counts[LEAF] + counts[ENUMERATION_LEAF]) + gram
-    _require(not counts[ENUMERATION_LEAF + 1 :].any(), "a node's kind is unknown")
+    gram, ball, cuts = int(counts[GRAM_LEAF]), int(counts[BALL_LEAF]), int(counts[INPUT_SPLIT])
+    leaves = int(counts[LEAF] + counts[ENUMERATION_LEAF]) + gram + ball
+    _require(not counts[BALL_LEAF + 1 :].any(), "a node's kind is unknown")
     stray = any(getattr(getattr(tree, name, None), "shape", (0,))[0] for name in SOS_COLUMNS)
     _require(bool(counts[SOS_LEAF]) or not stray, "there are terms of Sos leaves, but no such leaf")
     _require(not counts[SOS_LEAF], "Sos leaves are checked by the exact audit alone; audit with level 'exact'")
@@ -74,8 +87,19 @@ def validate(tree: Any, network: Network, margins: int, refinements: int, in_l2_
     for name in ("multipliers", "split_multipliers"):
         _all(columns[name], f"'{name}' has a negative number, NaN or infinity", lambda v: (v >= 0) & np.isfinite(v))
     _check_slopes(slopes, columns["slope_neurons"], network, "'slope_neurons'")
+    _check_curvatures(columns, ball, network)
     _check_products(columns, 1 + 2 * network.input_size + 4 * network.neurons + in_l2_ball)
     return columns
+
+
+def _check_curvatures(columns: dict[str, np.ndarray], leaves: int, network: Network) -> None:
+    curvatures, norms = columns["curvatures"], columns["norms"]
+    relus = sum(isinstance(p, Relu) for p in network.primitives) if leaves else 0
+    matrices = sum(len(p.terms) for p in network.primitives if isinstance(p, Affine)) if leaves else 0
+    _require(curvatures.shape == (leaves, relus), f"'curvatures' has the shape {curvatures.shape}; expected {(leaves, relus)}")
+    _require(len(norms) == matrices, f"'norms' has {len(norms)} entries; expected {matrices}")
+    for name in ("curvatures", "norms"):
+        _all(columns[name], f"'{name}' has a negative number, NaN or infinity", lambda v: (v >= 0) & np.isfinite(v))
 
 
 def _check_products(columns: dict[str, np.ndarray], facts: int) -> None:

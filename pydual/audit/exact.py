@@ -10,9 +10,9 @@ computed once, and curves are right to 2**-20.
 
 Everything in the proof is a hint: intervals, bounds and coverage are derived from network and checker alone, in
 integers. To be trusted besides Python: ``query`` (the question), ``exact_network`` (the network as integers),
-``exact_region``, ``exact_curves``, ``exact_bounds`` (bounds by lines), ``exact_gram`` and ``exact_sos`` (products of
-facts), and this page (columns, cells, leaves). Columns are read once, in order and piece by piece: memory grows with the
-depth of a tree, not with its nodes.
+``exact_region``, ``exact_curves``, ``exact_bounds`` (bounds by lines), ``exact_ball``, ``exact_gram`` and ``exact_sos``
+(products of facts), and this page (columns, cells, leaves). Columns are read once, in order and piece by piece: memory
+grows with the depth of a tree, not with its nodes.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ from fractions import Fraction
 from itertools import chain
 from typing import Any
 
+from pydual.audit.exact_ball import Surroundings, surroundings
 from pydual.audit.exact_bounds import ADAPTIVE, INTERVAL, Case, Ends, Linear, Path, Relaxation, cut_interval, derive
 from pydual.audit.exact_curves import ONE
 from pydual.audit.exact_enumeration import points_of
 from pydual.audit.exact_gram import Facts, Products, gram_bound
-from pydual.audit.exact_network import Network
+from pydual.audit.exact_network import Activation, Affine, Network
 from pydual.audit.exact_region import Region
 from pydual.audit.exact_sos import MOST_COEFFICIENTS, MOST_DEGREE, Term, sos_bound
 from pydual.audit.query import Problem, digest, problems
 from pydual.errors import CertificateError, InputError
 
-LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF, SOS_LEAF, ENUMERATION_LEAF = 0, 1, 2, 3, 4, 5
+LEAF, INPUT_SPLIT, NEURON_SPLIT, GRAM_LEAF, SOS_LEAF, ENUMERATION_LEAF, BALL_LEAF = 0, 1, 2, 3, 4, 5, 6
 PIECE = 8192  # numbers of a column that are held at a time, or one row
 MOST = sys.float_info.max
 MOST_CASE_SPLITS = 256
@@ -138,6 +139,7 @@ class _Audit:
             raise CertificateError("The certificate's refinements must be a list of at most 252.")
         self.refinements: list[Ends] = [self._ends(refinement) for refinement in refinements]
         self._root: tuple[Any, Relaxation | None] = (), None
+        self._around: tuple[Any, Surroundings | None] = (), None
 
     def _ends(self, refinement: Any) -> Ends:
         slopes = _Slopes(refinement, "slopes", "neurons", self.net, self.poll)
@@ -183,6 +185,15 @@ class _Audit:
         ends = self.refinements[anchor - ADAPTIVE - 1] if anchor > ADAPTIVE else None
         return derive(self.net, region, path, min(anchor, ADAPTIVE), ends, self.float32, self.poll)
 
+    def surroundings(self, problem: Problem, norms: list[float]) -> Surroundings:
+        """What is known of distances, once for all problems in a row with these norms."""
+        if self.float32 or problem.ball is None or problem.ball.norm != "l2":
+            raise CertificateError("a ball leaf is about real arithmetic in an l2 ball.")
+        if norms != self._around[0] or self._around[1] is None:
+            self._around = norms, surroundings(self.net, problem.ball, norms, self.poll)
+        assert self._around[1] is not None
+        return self._around[1]
+
     def derive_root(self, region: Region, anchor: int) -> Relaxation | None:
         """The same for the region of a problem, once for all problems in a row that have it."""
         key = (region.lower, region.upper, anchor)
@@ -219,7 +230,7 @@ class _Tree:
     def __init__(self, tree: Any, problem: Problem, audit: _Audit) -> None:
         self.problem, self.audit, self.net = problem, audit, audit.net
         self.region = Region(problem.lower, problem.upper, problem.ball, problem.integers)
-        self.kinds = _Column(tree, "kind", ("uint8",), (None,), LEAF, ENUMERATION_LEAF)
+        self.kinds = _Column(tree, "kind", ("uint8",), (None,), LEAF, BALL_LEAF)
         most = ADAPTIVE + len(audit.refinements)
         self.anchors = _Column(tree, "anchor", ("uint8",), self.kinds.shape, 0, most)
         self.indices = _Column(tree, "index", ("int32",), (None,), 0, MOST)
@@ -238,6 +249,13 @@ class _Tree:
         self.variables = _Column(tree, "sos_variables", ("int32",), (None,), 0, most)
         self.terms = _Column(tree, "sos_terms", ("int32",), (None, 3), 0, MOST)
         self.coefficients = _Column(tree, "sos_coefficients", ("float64",), (None,), -MOST, MOST)
+        self.curvatures = _Column(tree, "curvatures", REALS, (None, None), 0, MOST)
+        relus = sum(isinstance(v, Activation) and v.kind == "relu" for v in self.net.values)
+        matrices = sum(len(v.terms) for v in self.net.values if isinstance(v, Affine))
+        curved, width = self.curvatures.shape
+        if width != (relus if curved else 0):
+            raise CertificateError("'curvatures' has not one number for each relu.")
+        self.norms = list(_Column(tree, "norms", ("float64",), (matrices if curved else 0,), 0, MOST).entries)
 
     def margin(self) -> Fraction | float:
         """The least proven margin of the leaves, which must cover the problem's region."""
@@ -250,7 +268,7 @@ class _Tree:
                     raise CertificateError("the tree has ended before this node.")
                 cell, anchor = stack.pop(), self.anchors.next()
                 cell = self._anchored(cell, anchor) if anchor else cell
-                if kind in (LEAF, GRAM_LEAF, SOS_LEAF, ENUMERATION_LEAF):
+                if kind not in (INPUT_SPLIT, NEURON_SPLIT):
                     margin = min(margin, self._leaf(cell, kind))
                 else:
                     stack += reversed(self._children(cell, kind))
@@ -259,7 +277,7 @@ class _Tree:
         if stack:
             raise CertificateError("The tree ends before it covers the region.")
         columns = (self.indices, self.thresholds, self.lines, self.betas, self.products, self.counts)
-        for column in (*columns, self.sizes, self.variables, self.terms, self.coefficients):
+        for column in (*columns, self.sizes, self.variables, self.terms, self.coefficients, self.curvatures):
             column.finish()
         return margin
 
@@ -289,6 +307,7 @@ class _Tree:
         betas = [Fraction(self.betas.next()) for _ in cell.path]
         products = self._products() if kind == GRAM_LEAF else {}
         squares = self._squares() if kind == SOS_LEAF else ([], [])
+        curvatures = self.curvatures.next() if kind == BALL_LEAF else []
         if cell.bounds is None:
             raise CertificateError("the leaf has no anchor above it.")
         if cell.empty:
@@ -303,6 +322,9 @@ class _Tree:
             bound = sos_bound(relaxation, self.facts, function, *squares, self.audit.poll)
         else:
             scale = function.scale()
+            if kind == BALL_LEAF:
+                around = self.audit.surroundings(self.problem, self.norms)
+                relaxation = around.curved(relaxation, [scale * Fraction(v) for v in curvatures])
             bound = function.constant + relaxation.lower_bound(function.integers(scale, self.net.sizes)) / scale
         if not self._holds(bound, weights):
             raise CertificateError(f"the leaf's bound F = {float(max(bound, Fraction(-(10**300)))):.6g} is not positive.")

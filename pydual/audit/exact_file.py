@@ -23,7 +23,7 @@ LONGEST_HEADER = 100_000_000
 MAGIC = "pydual-certificate-1"
 METADATA = ("format", "network", "query", "arithmetic", "problems")
 COLUMNS = ("kind", "index", "threshold", "anchor", "lines", "slopes", "slope_neurons", "multipliers", "split_multipliers")
-# of a tree with Gram leaves, and with Sos leaves: a type and a shape where the file has none
+# of a tree with Gram leaves, with Sos leaves, and with ball leaves: a type and a shape where the file has none
 NO_PRODUCTS = {"products": ("I32", [0, 2]), "product_multipliers": ("F32", [0]), "product_counts": ("I32", [0])}
 NO_SQUARES = {
     "sos_sizes": ("I32", [0, 2]),
@@ -31,7 +31,8 @@ NO_SQUARES = {
     "sos_terms": ("I32", [0, 3]),
     "sos_coefficients": ("F64", [0]),
 }
-GRAM_COLUMNS, SOS_COLUMNS = tuple(NO_PRODUCTS), tuple(NO_SQUARES)
+NO_CURVATURES = {"curvatures": ("F64", [0, 0]), "norms": ("F64", [0])}
+GRAM_COLUMNS, SOS_COLUMNS, BALL_COLUMNS = tuple(NO_PRODUCTS), tuple(NO_SQUARES), tuple(NO_CURVATURES)
 PARTS = ("lines", "slopes", "neurons", "case_trees", "case_splits", "case_multipliers")  # of a refinement
 DTYPES = {"U8": ("uint8", "B"), "I32": ("int32", "i"), "F32": ("float32", "f"), "F64": ("float64", "d")}
 # one member of the header, whose value has no braces inside, and what follows it; short, so that no value nests deeply
@@ -120,9 +121,13 @@ def _proof(file: BinaryIO, size: int) -> FileProof:
 
 
 def _tree(columns: dict[str, FileColumn], number: int, file: BinaryIO) -> Any:
-    """Takes the columns of a tree out; those of products and squares are empty where the file has none."""
+    """Takes the columns of a tree out; those of leaves of other kinds than linear ones are empty where the file has none."""
     tree = vars(_group(columns, str(number), COLUMNS))
-    for empty, count, what in ((NO_PRODUCTS, "product_counts", "products"), (NO_SQUARES, "sos_sizes", "squares")):
+    for empty, count, what in (
+        (NO_PRODUCTS, "product_counts", "products"),
+        (NO_SQUARES, "sos_sizes", "squares"),
+        (NO_CURVATURES, "curvatures", "balls"),
+    ):
         if f"{number}/{count}" in columns:
             tree |= vars(_group(columns, str(number), tuple(empty)))
             _need(tree[count].shape[0] > 0, f"a tree has tensors of {what}, but no leaf with any.")

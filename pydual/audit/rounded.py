@@ -103,6 +103,7 @@ class _Session:
         except _rounded.Rejected as error:
             raise CertificateError(f"A refinement of the certificate does not hold together: {error}") from None
         self._roots: dict[object, _rounded.Root] = {}
+        self._around: dict[bytes, _rounded.Surroundings] = {}
 
     def margin(self, tree: Any, problem: Problem) -> float:
         in_l2_ball = problem.ball is not None and problem.ball.norm == "l2"
@@ -119,10 +120,22 @@ class _Session:
         if (columns["kind"] == ENUMERATION_LEAF).any():
             rows += BATCH_POINTS
         threads = self._threads(int(np.count_nonzero(columns["anchor"])), rows)
-        audit = _rounded.Tree(root, constants, strict, x, y, columns, integers, points, threads)
+        around = self._surroundings(problem, columns["norms"]) if len(columns["curvatures"]) else None
+        audit = _rounded.Tree(root, constants, strict, x, y, columns, integers, points, around, threads)
         while audit.advance():
             self._poll()
         return audit.margin
+
+    def _surroundings(self, problem: Problem, norms: np.ndarray) -> _rounded.Surroundings:
+        """What ball leaves say of distances from the center's values; trees of a query have the same ball."""
+        ball = problem.ball
+        if self._float32 or ball is None or ball.norm != "l2":
+            raise CertificateError("A ball leaf is about real arithmetic in an l2 ball.")
+        key = norms.tobytes()
+        if key not in self._around:
+            self._poll()
+            self._around[key] = _rounded.Surroundings(self._compiled, np.array(ball.center), ball.radius, norms)
+        return self._around[key]
 
     def _root(self, problem: Problem, anchor: int) -> _rounded.Root:
         ball = problem.ball

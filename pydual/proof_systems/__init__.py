@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pydual.proof_systems.neuron_splitting import NeuronSplitting as NeuronSplitting
     from pydual.proof_systems.portfolio import Portfolio as Portfolio
     from pydual.proof_systems.sdp import SDP as SDP
+    from pydual.proof_systems.sdp_crown import SDPCrown as SDPCrown
     from pydual.proof_systems.smt import SMT as SMT
     from pydual.proof_systems.sos import SOS as SOS
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _HOME = {
     "MILP": "milp",
     "SDP": "sdp",
+    "SDPCrown": "sdp_crown",
     "SMT": "smt",
     "SOS": "sos",
     "AlphaCrown": "alpha_crown",
@@ -66,6 +68,7 @@ BY_NAME: dict[str, Callable[[], ProofSystem]] = {
     "interval": _default("Interval"),
     "crown": _default("Crown"),
     "alpha-crown": _default("AlphaCrown"),
+    "sdp-crown": _default("SDPCrown"),
     "lp": _default("TriangleLP"),
     "sdp": _default("SDP"),
     "sos": _default("SOS"),

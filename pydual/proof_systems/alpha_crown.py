@@ -33,14 +33,14 @@ class AlphaCrown(RootBound):
 
     def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
         start = with_best_margins(frame, nodes)
-        spread = self._spread(frame, start)
+        spread = self.spread(frame, start)
         ascended = ascend(frame, spread, steps=self.steps, rate=self.rate, target=self.target)
         if spread is start and frame.group.problems[0].network.piecewise_linear:
             return ascended
         return better_of(ascended, Crown().evaluate(frame, start, seconds))
 
     @staticmethod
-    def _spread(frame: Frame, nodes: Nodes) -> Nodes:
+    def spread(frame: Frame, nodes: Nodes) -> Nodes:
         """Multiplicative steps cannot leave a vertex of the simplex, so a lone weight lends some to the others."""
         allowed = frame.group.allowed[nodes.problem].astype(float)
         lone = (nodes.weights == 1.0).any(axis=1, keepdims=True) & (allowed.sum(axis=1, keepdims=True) > 1)

@@ -16,7 +16,9 @@ from pydual.proof_systems.input_splitting import InputSplitting
 from pydual.proof_systems.neuron_splitting import NeuronSplitting
 from pydual.proof_systems.portfolio import Portfolio
 from pydual.proof_systems.sdp import SDP
+from pydual.proof_systems.sdp_crown import SDPCrown
 
+BALL_STEPS = 10  # of a node's ascent over a ball, from where that of its parent ended
 NARROW = 1e-9  # an input whose interval has less than this share of the widest one's width does not count
 
 
@@ -65,8 +67,8 @@ class BranchAndBound:
             return self._inputs(ball)
         integers = any(problem.region.integers is not None for problem in problems)
         if (curves or integers) and self.split == "auto":
-            return Portfolio((self._neurons(), self._inputs(crown=curves or ball)), name=self.name)
-        return self._neurons()
+            return Portfolio((self._neurons(ball), self._inputs(crown=curves or ball)), name=self.name)
+        return self._neurons(ball)
 
     def _few_inputs(self, network: Network) -> bool:
         inputs, shallow = network.input_size, sum(isinstance(p, Relu) for p in network.primitives) == 1
@@ -76,8 +78,10 @@ class BranchAndBound:
         bound = Crown() if crown and self.bound is None else self.bound
         return InputSplitting(bound=bound, batch=self.batch or InputSplitting.batch)
 
-    def _neurons(self) -> NeuronSplitting:
+    def _neurons(self, ball: bool) -> NeuronSplitting:
         batch = self.batch or NeuronSplitting.batch
+        if self.bound is None and ball:
+            return NeuronSplitting(bound=SDPCrown(steps=BALL_STEPS), root=SDPCrown(), batch=batch)
         if self.bound is None:
             return NeuronSplitting(batch=batch)
         # products of degree 2 are chosen for one set of lines, and the audits' are a little better where there are cases

@@ -18,6 +18,7 @@ from pydual.proof_systems.recorder import EXPLICIT, Leaf, TreeRecorder
 from pydual.relax.engine import threads
 from pydual.relax.frame import Frame
 from pydual.relax.gram_inherited import Ended
+from pydual.relax.surroundings import Surroundings
 
 ABOVE_ROUNDING = 1e-9  # a bound above this is taken for positive; one of 1e-15 would not survive the audit
 ADAPTIVE_START = -1.0  # an alpha below zero asks for the adaptive slope
@@ -27,18 +28,20 @@ ADAPTIVE_START = -1.0  # an alpha below zero asks for the adaptive slope
 class Nodes:
     """``problem`` (nodes,) numbers within the group; ``phase``, ``alpha``, ``beta`` (nodes, units); ``weights``
     (nodes, margins), each row on its own problem's margins; a row of zeros asks for the best single margin. ``ended``: where
-    the parents' ascents in degree 2 ended, by row, as far as there were any."""
+    the parents' ascents in degree 2 ended, by row, as far as there were any. ``curvature`` (nodes, layers): those of the
+    parents, below zero where they had none; or of no layers."""
 
     problem: np.ndarray
     phase: np.ndarray
     alpha: np.ndarray
     beta: np.ndarray
     weights: np.ndarray
+    curvature: np.ndarray
     ended: dict[int, Ended] = field(default_factory=dict)
 
     def take(self, rows: np.ndarray) -> Nodes:
         ended = {k: self.ended[row] for k, row in enumerate(rows.tolist()) if row in self.ended}
-        return Nodes(self.problem[rows], self.phase[rows], self.alpha[rows], self.beta[rows], self.weights[rows], ended)
+        return Nodes(**{k: a[rows] for k, a in vars(self).items() if k != "ended"}, ended=ended)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,8 @@ class Duals:
     variables that prove it, ``price`` (nodes, units), the Lagrangian's coefficients of the outputs, and ``lines``, the rule
     for the lines as in PROOFS.md, or EXPLICIT. ReLUs that are inactive in all nodes are left out of an ascent: their price
     is 0, and their ``y`` the upper end of the interval. ``grams``: products of facts and their multipliers, of rows whose
-    bound is that of a Gram leaf; ``ended``: where ascents in degree 2 ended, of rows that they did not prove."""
+    bound is that of a Gram leaf; ``ended``: where ascents in degree 2 ended, of rows that they did not prove. ``curvature``
+    (nodes, layers): of rows whose bound is that of a ball leaf; below zero in the others, or of no layers."""
 
     bound: np.ndarray
     x: np.ndarray
@@ -58,8 +62,12 @@ class Duals:
     beta: np.ndarray
     weights: np.ndarray
     lines: np.ndarray
+    curvature: np.ndarray
     grams: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     ended: dict[int, Ended] = field(default_factory=dict)
+
+    def is_ball_leaf(self, row: int) -> bool:
+        return self.curvature.shape[1] > 0 and bool((self.curvature[row] >= 0).all())
 
 
 def better_of(first: Duals, second: Duals) -> Duals:
@@ -83,19 +91,29 @@ class LinearBound(Protocol):
 
 def root_nodes(frame: Frame) -> Nodes:
     """One node a problem, nothing fixed."""
-    count, units = len(frame.group.problems), frame.group.program.units
-    return Nodes(
-        np.arange(count),
-        np.zeros((count, units), dtype=np.int8),
-        np.full((count, units), ADAPTIVE_START),
-        np.zeros((count, units)),
-        np.zeros((count, frame.group.allowed.shape[1])),
-    )
+    return fresh_nodes(frame, np.arange(len(frame.group.problems)))
 
 
-def ascend(frame: Frame, nodes: Nodes, *, steps: int, rate: float, target: float) -> Duals:
-    """Dual ascent in the core from the nodes' own start; ``target`` ends it early where every bound is above."""
+def fresh_nodes(frame: Frame, problem: np.ndarray) -> Nodes:
+    """Nodes of these problems without duals, nothing fixed."""
+    count, units = len(problem), frame.group.program.units
+    alpha, weights = np.full((count, units), ADAPTIVE_START), np.zeros((count, frame.group.allowed.shape[1]))
+    phase = np.zeros((count, units), dtype=np.int8)
+    return Nodes(problem, phase, alpha, np.zeros((count, units)), weights, without_curvature(frame, count))
+
+
+def without_curvature(frame: Frame, count: int) -> np.ndarray:
+    """The curvatures of so many nodes that have none."""
+    return np.full((count, len(frame.group.program.sizes) if frame.group.has_ball_leaves else 0), -1.0)
+
+
+def ascend(frame: Frame, nodes: Nodes, *, steps: int, rate: float, target: float, around: Surroundings | None = None) -> Duals:
+    """Dual ascent in the core from the nodes' own start; ``target`` ends it early where every bound is above.
+
+    ``around``: the frame's surroundings, if the ascent may use them; its bounds are then those of ball leaves.
+    """
     g = frame.group
+    curved = () if around is None else (around.center, around.radius, nodes.curvature)
     result = g.program.core.ascend(
         g.core_margins,
         g.core_region,
@@ -106,6 +124,7 @@ def ascend(frame: Frame, nodes: Nodes, *, steps: int, rate: float, target: float
         nodes.alpha,
         nodes.beta,
         nodes.weights,
+        *curved,
         steps=steps,
         alpha_rate=rate,
         beta_rate=rate,
@@ -124,7 +143,8 @@ def ascend(frame: Frame, nodes: Nodes, *, steps: int, rate: float, target: float
         alpha=result["alpha"],
         beta=result["beta"],
         weights=result["weights"],
-        lines=np.where(adaptive, certificate.ADAPTIVE_LINES, EXPLICIT),
+        lines=np.where(adaptive & (around is None), certificate.ADAPTIVE_LINES, EXPLICIT),
+        curvature=without_curvature(frame, len(nodes.problem)) if around is None else result["curvature"],
     )
 
 
@@ -161,7 +181,11 @@ def leaf(frame: Frame, problem: int, duals: Duals, row: int, path: tuple[int, ..
         return Leaf(int(duals.lines[row]), multipliers, betas)
     slopes = np.clip(duals.alpha[row, frame.unstable], 0.0, 1.0)
     numbers = frame.group.program.neuron_numbers[frame.unstable]
-    return Leaf(EXPLICIT, multipliers, betas, numbers, slopes)
+    around = frame.group.surroundings if duals.is_ball_leaf(row) else None
+    if around is None:
+        return Leaf(EXPLICIT, multipliers, betas, numbers, slopes)
+    relus = duals.curvature[row, [kind == "relu" for kind in frame.group.program.kinds]]
+    return Leaf(EXPLICIT, multipliers, betas, numbers, slopes, curvatures=relus, norms=around.norms)
 
 
 def new_recorder(frame: Frame) -> TreeRecorder:

@@ -90,8 +90,14 @@ def graft(root: Part) -> ProofTree:
         multipliers=np.concatenate([tree.multipliers for tree in trees]),
         split_multipliers=np.concatenate([tree.split_multipliers for tree in trees]),
         **{name: np.concatenate([getattr(tree, name) for tree in trees]) for name in OF_LEAVES},
+        **_ball_columns([tree for tree in trees if len(tree.curvatures)]),
         refinements=tuple(refinement for tree in trees for refinement in tree.refinements),
     )
+
+
+def _ball_columns(trees: list[ProofTree]) -> dict[str, np.ndarray]:
+    """Of the trees with ball leaves, which are about one network, and so have the same norms."""
+    return {"curvatures": np.concatenate([tree.curvatures for tree in trees]), "norms": trees[0].norms} if trees else {}
 
 
 def _stem(part: Part) -> ProofTree:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pydual import certificate
-from pydual.proof_systems.duals import Duals, Nodes
+from pydual.proof_systems.duals import Duals, Nodes, without_curvature
 from pydual.proof_systems.root_bound import RootBound
 from pydual.relax.frame import Frame
 
@@ -46,7 +46,8 @@ class Interval(RootBound):
         price = np.concatenate([prices[k] for k in layers], axis=1) if layers else np.zeros((len(bound), 0))
         y = self._inputs(frame, plays)
         lines = np.full(len(bound), certificate.INTERVAL_LINES)
-        return Duals(bound, plays[0], y, z, price, nodes.alpha, np.zeros_like(nodes.beta), weights, lines)
+        none = np.zeros_like(nodes.beta), weights, lines, without_curvature(frame, len(bound))
+        return Duals(bound, plays[0], y, z, price, nodes.alpha, *none)
 
     @staticmethod
     def _inputs(frame: Frame, plays: list[np.ndarray]) -> np.ndarray:

@@ -49,7 +49,7 @@ class TriangleLP(RootBound):
                 alpha[row], beta[row], weights[row] = program.duals(solution)
             if solution.point is not None:
                 solved.append((row, program.x(solution), program.y(solution), program.z(solution)))
-        duals = ascend(frame, Nodes(nodes.problem, nodes.phase, alpha, beta, weights), steps=0, rate=0.0, target=0.0)
+        duals = ascend(frame, replace(nodes, alpha=alpha, beta=beta, weights=weights), steps=0, rate=0.0, target=0.0)
         x, y, z = duals.x.copy(), duals.y.copy(), duals.z.copy()
         for row, *played in solved:
             x[row], y[row], z[row] = played

@@ -15,7 +15,7 @@ from pydual.problem import Problem
 from pydual.proof_systems.alpha_crown import AlphaCrown
 from pydual.proof_systems.base import Play, Snapshot, State, start
 from pydual.proof_systems.branching import candidates, look_ahead
-from pydual.proof_systems.duals import ABOVE_ROUNDING, ADAPTIVE_START, Duals, LinearBound, Nodes, leaf, new_recorder, play
+from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, LinearBound, Nodes, fresh_nodes, leaf, new_recorder, play
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.partial_tree import partial_tree
 from pydual.proof_systems.recorder import Leaf, TreeRecorder
@@ -41,6 +41,7 @@ class Node:
     alpha: np.ndarray
     beta: np.ndarray
     weights: np.ndarray
+    curvature: np.ndarray
     bound: float
     candidates: np.ndarray
     ended: Ended | None = None
@@ -277,9 +278,9 @@ class NeuronSplitting:
             if splits[row, 0] < 0:
                 self._finish_leaf(search, nodes.take(np.array([row])), problem, places[row], paths[row], seconds)
                 continue
-            weights = duals.weights[row]
+            found = alpha, beta, duals.weights[row], duals.curvature[row]
             bound, ended = float(duals.bound[row]), duals.ended.get(row)
-            search.push(Node(problem, places[row], paths[row], phases[row], alpha, beta, weights, bound, splits[row], ended))
+            search.push(Node(problem, places[row], paths[row], phases[row], *found, bound, splits[row], ended))
         return duals.x[open_rows]
 
     def _finish_leaf(
@@ -352,6 +353,7 @@ def _as_nodes(frame: Frame, origin: list[Node], paths: list, phases: list) -> No
         nodes.beta[row, list(node.path)] = node.beta
         nodes.alpha[row, frame.unstable] = node.alpha
         nodes.weights[row] = node.weights
+        nodes.curvature[row] = node.curvature
         if node.ended is not None:
             nodes.ended[row] = node.ended
     return nodes
@@ -359,12 +361,10 @@ def _as_nodes(frame: Frame, origin: list[Node], paths: list, phases: list) -> No
 
 def _fresh_nodes(frame: Frame, problem: np.ndarray, paths: list, phases: list) -> Nodes:
     """Nodes without duals yet."""
-    count, units = len(problem), frame.group.program.units
-    phase = np.zeros((count, units), dtype=np.int8)
+    nodes = fresh_nodes(frame, problem)
     for row, path in enumerate(paths):
-        phase[row, list(path)] = phases[row]
-    alpha = np.full((count, units), ADAPTIVE_START)
-    return Nodes(problem, phase, alpha, np.zeros((count, units)), np.zeros((count, frame.group.allowed.shape[1])))
+        nodes.phase[row, list(path)] = phases[row]
+    return nodes
 
 
 def _leaf(frame: Frame, problem: int, duals: Duals, row: int, path: tuple[int, ...]) -> Leaf:

@@ -12,10 +12,13 @@ from pydual.proof_systems.recorder import EXPLICIT, NO_PRODUCTS, Leaf, TreeRecor
 from pydual.relax.cases import read
 
 KINDS = (LEAF, INPUT_SPLIT, NEURON_SPLIT)
-REAL = ("threshold", "multipliers", "betas", "product_multipliers", "slopes", "refined_slopes", "refined_case_multipliers")
+REAL = (
+    "threshold", "multipliers", "betas", "product_multipliers", "slopes", "curvatures", "norms", "refined_slopes",
+    "refined_case_multipliers",
+)  # fmt: skip
 PER_NODE = ("kind", "index", "threshold", "first")
-MATRICES = ("multipliers", "products", "refined_lines", "refined_slopes", "refined_case_trees")
-PER_LEAF = ("closed", "lines", "multipliers", "beta_count", "product_count", "sloped_set", "active_set")
+MATRICES = ("multipliers", "products", "curvatures", "refined_lines", "refined_slopes", "refined_case_trees")
+PER_LEAF = ("closed", "lines", "multipliers", "beta_count", "product_count", "sloped_set", "active_set", "curvatures")
 
 NO_REFINEMENT = Refinement(np.zeros((0, 0), np.int32), np.zeros((0, 0), np.uint8), np.zeros(0, np.int32))
 
@@ -29,7 +32,8 @@ class PartialTree:
     their nodes, ``lines`` (C,), ``multipliers`` (C, margins), ``betas`` of all, ``beta_count`` (C,). Sets of neurons, which
     many leaves share, are written once: ``members`` of all sets, ``set_size`` (sets,), and of each leaf the numbers of the
     sets ``sloped_set`` that ``slopes`` belong to and ``active_set``. ``products`` and ``product_multipliers`` of all Gram
-    leaves, ``product_count`` (C,) how many each leaf has, -1 for linear leaves.
+    leaves, ``product_count`` (C,) how many each leaf has, -1 for linear leaves. ``curvatures`` (C, ReLU layers), -1 in leaves
+    that are no ball leaves, or of no layers, and ``norms``.
     Where the anchor is REFINED, what its refinement has, as ``refined_lines``, ``refined_slopes``, ...; else they are empty.
     """
 
@@ -52,6 +56,8 @@ class PartialTree:
     products: np.ndarray
     product_multipliers: np.ndarray
     product_count: np.ndarray
+    curvatures: np.ndarray
+    norms: np.ndarray
     refined_lines: np.ndarray
     refined_slopes: np.ndarray
     refined_neurons: np.ndarray
@@ -97,10 +103,10 @@ class PartialTree:
         slopes = _parts(self.slopes, self.set_size[self.sloped_set])
         columns = zip(
             self.closed.tolist(), self.lines.tolist(), self.multipliers, betas, self.sloped_set.tolist(), slopes,
-            self.active_set.tolist(), self._grams(), strict=True,
+            self.active_set.tolist(), self._grams(), self._curved(), strict=True,
         )  # fmt: skip
-        for node, lines, multipliers, beta, sloped, slope, active, gram in columns:
-            recorder.close(node, Leaf(lines, multipliers, beta, sets[sloped], slope, sets[active], *gram))
+        for node, lines, multipliers, beta, sloped, slope, active, gram, curved in columns:
+            recorder.close(node, Leaf(lines, multipliers, beta, sets[sloped], slope, sets[active], *gram, **curved))
         return recorder
 
     def _grams(self) -> Iterable[tuple[np.ndarray, ...]]:
@@ -108,6 +114,11 @@ class PartialTree:
         counts = np.maximum(self.product_count, 0)
         pairs = zip(_parts(self.products, counts), _parts(self.product_multipliers, counts), strict=True)
         return (pair if count >= 0 else () for count, pair in zip(self.product_count.tolist(), pairs, strict=True))
+
+    def _curved(self) -> Iterable[dict[str, np.ndarray]]:
+        """Of each closed leaf what it has as a ball leaf."""
+        some = self.curvatures.shape[1] > 0
+        return ({"curvatures": row, "norms": self.norms} if some and (row >= 0).all() else {} for row in self.curvatures)
 
     def boxes(self, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The cells of the open leaves, rows of (open, inputs). Raises ValueError where one lies below another split."""
@@ -220,8 +231,18 @@ def partial_tree(recorder: TreeRecorder, margins: int) -> PartialTree:
         products=np.concatenate([NO_PRODUCTS, *(products for products, _ in grams)]).astype(np.int32),
         product_multipliers=_joined([multipliers for _, multipliers in grams]),
         product_count=np.array([-1 if leaf.products is None else len(leaf.products) for leaf in leaves], dtype=np.int32),
+        **_curvatures(leaves),
         **{f"refined_{part}": getattr(refinement, part) for part in PARTS},
     )
+
+
+def _curvatures(leaves: list[Leaf]) -> dict[str, np.ndarray]:
+    curved = next((leaf for leaf in leaves if leaf.curvatures is not None), None)
+    if curved is None or curved.curvatures is None:
+        return {"curvatures": np.zeros((len(leaves), 0)), "norms": np.zeros(0)}
+    none = np.full(len(curved.curvatures), -1.0)
+    rows = [none if leaf.curvatures is None else leaf.curvatures for leaf in leaves]
+    return {"curvatures": np.array(rows), "norms": curved.norms}
 
 
 class _Sets:

@@ -25,7 +25,8 @@ class Leaf:
 
     ``lines`` is a rule of PROOFS.md, or EXPLICIT: then ``slopes`` belong to the neurons numbered in ``neurons``, and those
     in ``active`` are active in the whole cell. A Gram leaf has ``products`` (products, 2), pairs of
-    facts, and their multipliers; a Sos leaf has ``sos``; ``enumerated`` are the points of a finite cell.
+    facts, and their multipliers; a Sos leaf has ``sos``; ``enumerated`` are the points of a finite cell. A ball leaf has
+    ``curvatures``, one for each ReLU layer, and ``norms``, which all ball leaves have in common.
     """
 
     lines: int
@@ -38,6 +39,8 @@ class Leaf:
     product_multipliers: np.ndarray = field(default_factory=lambda: NO_MULTIPLIERS)
     sos: SosTerms | None = None
     enumerated: bool = False
+    curvatures: np.ndarray | None = None
+    norms: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def kind(self) -> int:
@@ -45,6 +48,8 @@ class Leaf:
             return certificate.ENUMERATION_LEAF
         if self.sos is not None:
             return certificate.SOS_LEAF
+        if self.curvatures is not None:
+            return certificate.BALL_LEAF
         return certificate.LEAF if self.products is None else certificate.GRAM_LEAF
 
 
@@ -103,6 +108,7 @@ class TreeRecorder:
             product_multipliers=np.concatenate([multipliers for _, multipliers in grams] or [NO_MULTIPLIERS]),
             product_counts=np.array([len(products) for products, _ in grams], dtype=np.int32),
             **_sos_columns([leaf.sos for leaf in leaves if leaf.sos is not None]),
+            **_ball_columns([leaf for leaf in leaves if leaf.curvatures is not None]),
             refinements=self.refinements,
         )
 
@@ -130,6 +136,10 @@ def _sos_columns(leaves: list[SosTerms]) -> dict[str, np.ndarray]:
         "sos_terms": np.concatenate([leaf.terms for leaf in leaves]),
         "sos_coefficients": np.concatenate([leaf.coefficients for leaf in leaves]),
     }
+
+
+def _ball_columns(leaves: list[Leaf]) -> dict[str, np.ndarray]:
+    return {"curvatures": np.array([leaf.curvatures for leaf in leaves]), "norms": leaves[0].norms} if leaves else {}
 
 
 def _lines(leaves: list[Leaf]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

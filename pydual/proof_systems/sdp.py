@@ -16,12 +16,12 @@ import numpy as np
 from pydual import certificate
 from pydual.errors import UnsupportedError
 from pydual.problem import Problem
-from pydual.proof_systems.alpha_crown import AlphaCrown
 from pydual.proof_systems.base import State, no_candidates, start
 from pydual.proof_systems.climb import Climb, Path, advance, closed, start_climbs
 from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, LinearBound, Nodes, leaf_proof, root_nodes
 from pydual.proof_systems.root_bound import with_bounds
 from pydual.proof_systems.rounding import rounded
+from pydual.proof_systems.sdp_crown import SDPCrown
 from pydual.relax.engine import threads
 from pydual.relax.frame import Frame, Group, group, make_frame
 from pydual.relax.program import compile_network
@@ -54,7 +54,7 @@ class SDP:
     (None: ``SOS(degree=2, dense=60)``).
     """
 
-    linear: LinearBound = AlphaCrown(steps=60, rate=0.1)
+    linear: LinearBound = SDPCrown(steps=60, rate=0.1)
     path: Path = Path()
     refine_steps: int = 20
     refine_rate: float = 0.2

@@ -16,6 +16,7 @@ from pydual.problem import Problem
 from pydual.region import Region
 from pydual.relax.engine import _core, threads
 from pydual.relax.program import AffineMap, Program, compile_network, core_form, core_region
+from pydual.relax.surroundings import Surroundings, surroundings
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,18 @@ class Group:
     @cached_property
     def core_region(self) -> _core.Region:
         return core_region(self.region)
+
+    @property
+    def has_ball_leaves(self) -> bool:
+        """Whether these may prove its problems: over an l2 ball, in real arithmetic."""
+        return self.region.ball is not None and self.region.ball.norm == "l2" and self.problems[0].real
+
+    @cached_property
+    def surroundings(self) -> Surroundings | None:
+        """What is known of distances from the values at the ball's center, where ball leaves may use it."""
+        if self.region.ball is None or not self.has_ball_leaves:
+            return None
+        return surroundings(self.problems[0].network, self.region.ball)
 
     def columns(self, problem: int) -> np.ndarray:
         """Which margins of the stack are those of the group's problem number ``problem``."""

@@ -188,8 +188,8 @@ def _as_stored(matrix: Matrix) -> Matrix:
 def _packed(matrix: Matrix | None, size: int) -> object:
     """What the core takes: a dense array, or (indptr, indices, data, columns).
 
-    A product of sparse matrices is unsorted, and whatever sorts it in place later would move the data, which the core shares, but
-    not the indices, of which it may have a copy. So it is sorted here.
+    A product of sparse matrices is unsorted, and whatever sorts it in place later would move the data, which the core shares,
+    but not the indices, of which it may have a copy. So it is sorted here.
     """
     if matrix is None:
         matrix = sparse.csr_array(sparse.eye_array(size))

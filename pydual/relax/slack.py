@@ -21,7 +21,7 @@ UNIT = 2.0**-24  # u of PROOFS.md, section 6
 
 
 def with_reserve(problems: tuple[Problem, ...], factor: float) -> tuple[Problem, ...]:
-    """The same problems, every margin lowered by ``factor`` times an estimate of its error in float32."""
+    """The same problems, for proofs about float32: with margins lowered by ``factor`` times estimated errors."""
     return tuple(_reserved(problem, factor) for problem in problems)
 
 
@@ -34,7 +34,8 @@ def _reserved(problem: Problem, factor: float) -> Problem:
         errors = list(_errors(problem.network, values))
         effects = np.maximum(effects, [_effect(problem.network, values, errors, atom) for atom in problem.margins])
     lowered = [atom.margin + -Fraction(factor * effect) for atom, effect in zip(problem.margins, effects, strict=True)]
-    return replace(problem, margins=tuple(replace(a, margin=m) for a, m in zip(problem.margins, lowered, strict=True)))
+    margins = tuple(replace(a, margin=m) for a, m in zip(problem.margins, lowered, strict=True))
+    return replace(problem, margins=margins, real=False)
 
 
 def _errors(network: Network, values: list[np.ndarray]) -> Iterator[np.ndarray]:
