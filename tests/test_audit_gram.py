@@ -378,3 +378,23 @@ def test_coefficients_are_rounded_down(exponent: int, unit: int) -> None:
     numbers = [-9, -8, -1, 0, 1, 7, 8]
     factor = Fraction(2) ** (exponent - unit)
     assert exact_gram._rounded_down(numbers, exponent, unit) == [(v * factor).__floor__() for v in numbers]
+
+
+def test_what_is_left_of_a_convex_polynomial_is_never_below_its_least_value() -> None:
+    """Over all real numbers, which is what provers count on, wherever in or around the box it is attained."""
+    rng, tried = np.random.default_rng(0), 0
+    for _ in range(600):
+        n, k = int(rng.integers(0, 6)), int(rng.integers(1, 7))
+        squares, mixed, root = rng.random(n) + 0.5, 0.3 * rng.normal(size=(n, k)), rng.normal(size=(k + 1, k))
+        kept = mixed.T @ np.diag(1.0 / squares) @ mixed + root.T @ root
+        whole = np.block([[np.diag(squares), mixed], [mixed.T, kept]])
+        slopes = -2.0 * whole @ rng.uniform(-0.5, 1.5, n + k)
+        least = -0.25 * slopes @ np.linalg.solve(whole, slopes)
+        upper = np.triu(kept) + np.triu(kept, 1)
+        rows = [[*(2.0 * mixed[:, j]), *upper[j]] for j in range(k)]
+        unit = 2**80
+        integers = [[int(v * unit) for v in numbers] for numbers in (slopes, squares, *rows)]
+        found = Fraction(exact_gram._rest(integers[0], integers[1], integers[2:]), unit)
+        assert found >= least - 1e-7 * (1 + abs(least))
+        tried += found > least + 1e-3
+    assert tried > 100

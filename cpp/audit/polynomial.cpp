@@ -1,6 +1,7 @@
 #include "audit/polynomial.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -50,10 +51,12 @@ PYDUAL_AUDIT_DISPATCH void subtract_square(const double* form, int first, int co
 
 // Takes the variables in order: for each, a square (root v + sum_k form[k] z_k + shift)^2 over the kept outputs after it. What
 // is left of the monomials with v is charged then. Roots, forms and shifts are hints, which are finite; each coefficient is
-// what is left of it or less. So sums can become -infinity, but not infinity.
+// what is left of it or less. So sums can become -infinity, but not infinity. Shifts are chosen in two ways, and the better one
+// counts: those that leave no linear terms are what provers count on, those that keep to where a form may vanish are often better.
 class Elimination {
 public:
-    explicit Elimination(Polynomial& p) : p_(p), total_(p.constant), form_(p.kept, 0.0), most_(p.kept) {
+    explicit Elimination(Polynomial& p)
+        : p_(p), total_(p.constant), form_(p.kept, 0.0), most_(p.kept), ways_{{{false, 0.0, p.linear}, {true, 0.0, p.linear}}} {
         for (int j = 0; j < p.kept; ++j) {
             for (int k = j + 1; k < p.kept; ++k) row(j)[k] += row(k)[j];
             most_[j] = p.range[p.inputs + j] > 0.0 ? std::min(std::max(row(j)[j], 0.0), kLargest) : 0.0;
@@ -69,10 +72,16 @@ public:
             total_ += charge(pivot, range) * range;
             variable(p_.inputs + j, pivot > most_[j] * kLeastPivot ? root_of(p_.inputs + j, pivot) : 0.0, j + 1, row(j));
         }
-        return total_;
+        return total_ + std::max(ways_[0].total, ways_[1].total);
     }
 
 private:
+    struct Way {
+        bool vanishing;
+        double total;
+        std::vector<double> linear;
+    };
+
     double* row(int j) { return p_.gram.data() + static_cast<std::ptrdiff_t>(j) * p_.kept; }
 
     // No square for a variable that is 0: it would only take from the others.
@@ -82,19 +91,23 @@ private:
     void variable(int v, double root, int first, double* products) {
         const double* ranges = p_.range.data() + p_.inputs;
         choose_form(products, most_.data(), root, first, p_.kept, form_.data());
-        const double shift = choose_shift(v, root, first);
         add_multiple(-2.0 * root, form_.data(), first, p_.kept, products);
         for (int k = first; k < p_.kept; ++k) total_ += charge(products[k], p_.range[v]) * ranges[k];
-        total_ += charge(p_.linear[v] + (-2.0 * root) * shift, p_.range[v]);
+        for (Way& way : ways_) {
+            const double shift = choose_shift(way, v, root, first);
+            way.total += charge(way.linear[v] + (-2.0 * root) * shift, p_.range[v]);
+            way.total += (-shift) * shift;
+            if (root > 0.0) add_multiple(-2.0 * shift, form_.data(), first, p_.kept, way.linear.data() + p_.inputs);
+        }
         if (root == 0.0) return;
-        total_ += (-shift) * shift;
-        add_multiple(-2.0 * shift, form_.data(), first, p_.kept, p_.linear.data() + p_.inputs);
         subtract_square(form_.data(), first, p_.kept, p_.gram.data());
     }
 
-    // What makes the square's linear term that of v, if the form may vanish then; else what is nearest to it.
-    double choose_shift(int v, double root, int first) const {
+    // What makes the square's linear term that of v; what is nearest to it, where the form may vanish.
+    double choose_shift(const Way& way, int v, double root, int first) const {
         if (root == 0.0) return 0.0;
+        const double whole = way.linear[v] * (0.5 / root);
+        if (!way.vanishing) return hint(whole);
         double most = 0.0;
         double least = -root * p_.range[v];
         for (int k = first; k < p_.kept; ++k) {
@@ -102,13 +115,14 @@ private:
             most -= std::min(value, 0.0);
             least -= std::max(value, 0.0);
         }
-        return hint(std::min(std::max(p_.linear[v] * (0.5 / root), least), most));
+        return hint(std::min(std::max(whole, least), most));
     }
 
     Polynomial& p_;
     double total_;
     std::vector<double> form_;  // of the variable in turn, from the first kept output after it on
     std::vector<double> most_;  // the greatest squares of a form's entries
+    std::array<Way, 2> ways_;
 };
 
 bool all_finite(const std::vector<double>& numbers) {

@@ -172,11 +172,18 @@ def _rest(slopes: list[int], squares: list[int], gram: list[list[int]]) -> int:
         roots.append(isqrt(pivot) if pivot > max(0, row[size + j] >> PIVOT) else 0)
         rest += min(0, pivot)
         factor.append([*form, roots[-1]])
-    shifts: list[int] = []
+    return rest + max(_rest_of_slopes(slopes, roots, factor, vanishing) for vanishing in (False, True))
+
+
+def _rest_of_slopes(slopes: list[int], roots: list[int], factor: list[list[int]], vanishing: bool) -> int:
+    """What the shifts leave of the linear terms: nearly nothing, or they keep to where forms may vanish, which may be better."""
+    size, rest, shifts = len(roots) - len(factor), 0, list[int]()
     for m, root in enumerate(roots):
-        column = [root] * (m < size) + [form[m] for form in factor[max(0, m - size) :]]
         left = slopes[m] - (2 * sum(map(mul, factor[m - size], shifts)) if m >= size else 0)
-        most, least = -sum(v for v in column if v < 0), -sum(v for v in column if v > 0)
-        shifts.append(min(max(left // (2 * root), least), most) if root else 0)  # where the form may vanish
-        rest += min(0, left - 2 * root * shifts[m]) - shifts[m] ** 2
+        shift = left // (2 * root) if root else 0
+        if vanishing:
+            column = [root] * (m < size) + [form[m] for form in factor[max(0, m - size) :]]
+            shift = min(max(shift, -sum(v for v in column if v > 0)), -sum(v for v in column if v < 0))
+        shifts.append(shift)
+        rest += min(0, left - 2 * root * shift) - shift**2
     return rest
