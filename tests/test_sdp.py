@@ -219,7 +219,7 @@ def test_a_tree_with_gram_leaves_goes_through_a_checkpoint(tmp_path: File) -> No
     system = replace(IN_TREES, batch=2)
     fresh = pydual.solve(network, checker, system)
     assert isinstance(fresh, Certificate) and has_kind(fresh.certificate, GRAM_LEAF)
-    stopped = pydual.solve(network, checker, Stopping(system, 8), checkpoint=tmp_path / "c")
+    stopped = pydual.solve(network, checker, Stopping(system, 9), checkpoint=tmp_path / "c")
     assert isinstance(stopped, Unknown) and stopped.open_fraction is not None and stopped.open_fraction < 1
     resumed = pydual.solve(network, checker, system, checkpoint=tmp_path / "c")
     assert isinstance(resumed, Certificate)
