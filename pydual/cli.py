@@ -29,6 +29,8 @@ _SPEC = "a VNN-LIB property, or FILE.py:NAME for a checker that a Python file de
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    # numpy and scipy each start a pool of OpenBLAS threads when loaded, which wait for work spinning; the core runs its own
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     args = _parser().parse_args(arguments)
     try:
         code = args.run(args)
