@@ -211,9 +211,11 @@ def _checker(spec: str) -> Any:
 
 def _chained(checker: Any, trusted: list[list[str]]) -> Any:
     """The checker, or the chain of the models that are to be trusted."""
+    if not trusted:
+        return checker
     from pydual import chain, load
 
-    return chain(checker, *((load(path), tolerance) for path, tolerance in trusted)) if trusted else checker
+    return chain(checker, *((load(path), tolerance) for path, tolerance in trusted))
 
 
 def _exit_code(outcome: Outcome) -> int:

@@ -22,7 +22,7 @@ from pydual.proof_systems.detour import AFTER, AWAY, BEFORE, Detour
 from pydual.proof_systems.detour import OVER as OVER_PART
 
 OVER = BranchAndBound(bound=SDP(), split="neuron", batch=2)
-SYSTEM = Detour(BranchAndBound(split="neuron", batch=1), SDP(), OVER)
+SYSTEM = Detour(BranchAndBound(split="neuron", batch=1), SDP, lambda: OVER)
 
 
 @pytest.fixture(autouse=True)

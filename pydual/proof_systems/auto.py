@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pydual.proof_systems.base import ProofSystem
 from pydual.proof_systems.branch_and_bound import BranchAndBound
 from pydual.proof_systems.crown import Crown
 from pydual.proof_systems.detour import Detour
 from pydual.proof_systems.enumeration import Enumeration
 from pydual.proof_systems.finite import Finite
 from pydual.proof_systems.portfolio import Portfolio
-from pydual.proof_systems.sdp import SDP
 
 
 def Auto() -> Portfolio:
@@ -16,5 +16,16 @@ def Auto() -> Portfolio:
 
     Small finite regions are enumerated in place of the search.
     """
-    over = BranchAndBound(bound=SDP(), split="neuron", batch=2)
-    return Portfolio((Crown(), Finite(Enumeration(), Detour(BranchAndBound(), SDP(), over))), name="auto")
+    return Portfolio((Crown(), Finite(Enumeration(), Detour(BranchAndBound(), _squares, _over_squares))), name="auto")
+
+
+def _squares() -> ProofSystem:
+    from pydual.proof_systems.sdp import SDP
+
+    return SDP()
+
+
+def _over_squares() -> ProofSystem:
+    from pydual.proof_systems.sdp import SDP
+
+    return BranchAndBound(bound=SDP(), split="neuron", batch=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +14,10 @@ from pydual.proof_systems.base import ProofSystem, Snapshot, State, refuse_lists
 from pydual.proof_systems.crown import Crown
 from pydual.proof_systems.duals import LinearBound
 from pydual.proof_systems.input_splitting import InputSplitting
-from pydual.proof_systems.neuron_splitting import NeuronSplitting
 from pydual.proof_systems.portfolio import Portfolio
-from pydual.proof_systems.sdp import SDP
-from pydual.proof_systems.sdp_crown import SDPCrown
+
+if TYPE_CHECKING:
+    from pydual.proof_systems.neuron_splitting import NeuronSplitting
 
 BALL_STEPS = 10  # of a node's ascent over a ball, from where that of its parent ended
 NARROW = 1e-9  # an input whose interval has less than this share of the widest one's width does not count
@@ -79,11 +80,17 @@ class BranchAndBound:
         return InputSplitting(bound=bound, batch=self.batch or InputSplitting.batch)
 
     def _neurons(self, ball: bool) -> NeuronSplitting:
+        from pydual.proof_systems.neuron_splitting import NeuronSplitting  # splits of inputs need not load it
+
         batch = self.batch or NeuronSplitting.batch
         if self.bound is None and ball:
+            from pydual.proof_systems.sdp_crown import SDPCrown
+
             return NeuronSplitting(bound=SDPCrown(steps=BALL_STEPS), root=SDPCrown(), batch=batch)
         if self.bound is None:
             return NeuronSplitting(batch=batch)
+        from pydual.proof_systems.sdp import SDP
+
         # products of degree 2 are chosen for one set of lines, and the audits' are a little better where there are cases
         cases = 1 if isinstance(self.bound, SDP) else NeuronSplitting.most_cases
         return NeuronSplitting(bound=self.bound, root=self.bound, batch=batch, most_cases=cases)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -36,12 +37,12 @@ class Detour:
 
     So the detour hardly more than doubles the time. ``other`` is one of degree 2, whose cost is estimated in advance. If its
     worst bound is then the better one, the search goes on with ``over``, from the start; else with ``main``, from where that
-    was left.
+    was left. The systems of the detour are made when it begins: most searches end before, and need not load them.
     """
 
     main: ProofSystem
-    other: ProofSystem
-    over: ProofSystem
+    other: Callable[[], ProofSystem]
+    over: Callable[[], ProofSystem]
 
     name = "bab"
 
@@ -68,7 +69,7 @@ class Detour:
         return DetourState(**vars(known), part=part, inner=inner)
 
     def _system(self, part: int) -> ProofSystem:
-        return {AWAY: self.other, OVER: self.over}.get(part, self.main)
+        return self.other() if part == AWAY else self.over() if part == OVER else self.main
 
     def step(self, state: DetourState, seconds: float) -> DetourState:
         system = self._system(state.part)
@@ -94,11 +95,11 @@ class Detour:
         if state.part == BEFORE and not state.nodes and bounded >= SHORTEST:
             state = replace(state, nodes=_nodes_worth_a_climb(open_))
         if state.part == BEFORE and state.nodes and bounded >= state.nodes:
-            return replace(state, part=AWAY, main=take_snapshot(self.main, state.inner), inner=self.other.init(open_))
+            return replace(state, part=AWAY, main=take_snapshot(self.main, state.inner), inner=self.other().init(open_))
         if state.part == AWAY and state.inner.finished:
             left_at = min(state.main.lower.get(p.index, -np.inf) for p in open_)
             if state.inner.bound > left_at:
-                return replace(state, part=OVER, inner=self.over.init(open_), main=Snapshot())
+                return replace(state, part=OVER, inner=self.over().init(open_), main=Snapshot())
             return replace(state, part=AFTER, inner=resume(self.main, open_, state.main), main=Snapshot())
         return state
 
