@@ -9,10 +9,20 @@ from functools import cached_property
 from math import prod
 
 import numpy as np
-import scipy.sparse as sparse
 
 from pydual.errors import InputError
-from pydual.operators.primitives import Affine, Curve, GraphBuilder, Matrix, Primitive, Relu, Shape, Value, logistic
+from pydual.operators.primitives import (
+    Affine,
+    Curve,
+    GraphBuilder,
+    Primitive,
+    Relu,
+    Shape,
+    Value,
+    is_sparse,
+    logistic,
+    nonzeros,
+)
 
 CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sigmoid": logistic, "tanh": np.tanh, "square": np.square}
 
@@ -119,9 +129,9 @@ class Network:
 
     @cached_property
     def connections(self) -> int:
-        """The number of stored matrix entries: what one forward or backward pass multiplies."""
+        """The number of matrix entries that are not zero: what one forward or backward pass multiplies."""
         affine = [p for p in self.primitives if isinstance(p, Affine)]
-        return sum(m.nnz if sparse.issparse(m) else m.size for p in affine for _, m in p.terms)
+        return sum(m.nnz if is_sparse(m) else int(np.count_nonzero(m)) for p in affine for _, m in p.terms)
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
         """The outputs in float64, flat: shape (outputs,) for one input, (batch, outputs) for shape (batch, inputs).
@@ -169,7 +179,7 @@ class Network:
             state.update(f"affine {primitive.size} {len(primitive.terms)}\n".encode())
             state.update(primitive.bias.astype("<f8").tobytes())
             for source, matrix in primitive.terms:
-                indptr, indices, data = _nonzeros(matrix)
+                indptr, indices, data = nonzeros(matrix)
                 state.update(f"term {source} {matrix.shape[0]} {matrix.shape[1]} {len(data)}\n".encode())
                 for array, kind in ((indptr, "<i8"), (indices, "<i8"), (data, "<f8")):
                     state.update(array.astype(kind).tobytes())
@@ -179,15 +189,7 @@ class Network:
 def _weights(primitive: Primitive) -> list[np.ndarray]:
     if not isinstance(primitive, Affine):
         return []
-    return [primitive.bias, *(m.data if sparse.issparse(m) else m for _, m in primitive.terms)]
-
-
-def _nonzeros(matrix: Matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """CSR arrays of the entries that are not zero, columns ascending in each row."""
-    csr = sparse.csr_array(matrix, copy=True)
-    csr.eliminate_zeros()
-    csr.sort_indices()
-    return csr.indptr, csr.indices, csr.data
+    return [primitive.bias, *(m.data if is_sparse(m) else m for _, m in primitive.terms)]
 
 
 def _pair(number: int, layer: object) -> tuple[np.ndarray, np.ndarray]:

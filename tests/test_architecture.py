@@ -11,6 +11,7 @@ import tokenize
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -190,3 +191,61 @@ def test_public_names_load_nothing_heavy() -> None:
 def test_help_loads_nothing_heavy() -> None:
     code = "from pydual.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
     assert not loaded_after(code) & {*LATE, "numpy", "scipy"}
+
+
+def fully_connected(path: Path, width: int) -> None:
+    """A network of four inputs, two layers of ReLUs and one output, with products and sums as nodes of their own."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    random, sizes = np.random.default_rng(0), (4, width, width, 1)
+    nodes, initializers = [], []
+    for k, shape in enumerate(zip(sizes, sizes[1:], strict=False)):
+        weights = {f"W{k}": random.normal(size=shape) / np.sqrt(shape[0]), f"b{k}": random.normal(size=shape[1])}
+        initializers += [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()]
+        nodes += [
+            helper.make_node("MatMul", [f"h{k - 1}", f"W{k}"], [f"z{k}"]),
+            helper.make_node("Add", [f"z{k}", f"b{k}"], [f"y{k}"]),
+            helper.make_node("Relu", [f"y{k}"], [f"h{k}"]),
+        ]
+    ends = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, n])] for name, n in (("h-1", 4), (f"y{k}", 1))
+    ]
+    graph = helper.make_graph(nodes[:-1], "fully connected", *ends, initializers)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+
+
+@pytest.mark.parametrize("threshold", [-2.0, 3.0])
+@pytest.mark.parametrize("system", ["auto", "bab"])
+def test_verify_of_a_small_fully_connected_network_loads_no_scipy(tmp_path: Path, system: str, threshold: float) -> None:
+    fully_connected(tmp_path / "model.onnx", 20)
+    names = ["X_0", "X_1", "X_2", "X_3"]
+    lines = [f"(declare-const {name} Real)" for name in (*names, "Y_0")]
+    lines += [f"(assert (and (>= {name} -1) (<= {name} 1)))" for name in names]
+    (tmp_path / "spec.vnnlib").write_text("\n".join([*lines, f"(assert (>= Y_0 {threshold}))"]), encoding="utf-8")
+    arguments = ["verify", str(tmp_path / "spec.vnnlib"), "--network", str(tmp_path / "model.onnx"), "--proof-system", system]
+    loaded = loaded_after(f"from pydual.cli import main\nassert main({arguments}) == 0")
+    assert "onnx" in loaded and not {name for name in loaded if within(name, "scipy")}
+    unused = {"checkers", "sampling.counting", "proof_systems.sdp", "proof_systems.neuron_splitting", "relax.pseudo_moments"}
+    assert not {name for name in loaded for other in unused if within(name, f"pydual.{other}")}
+
+
+def test_blas_has_one_thread_though_scipy_is_loaded_late() -> None:
+    code = """
+import os
+os.environ["OPENBLAS_NUM_THREADS"] = "2"
+import numpy as np, pydual
+from pydual.relax.engine import single_threaded_blas
+from pydual.relax.program import compile_network
+from threadpoolctl import threadpool_info
+
+def limits():
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+before = limits()
+with single_threaded_blas():
+    assert "scipy" not in sys.modules
+    compile_network(pydual.Network.from_layers([(np.ones((65, 64)), np.zeros(65)), (np.ones((1, 65)), np.zeros(1))]))
+    assert limits() == {1}
+assert limits() == before
+"""
+    assert "scipy.linalg" in loaded_after(f"import sys\n{code}")

@@ -95,6 +95,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "dense": {"sizes": (4, 7, 5), "margins": 3},
     "deep": {"sizes": (2, 5, 6, 5, 4), "margins": 2},
     "wide": {"sizes": (5, 40, 30), "margins": 9},
+    "too wide for products without BLAS": {"sizes": (5, 70, 66), "margins": 9},
     "sparse": {"sizes": (6, 9, 8), "margins": 4, "form": "sparse"},
     "skips": {"sizes": (4, 6, 5, 6), "margins": 2, "skips": True},
     "sparse skips": {"sizes": (4, 6, 5, 6), "margins": 2, "skips": True, "form": "sparse"},
@@ -618,6 +619,22 @@ def test_margins_at_points(net: Layers) -> None:
     ours = net.core.margins_at(net.form, points)
     np.testing.assert_allclose(ours, [forward(net, x)[1] for x in points], rtol=1e-11, atol=1e-12)
     assert net.core.margins_at(net.form, points[:0]).shape == (0, len(net.margins[0]))
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 33, 64, 65])
+def test_products_with_any_number_of_columns(width: int) -> None:
+    """Forward and, for gradients, backward: 64 x 64 matrices are the last that BLAS does not multiply."""
+    rng = np.random.default_rng(18)
+    net = make(rng, (3, width, width), width)
+    box = region(rng, net.inputs)
+    points = box.points(rng, 19)
+    options = {"steps": 1, "first_step": 1e-3, "decay": 1.0, "goal": -np.inf, "threads": 1}
+    alone = [net.core.descend(net.form, box.core, x[None], **options)[0][0] for x in points]
+    for number in range(1, len(points) + 1):
+        expected = [forward(net, x)[1] for x in points[:number]]
+        np.testing.assert_allclose(net.core.margins_at(net.form, points[:number]), expected, rtol=1e-11, atol=1e-12)
+        together = net.core.descend(net.form, box.core, points[:number], **options)[0]
+        np.testing.assert_allclose(together, alone[:number], rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("norm", ["", "l1", "l2"])

@@ -47,6 +47,7 @@ std::vector<GramProduct> gram_products(const GramProblem& p, const Ints& places,
 GramProblem gram_problem(const Doubles& x, const Doubles& h, const Doubles& constant, const Doubles& half, const Doubles& lower,
                          const Doubles& slope, const Doubles& squares, double ball_constant, const Ints& places,
                          const Doubles& numbers) {
+    need_linear_algebra();
     GramProblem p;
     if (x.ndim() != 2 || h.ndim() != 2) throw std::invalid_argument("x and h must be matrices.");
     p.inputs = static_cast<int>(x.shape(1));

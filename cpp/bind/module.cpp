@@ -10,18 +10,27 @@ Function pointer_in(const py::dict& capsules, const char* name) {
     return reinterpret_cast<Function>(capsules[name].cast<py::capsule>().get_pointer<void>());
 }
 
-void set_linear_algebra(const py::dict& capsules) {
+py::object& loader() {
+    static auto* held = new py::object();  // never destroyed: the interpreter ends before
+    return *held;
+}
+
+}  // namespace
+
+void need_linear_algebra() {
+    if (linear_algebra().dgemm) return;
+    if (!loader()) throw std::runtime_error("There is no linear algebra; import pydual.relax.engine.");
+    const auto capsules = loader()().cast<py::dict>();
+    if (linear_algebra().dgemm) return;  // set by another thread, while this one loaded it too
     linear_algebra() = {pointer_in<Dgemm>(capsules, "dgemm"),   pointer_in<Dgemv>(capsules, "dgemv"),
                         pointer_in<Dsyrk>(capsules, "dsyrk"),   pointer_in<Dtrsm>(capsules, "dtrsm"),
                         pointer_in<Dpotrf>(capsules, "dpotrf"), pointer_in<Dpotri>(capsules, "dpotri")};
 }
 
-}  // namespace
-
 PYBIND11_MODULE(_core, m, py::mod_gil_used()) {
     m.doc() = "Kernels of pydual: bounds, dual ascent, primal descent.";
-    m.def("set_linear_algebra", &set_linear_algebra,
-          "Hands over the capsules of scipy.linalg.cython_blas and cython_lapack by name; call once before any kernel.");
+    m.def("set_linear_algebra", [](py::object load) { loader() = std::move(load); }, py::arg("load"),
+          "load() returns the capsules of scipy.linalg.cython_blas and cython_lapack by name; called once, if they are needed.");
     py::class_<HeldForm>(m, "Form").def(py::init(&hold_form), py::arg("bias"), py::arg("terms"));
     py::class_<HeldRegion>(m, "Region")
         .def(py::init<const Doubles&, const Doubles&, const std::string&, const Doubles&, double>(), py::arg("lower"),

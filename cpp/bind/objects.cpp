@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/small_products.hpp"
+
 namespace pydual::bind {
 namespace {
 
@@ -55,6 +57,7 @@ Term dense_term(const Doubles& matrix, int rows, std::vector<py::object>& keep) 
     term.rows = rows;
     term.cols = static_cast<int>(matrix.shape(1));
     term.dense = matrix.data();
+    if (!is_small(term)) need_linear_algebra();
     keep.push_back(matrix);
     return term;
 }

@@ -7,6 +7,9 @@
 
 namespace pydual::bind {
 
+// Loads BLAS and LAPACK unless they are there. To be called, with the GIL, by what makes an object whose kernels use them.
+void need_linear_algebra();
+
 // A stack of affine functions of the input and the layers' outputs, with the arrays that it points into.
 struct HeldForm {
     Form view;

@@ -26,7 +26,7 @@ struct LinearAlgebra {
     Dpotri dpotri = nullptr;
 };
 
-// Set once, before any kernel runs.
+// Set once, before any kernel runs that needs them (bind/objects.hpp).
 inline LinearAlgebra& linear_algebra() {
     static LinearAlgebra functions;
     return functions;

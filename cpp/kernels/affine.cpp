@@ -4,6 +4,7 @@
 
 #include "core/blas.hpp"
 #include "core/dispatch.hpp"
+#include "kernels/small_products.hpp"
 
 namespace pydual {
 namespace {
@@ -63,17 +64,21 @@ PYDUAL_DISPATCH void gather(const Sparse& m, int lines, const double* x, int ldx
 }  // namespace
 
 void apply(const Term& term, const double* x, int ldx, int r, double* y, int ldy) {
-    if (term.dense)
-        multiply_add(term.dense, term.rows, term.cols, x, ldx, r, y, ldy);
-    else
+    if (!term.dense)
         gather({term.indptr, term.indices, term.values}, term.rows, x, ldx, r, y, ldy);
+    else if (is_small(term))
+        multiply_small({term.dense, term.rows, term.cols, term.cols, 1}, x, ldx, r, y, ldy);
+    else
+        multiply_add(term.dense, term.rows, term.cols, x, ldx, r, y, ldy);
 }
 
 void apply_transposed(const Term& term, const double* y, int ldy, int r, double* x, int ldx) {
-    if (term.dense)
-        multiply_transposed_add(term.dense, term.rows, term.cols, y, ldy, r, x, ldx);
-    else
+    if (!term.dense)
         gather(term.columns, term.cols, y, ldy, r, x, ldx);
+    else if (is_small(term))
+        multiply_small({term.dense, term.cols, term.rows, 1, term.cols}, y, ldy, r, x, ldx);
+    else
+        multiply_transposed_add(term.dense, term.rows, term.cols, y, ldy, r, x, ldx);
 }
 
 void evaluate(const Layer& layer, const double* const* z, int r, double* y) {

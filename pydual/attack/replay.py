@@ -9,12 +9,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sparse
 
 from pydual.certificate import FLOAT32, REAL
 from pydual.errors import InputError
 from pydual.network import Network
-from pydual.operators.primitives import Affine, Primitive, Relu
+from pydual.operators.primitives import Affine, Matrix, Primitive, Relu, nonzeros
 
 
 class Replay:
@@ -111,17 +110,17 @@ def _apply(primitive: Primitive, values: list[Dyadic]) -> Dyadic:
 def _affine(primitive: Affine, values: list[Dyadic]) -> Dyadic:
     parts = [_dyadic(primitive.bias.tolist())]
     for source, matrix in primitive.terms:
-        parts.append(_product(sparse.csr_array(matrix), values[source]))
+        parts.append(_product(matrix, values[source]))
     shift = max(s for _, s in parts)
     aligned = [[n << (shift - s) for n in numbers] for numbers, s in parts]
     return [sum(column) for column in zip(*aligned, strict=True)], shift
 
 
-def _product(matrix: sparse.csr_array, vector: Dyadic) -> Dyadic:
+def _product(matrix: Matrix, vector: Dyadic) -> Dyadic:
     numbers, shift = vector
-    weights, scale = _dyadic(matrix.data.tolist())
-    columns = matrix.indices.tolist()
-    spans = pairwise(matrix.indptr.tolist())
+    starts, columns, entries = (array.tolist() for array in nonzeros(matrix))
+    weights, scale = _dyadic(entries)
+    spans = pairwise(starts)
     return [sum(weights[t] * numbers[columns[t]] for t in range(*span)) for span in spans], shift + scale
 
 

@@ -15,7 +15,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import scipy.sparse as sparse
 
 from pydual.audit import _rounded
 from pydual.audit.columns import validate, validate_refinement
@@ -25,7 +24,7 @@ from pydual.certificate import ENUMERATION_LEAF, FLOAT32, MOST_REFINEMENTS, PARA
 from pydual.checker import Checker
 from pydual.errors import CertificateError, InputError
 from pydual.network import Network
-from pydual.operators.primitives import Affine, Curve, Matrix, Primitive
+from pydual.operators.primitives import Affine, Curve, Matrix, Primitive, is_sparse, nonzeros
 
 BATCH_POINTS = 1 << 15  # of an enumeration leaf that are checked at a time, at most
 SMALL = 2e7  # products that one thread computes while another is started
@@ -166,8 +165,9 @@ def _primitives(primitives: tuple[Primitive, ...]) -> Iterator[tuple[object, ...
 
 
 def _packed(matrix: Matrix) -> object:
-    if sparse.issparse(matrix):
-        return matrix.indptr, matrix.indices, np.ascontiguousarray(matrix.data), matrix.shape[1]
+    """In compressed rows where it is stored so, or where that is shorter."""
+    if is_sparse(matrix) or 2 * np.count_nonzero(matrix) < matrix.size:
+        return *nonzeros(matrix), matrix.shape[1]
     return np.ascontiguousarray(matrix)
 
 

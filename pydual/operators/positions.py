@@ -6,13 +6,13 @@ from collections.abc import Callable
 from math import prod
 
 import numpy as np
-import scipy.sparse as sparse
 
 from pydual.errors import UnsupportedError
 from pydual.operators.primitives import GraphBuilder, Matrix, Shape, Value
 
 Tensor = Value | np.ndarray  # a value of the graph, or a constant
 MAX_ENTRIES = 2**26
+SMALL = 64 * 64  # entries, up to which a matrix is not worth compressing
 
 
 def positions(x: Value) -> np.ndarray:
@@ -24,7 +24,7 @@ def gather_matrix(columns: np.ndarray, weights: np.ndarray | float, size: int) -
     """The matrix with a row for each leading index ``i``, with the entries ``weights[i, t]`` at ``columns[i, t]``.
 
     The two arrays broadcast against each other; a negative column means no entry; ``size`` is the number of columns.
-    A matrix that is full is returned dense, any other as CSR. Raises UnsupportedError above ``MAX_ENTRIES``.
+    A matrix that is full or small is returned dense, any other as CSR. Raises UnsupportedError above ``MAX_ENTRIES``.
     """
     weights = np.asarray(weights, dtype=np.float64)
     shape = np.broadcast_shapes(columns.shape, weights.shape)
@@ -32,6 +32,10 @@ def gather_matrix(columns: np.ndarray, weights: np.ndarray | float, size: int) -
     rows, width = prod(shape[:-1]), shape[-1]
     if columns.shape[-1] == width == size and (columns == np.arange(size)).all():
         return np.broadcast_to(weights, shape).reshape(rows, width)
+    if rows * size <= SMALL:
+        return _scattered(np.broadcast_to(columns, shape).reshape(rows, width), np.broadcast_to(weights, shape), size)
+    from scipy.sparse import csr_array
+
     present = columns >= 0
     if present.all():
         data, indices = np.broadcast_to(weights, shape).ravel(), np.broadcast_to(columns, shape).ravel()
@@ -40,7 +44,14 @@ def gather_matrix(columns: np.ndarray, weights: np.ndarray | float, size: int) -
         present = np.broadcast_to(present, shape)
         data, indices = np.broadcast_to(weights, shape)[present], np.broadcast_to(columns, shape)[present]
         starts = np.concatenate([[0], np.cumsum(present.reshape(rows, width).sum(axis=1))])
-    return sparse.csr_array((data, indices, starts.astype(np.int32)), shape=(rows, size))
+    return csr_array((data, indices, starts.astype(np.int32)), shape=(rows, size))
+
+
+def _scattered(columns: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
+    """The dense matrix with ``weights[i, t]`` added at ``columns[i, t]``; no entries go to a column more, which is cut off."""
+    matrix = np.zeros((len(columns), size + 1))
+    np.add.at(matrix, (np.arange(len(columns))[:, None], np.maximum(columns, -1)), weights.reshape(columns.shape))
+    return matrix[:, :size]
 
 
 def rearrange(graph: GraphBuilder, x: Tensor, move: Callable[[np.ndarray], np.ndarray]) -> Tensor:

@@ -15,9 +15,8 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sparse
 
-Matrix = Any  # np.ndarray of shape (rows, columns), or scipy.sparse.csr_array of the same shape
+Matrix = Any  # np.ndarray of shape (rows, columns), or scipy.sparse.csr_array, which small networks need not load
 Shape = tuple[int, ...]
 
 
@@ -116,26 +115,41 @@ class GraphBuilder:
         return Value(len(self.primitives), tuple(shape))
 
 
+def is_sparse(matrix: Matrix) -> bool:
+    """Whether it is stored in compressed rows."""
+    return not isinstance(matrix, np.ndarray)
+
+
 def as_matrix(matrix: Matrix) -> Matrix:
     """A float64 matrix in one of the two stored forms: C-ordered dense, or canonical CSR."""
-    if sparse.issparse(matrix):
-        csr = sparse.csr_array(matrix, dtype=np.float64)
+    if is_sparse(matrix):
+        from scipy.sparse import csr_array
+
+        csr = csr_array(matrix, dtype=np.float64)
         csr.sum_duplicates()
         csr.sort_indices()
         return csr
     return np.ascontiguousarray(matrix, dtype=np.float64)
 
 
+def nonzeros(matrix: Matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """CSR arrays (starts, columns, values) of the entries that are not zero, columns ascending in each row."""
+    if is_sparse(matrix):
+        csr = matrix.tocsr(copy=True)
+        csr.eliminate_zeros()
+        csr.sort_indices()
+        return csr.indptr, csr.indices, csr.data
+    rows, columns = np.nonzero(matrix)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(matrix)))])
+    return starts, columns, matrix[rows, columns]
+
+
 def selection(indices: np.ndarray, columns: int) -> Matrix:
     """The 0/1 matrix S with ``(S @ v)[i] = v[indices[i]]``; ``columns`` is the size of v."""
+    from scipy.sparse import csr_array
+
     rows = len(indices)
-    return sparse.csr_array((np.ones(rows), np.asarray(indices), np.arange(rows + 1)), shape=(rows, columns))
-
-
-def diagonal(scale: np.ndarray) -> Matrix:
-    """The diagonal matrix with ``scale`` on it."""
-    n = len(scale)
-    return sparse.csr_array((np.asarray(scale, dtype=np.float64), np.arange(n), np.arange(n + 1)), shape=(n, n))
+    return csr_array((np.ones(rows), np.asarray(indices), np.arange(rows + 1)), shape=(rows, columns))
 
 
 def logistic(x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The door to the C++ core: hands it scipy's BLAS and LAPACK once, and says how many threads it may use."""
+"""The door to the C++ core: hands it scipy's BLAS and LAPACK once it needs them, and says how many threads it may use."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ from contextvars import ContextVar
 from threading import Lock
 from typing import Any
 
-import scipy.linalg.cython_blas as cython_blas
-import scipy.linalg.cython_lapack as cython_lapack
-
 from pydual import _core
-
-_core.set_linear_algebra({**cython_blas.__pyx_capi__, **cython_lapack.__pyx_capi__})
 
 __all__ = ["_core", "one_thread", "single_threaded_blas", "threads"]
 
@@ -43,21 +38,30 @@ class _Limit:
 
     def __init__(self) -> None:
         self._lock, self._users = Lock(), 0
-        self._limiter: Any = None
+        self._limiters: list[Any] = []
 
     def enter(self) -> None:
-        from threadpoolctl import threadpool_limits
-
         with self._lock:
             self._users += 1
             if self._users == 1:
-                self._limiter = threadpool_limits(limits=1, user_api="blas")
+                self._set()
+
+    def extend(self) -> None:
+        """To a library that was loaded just now."""
+        with self._lock:
+            if self._users:
+                self._set()
 
     def leave(self) -> None:
         with self._lock:
             self._users -= 1
-            if self._users == 0:
-                self._limiter.restore_original_limits()
+            while self._limiters and not self._users:
+                self._limiters.pop().restore_original_limits()
+
+    def _set(self) -> None:
+        from threadpoolctl import threadpool_limits
+
+        self._limiters.append(threadpool_limits(limits=1, user_api="blas"))
 
 
 _limit = _Limit()
@@ -71,3 +75,15 @@ def single_threaded_blas() -> Iterator[None]:
         yield
     finally:
         _limit.leave()
+
+
+def _linear_algebra() -> dict[str, Any]:
+    """For the core, which asks for it once: small networks need none, and scipy takes long to import."""
+    import scipy.linalg.cython_blas as cython_blas
+    import scipy.linalg.cython_lapack as cython_lapack
+
+    _limit.extend()
+    return {**cython_blas.__pyx_capi__, **cython_lapack.__pyx_capi__}
+
+
+_core.set_linear_algebra(_linear_algebra)

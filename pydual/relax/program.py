@@ -12,11 +12,10 @@ from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import scipy.sparse as sparse
 
 from pydual.checker import Atom
 from pydual.network import Network, curve_ends
-from pydual.operators.primitives import Affine, Curve, Matrix
+from pydual.operators.primitives import Affine, Curve, Matrix, is_sparse
 from pydual.region import Region
 from pydual.relax.engine import _core
 
@@ -180,9 +179,9 @@ def _compose(primitive: Affine, values: Sequence[AffineMap]) -> AffineMap:
 
 
 def _as_stored(matrix: Matrix) -> Matrix:
-    if sparse.issparse(matrix) and matrix.nnz > DENSE_FROM * matrix.shape[0] * matrix.shape[1]:
+    if is_sparse(matrix) and matrix.nnz > DENSE_FROM * matrix.shape[0] * matrix.shape[1]:
         return np.ascontiguousarray(matrix.toarray())
-    return matrix if sparse.issparse(matrix) else np.ascontiguousarray(matrix)
+    return matrix if is_sparse(matrix) else np.ascontiguousarray(matrix)
 
 
 def _packed(matrix: Matrix | None, size: int) -> object:
@@ -192,9 +191,9 @@ def _packed(matrix: Matrix | None, size: int) -> object:
     but not the indices, of which it may have a copy. So it is sorted here.
     """
     if matrix is None:
-        matrix = sparse.csr_array(sparse.eye_array(size))
-    if not sparse.issparse(matrix):
+        return np.arange(size + 1, dtype=np.int32), np.arange(size, dtype=np.int32), np.ones(size), size
+    if not is_sparse(matrix):
         return np.ascontiguousarray(matrix)
-    csr = sparse.csr_array(matrix)
+    csr = matrix.tocsr()
     csr.sum_duplicates()
     return (csr.indptr.astype(np.int32), csr.indices.astype(np.int32), csr.data, csr.shape[1])
