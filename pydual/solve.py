@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydual.audit import FOLDED
 from pydual.audit.query import query_digest
@@ -14,7 +14,6 @@ from pydual.budget import Budget
 from pydual.certificate import FLOAT32, REAL
 from pydual.checker import Checker
 from pydual.checkpoint import Binding, Keeper
-from pydual.composed import solve_lemmas
 from pydual.errors import InputError, UnsupportedError
 from pydual.game import Game
 from pydual.network import Network
@@ -22,12 +21,14 @@ from pydual.operators.primitives import Curve
 from pydual.outcome import Attack, Certificate, Outcome, RelaxedAttack, Statistical, Unknown
 from pydual.progress import Progress
 from pydual.proof_systems import ProofSystem, by_name
-from pydual.proof_systems.subtrees import handed_to
 from pydual.query import Composed, Judge, Lemma, pose
 from pydual.relax.engine import single_threaded_blas
 from pydual.sampling.system import Question, StatisticalSystem
 from pydual.sampling.table import STATISTICAL
 from pydual.sampling.verdicts import Judging
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 
 def solve(
@@ -73,6 +74,8 @@ def solve(
     if isinstance(checker, Composed):
         if statistical is not None or arithmetic != REAL:
             raise InputError("A chain is proved, in real arithmetic; ask anything else of the model and its checker alone.")
+        from pydual.composed import solve_lemmas
+
         options = {"memory_limit": memory_limit, "seed": seed, "progress": progress, "executor": executor}
         return solve_lemmas(model, checker, partial(_ask, proof_system, checkpoint, options), timeout)
     if statistical is not None:
@@ -83,7 +86,7 @@ def solve(
     with (
         Budget(timeout, memory_limit) as budget,
         single_threaded_blas(),
-        handed_to(executor, system) as system,
+        _handed(system, executor) as system,
         Progress(progress, system.name) as display,
     ):
         return _played(Game(query, system, arithmetic, seed, display, budget, keeper), budget)
@@ -96,6 +99,15 @@ def _played(game: Game, budget: Budget) -> Attack | RelaxedAttack | Certificate 
         if not budget.interrupted:
             raise
         return game.ended_early()  # in the middle of a step: what was saved before it stands
+
+
+def _handed(system: ProofSystem, executor: Executor | None) -> AbstractContextManager[ProofSystem]:
+    """The proof system, at work in an executor's processes if one is given."""
+    if executor is None:
+        return nullcontext(system)
+    from pydual.proof_systems.subtrees import handed_to
+
+    return handed_to(executor, system)
 
 
 def _ask(proof_system: Any, checkpoint: Any, options: dict[str, Any], lemma: Lemma, left: float | None) -> Outcome:

@@ -225,7 +225,8 @@ def test_verify_of_a_small_fully_connected_network_loads_no_scipy(tmp_path: Path
     arguments = ["verify", str(tmp_path / "spec.vnnlib"), "--network", str(tmp_path / "model.onnx"), "--proof-system", system]
     loaded = loaded_after(f"from pydual.cli import main\nassert main({arguments}) == 0")
     assert "onnx" in loaded and not {name for name in loaded if within(name, "scipy")}
-    unused = {"checkers", "sampling.counting", "proof_systems.sdp", "proof_systems.neuron_splitting", "relax.pseudo_moments"}
+    unused = {"checkers", "composed", "relax.pseudo_moments", "sampling.counting"}
+    unused |= {f"proof_systems.{name}" for name in ("neuron_splitting", "sdp", "subtrees")}
     assert not {name for name in loaded for other in unused if within(name, f"pydual.{other}")}
 
 

@@ -130,7 +130,7 @@ def validate_refinement(refinement: Any, network: Network) -> tuple[np.ndarray, 
 def _check_slopes(slopes: np.ndarray, neurons: np.ndarray, network: Network, where: str) -> None:
     _all(slopes, "a slope is outside [0, 1]", lambda v: (v >= 0) & (v <= (128 if v.dtype == np.uint8 else 1)))
     _all(neurons, f"{where} names a neuron that does not exist", lambda v: (v >= 0) & (v < network.neurons))
-    _require(len(np.unique(neurons)) == len(neurons), f"{where} names a neuron twice")
+    _require(bool((np.bincount(neurons) <= 1).all()), f"{where} names a neuron twice")
 
 
 def _typed(tree: Any, name: str, kind: tuple[int, tuple[str, ...]]) -> np.ndarray:

@@ -11,20 +11,22 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from pydual.audit import _rounded
 from pydual.audit.columns import validate, validate_refinement
-from pydual.audit.exact_file import FileProof
 from pydual.audit.query import Margin, Problem, digest, problems
 from pydual.certificate import ENUMERATION_LEAF, FLOAT32, MOST_REFINEMENTS, PARALLEL, REAL, Proof
 from pydual.checker import Checker
 from pydual.errors import CertificateError, InputError
 from pydual.network import Network
 from pydual.operators.primitives import Affine, Curve, Matrix, Primitive, is_sparse, nonzeros
+
+if TYPE_CHECKING:
+    from pydual.audit.exact_file import FileProof
 
 BATCH_POINTS = 1 << 15  # of an enumeration leaf that are checked at a time, at most
 SMALL = 2e7  # products that one thread computes while another is started

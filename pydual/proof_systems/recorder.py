@@ -149,7 +149,7 @@ def _lines(leaves: list[Leaf]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     audit, with intervals of its own, leaves its sign open.
     """
     explicit = [leaf for leaf in leaves if leaf.lines == EXPLICIT]
-    neurons = np.unique(np.concatenate([leaf.neurons for leaf in explicit])) if explicit else NOTHING
+    neurons = np.flatnonzero(np.bincount(np.concatenate([leaf.neurons for leaf in explicit]))) if explicit else NOTHING
     kind = np.result_type(*{leaf.slopes.dtype for leaf in explicit}) if explicit else np.dtype(np.uint8)
     slopes = np.zeros((len(explicit), len(neurons)), dtype=kind)
     rules = np.array([leaf.lines for leaf in leaves], dtype=np.int32)

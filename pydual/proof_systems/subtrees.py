@@ -209,19 +209,18 @@ class Subtrees:
 
 
 @contextmanager
-def handed_to(executor: Executor | None, system: ProofSystem) -> Iterator[ProofSystem]:
-    """The proof system, at work in an executor's processes if one is given; afterwards, open tasks are cancelled."""
-    if executor is not None and not isinstance(executor, Executor):
+def handed_to(executor: Executor, system: ProofSystem) -> Iterator[ProofSystem]:
+    """The proof system, at work in an executor's processes; afterwards, open tasks are cancelled."""
+    if not isinstance(executor, Executor):
         raise InputError(
             f"The executor is a {type(executor).__name__}; give a concurrent.futures.Executor: a ProcessPoolExecutor, or for "
             "Dask the get_executor() of a client."
         )
-    handed = system if executor is None else Subtrees(system, executor)
+    handed = Subtrees(system, executor)
     try:
         yield handed
     finally:
-        if isinstance(handed, Subtrees):
-            handed.crew.dismiss()
+        handed.crew.dismiss()
 
 
 def _deal(parts: Sequence[Part], pieces: int) -> list[tuple[Part, ...]]:
