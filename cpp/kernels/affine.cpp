@@ -4,6 +4,7 @@
 
 #include "core/blas.hpp"
 #include "core/dispatch.hpp"
+#include "core/pack.hpp"
 #include "kernels/small_products.hpp"
 
 namespace pydual {
@@ -11,35 +12,17 @@ namespace {
 
 constexpr int kPack = 8;
 
-// Eight neighbors in a row of columns.
-#if defined(__GNUC__)
-using Pack = double __attribute__((vector_size(kPack * sizeof(double))));
-#else
-struct Pack {
-    double at[kPack];
-};
-Pack operator*(double a, const Pack& x) {
-    Pack y;
-    for (int c = 0; c < kPack; ++c) y.at[c] = a * x.at[c];
-    return y;
-}
-Pack& operator+=(Pack& y, const Pack& x) {
-    for (int c = 0; c < kPack; ++c) y.at[c] += x.at[c];
-    return y;
-}
-#endif
-
 // Y += M X for `Packs` packs of columns of X and Y, whose sums stay in registers for a line of M.
 template <int Packs>
 PYDUAL_INLINE void gather_packs(const Sparse& m, int lines, const double* x, int ldx, double* y, int ldy) {
     for (int i = 0; i < lines; ++i) {
         double* at = y + static_cast<long>(i) * ldy;
-        Pack sum[Packs];
+        Pack<kPack> sum[Packs];
         std::memcpy(sum, at, sizeof(sum));
         for (int p = m.starts[i]; p < m.starts[i + 1]; ++p) {
             const double* from = x + static_cast<long>(m.indices[p]) * ldx;
             for (int k = 0; k < Packs; ++k) {
-                Pack one;
+                Pack<kPack> one;
                 std::memcpy(&one, from + k * kPack, sizeof(one));
                 sum[k] += m.values[p] * one;
             }

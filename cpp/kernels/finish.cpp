@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/dispatch.hpp"
+#include "core/pack.hpp"
 
 namespace pydual {
 namespace {
@@ -12,9 +13,20 @@ PYDUAL_DISPATCH void add_scaled(double* y, const double* x, double a, int n) {
     for (int i = 0; i < n; ++i) y[i] += a * x[i];
 }
 
+// With sums side by side: a single one would have to wait for each addition before the next.
 PYDUAL_DISPATCH double dot(const double* x, const double* y, int n) {
-    double total = 0.0;
-    for (int i = 0; i < n; ++i) total += x[i] * y[i];
+    Pack<4> sums{};
+    int i = 0;
+    for (; i + 4 <= n; i += 4) {
+        Pack<4> a, b;
+        std::memcpy(&a, x + i, sizeof(a));
+        std::memcpy(&b, y + i, sizeof(b));
+        sums += a * b;
+    }
+    double parts[4];
+    std::memcpy(parts, &sums, sizeof(sums));
+    double total = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+    for (; i < n; ++i) total += x[i] * y[i];
     return total;
 }
 

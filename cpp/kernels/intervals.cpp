@@ -17,20 +17,29 @@ namespace {
 constexpr int kRowsPerTask = 64;
 
 // Interval of a product, split by the sign of the weight.
-void accumulate(double weight, double low, double high, double& lower, double& upper) {
+PYDUAL_INLINE void accumulate(double weight, double low, double high, double& lower, double& upper) {
     lower += weight >= 0.0 ? weight * low : weight * high;
     upper += weight >= 0.0 ? weight * high : weight * low;
 }
 
-void term_interval(const Term& t, const double* low, const double* high, bool relu, double* lower, double* upper) {
-    const auto at = [relu](double v) { return relu ? std::max(v, 0.0) : v; };
+// The same for a row, with eight running sums side by side: one alone would wait for every addition before the next.
+PYDUAL_DISPATCH void accumulate_row(const double* row, const double* low, const double* high, int n, double& lower, double& upper) {
+    constexpr int kLanes = 8;
+    double least[kLanes] = {}, most[kLanes] = {};
+    int j = 0;
+    for (; j + kLanes <= n; j += kLanes)
+        for (int l = 0; l < kLanes; ++l) accumulate(row[j + l], low[j + l], high[j + l], least[l], most[l]);
+    for (; j < n; ++j) accumulate(row[j], low[j], high[j], lower, upper);
+    for (int l = 0; l < kLanes; ++l) lower += least[l], upper += most[l];
+}
+
+void term_interval(const Term& t, const double* low, const double* high, double* lower, double* upper) {
     for (int i = 0; i < t.rows; ++i) {
         if (t.dense) {
-            const double* row = t.dense + static_cast<long>(i) * t.cols;
-            for (int j = 0; j < t.cols; ++j) accumulate(row[j], at(low[j]), at(high[j]), lower[i], upper[i]);
+            accumulate_row(t.dense + static_cast<long>(i) * t.cols, low, high, t.cols, lower[i], upper[i]);
         } else {
             for (int p = t.indptr[i]; p < t.indptr[i + 1]; ++p)
-                accumulate(t.values[p], at(low[t.indices[p]]), at(high[t.indices[p]]), lower[i], upper[i]);
+                accumulate(t.values[p], low[t.indices[p]], high[t.indices[p]], lower[i], upper[i]);
         }
     }
 }
@@ -144,15 +153,16 @@ void interval_layer(const Program& program, int k, const RegionView& box, double
     const Layer& layer = program.layers[k - 1];
     std::copy(layer.bias, layer.bias + layer.size, lower[k]);
     std::copy(layer.bias, layer.bias + layer.size, upper[k]);
+    std::vector<double> low, high;
     for (const Term& t : layer.terms) {
-        const bool input = t.source == 0;
-        if (!input && program.kind(t.source) != Kind::relu) {
-            std::vector<double> low(t.cols), high(t.cols);
-            activate_ends(program.kind(t.source), lower[t.source], upper[t.source], t.cols, low.data(), high.data());
-            term_interval(t, low.data(), high.data(), false, lower[k], upper[k]);
+        if (t.source == 0) {
+            term_interval(t, box.lower, box.upper, lower[k], upper[k]);
             continue;
         }
-        term_interval(t, input ? box.lower : lower[t.source], input ? box.upper : upper[t.source], !input, lower[k], upper[k]);
+        low.resize(t.cols);
+        high.resize(t.cols);
+        activate_ends(program.kind(t.source), lower[t.source], upper[t.source], t.cols, low.data(), high.data());
+        term_interval(t, low.data(), high.data(), lower[k], upper[k]);
     }
 }
 

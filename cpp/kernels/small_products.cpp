@@ -3,41 +3,12 @@
 #include <cstring>
 
 #include "core/dispatch.hpp"
+#include "core/pack.hpp"
 
 namespace pydual {
 namespace {
 
 constexpr int kBlock = 6;  // lines whose sums for eight columns fit into 16 registers of four doubles, beside their factors
-
-// N neighbors in a row of columns.
-#if defined(__GNUC__)
-template <int N>
-struct Packed {
-    typedef double type __attribute__((vector_size(N * sizeof(double))));
-};
-template <>
-struct Packed<1> {
-    typedef double type;
-};
-template <int N>
-using Pack = typename Packed<N>::type;
-#else
-template <int N>
-struct Pack {
-    double at[N];
-};
-template <int N>
-Pack<N> operator*(double a, const Pack<N>& x) {
-    Pack<N> y;
-    for (int c = 0; c < N; ++c) y.at[c] = a * x.at[c];
-    return y;
-}
-template <int N>
-Pack<N>& operator+=(Pack<N>& y, const Pack<N>& x) {
-    for (int c = 0; c < N; ++c) y.at[c] += x.at[c];
-    return y;
-}
-#endif
 
 // N columns of `Block` lines, whose sums stay in registers.
 template <int N, int Block>
