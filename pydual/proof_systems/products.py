@@ -18,8 +18,9 @@ from pydual.proof_systems.base import S
 from pydual.proof_systems.duals import ABOVE_ROUNDING, new_recorder
 from pydual.proof_systems.recorder import Leaf
 from pydual.relax.frame import Frame
-from pydual.relax.moments import MomentProblem, SosCell, linear_problem
+from pydual.relax.moments import MomentProblem, linear_problem
 from pydual.relax.reduced import reduce
+from pydual.relax.sos_cell import SosCell
 from pydual.relax.squares import SosTerms, squares
 
 OPEN = 1e-9  # share of an interval's width within which a neuron counts as open: audits derive their own intervals

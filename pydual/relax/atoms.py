@@ -9,8 +9,9 @@ from math import prod
 import numpy as np
 
 from pydual.relax.conditioning import conditioned_means
-from pydual.relax.moments import Block, MomentProblem, SosCell
+from pydual.relax.moments import Block, MomentProblem
 from pydual.relax.polynomials import Monomial, Polynomial
+from pydual.relax.sos_cell import SosCell
 
 RANK = 1e-4  # eigenvalues below this share of the greatest count as 0
 
