@@ -36,10 +36,11 @@ LADDER: dict[str, Callable[[], ProofSystem]] = {
     "lp": TriangleLP,
     "sdp": lambda: SDP(path=Weights(last=1e-4, flatness=1e-4)),
     "sdp with products": lambda: SDP(path=Weights(last=1e-4, flatness=1e-4, cuts=4, rounds=4)),
+    "sos, no subsets": lambda: SOS(subsets=0),
     "sos degree 4": SOS,
 }
 HASTY = ("sdp", "sdp with products")  # those that end where a threshold is out of reach, with a bound that is not their best
-SHAPES = ("2-4-4", "2-4-4-4", "3-6-4", "4-6", "3-5-5")
+SHAPES = ("2-4-4", "2-4-4-4", "3-6-4", "4-6", "3-5-5", "2-6-6")  # of the last, cliques are too large for degree 4
 PRECISION = 1e-3  # of thresholds, relative to the scale of the network
 NOISE = 1e-7  # of the truth: linear programs find it
 

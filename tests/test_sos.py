@@ -247,7 +247,7 @@ def test_a_solver_that_is_not_installed() -> None:
 
 def test_networks_that_are_too_large() -> None:
     case = game(0, 6, 10, 8)
-    state = run(SOS(), case)
+    state = run(SOS(products=0, subsets=0), case)
     assert state.statistics["degree"] == 2
     assert state.bound == pytest.approx(run(SOS(degree=2, dense=0), case).bound)
     with pytest.raises(UnsupportedError, match=r"a matrix of degree 2 has size \d+.*'sdp'"):

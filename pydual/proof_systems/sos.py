@@ -18,7 +18,7 @@ from pydual.errors import InputError, UnsupportedError
 from pydual.optimize.conic import ConicSolution, check_solver, minimize_moments
 from pydual.problem import Problem
 from pydual.proof_systems.base import Play, State, no_candidates, start
-from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, root_nodes
+from pydual.proof_systems.duals import ABOVE_ROUNDING, root_nodes
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.products import cell_of, sos_proof
 from pydual.proof_systems.root_bound import with_bounds
@@ -29,19 +29,33 @@ from pydual.relax.polynomials import Polynomial
 from pydual.relax.program import compile_network
 from pydual.relax.reduced import Reduced, relaxed_values
 from pydual.relax.refine import refine
+from pydual.relax.sos_cell import SosCell, Weight
 from pydual.relax.squares import SosTerms, squares
+from pydual.relax.subsets import Subset, of_neurons, sublevel_problem, widest
 
 LARGEST = 70  # of a block: the time of a solver's iteration grows with its sixth power
 SURE = 1e-8  # of a margin's size: what other roundings of the audit's intervals cost a bound
 ROOM = 1e-7  # for moments with which a solver had failed
+ROOM_OF_SUBSETS = 1e-6  # without it, what Clarabel leaves costs proofs up to ten times as much
+LARGEST_SUBSET = 10  # its matrix has a size of 66
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A problem of a frame, by its row, that is to be bounded: by degrees or, if there are ``subsets``, in degree 2 with these."""
+
+    frame: Frame
+    row: int
+    cell: SosCell
+    subsets: tuple[Subset, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SOSState(State):
-    """``waiting``: frames whose problems are still to be bounded, each with the rows of these and their linear duals."""
+    """``groups`` and, of the one begun last, ``waiting`` are still to be bounded; ``flat`` problems have flat matrices."""
 
     groups: tuple[Group, ...]
-    waiting: tuple[tuple[Frame, Duals, int], ...] = ()
+    waiting: tuple[Task, ...] = ()
     flat: int = 0
 
 
@@ -51,14 +65,20 @@ class SOS:
 
     Up to ``dense`` variables have all their moments; beyond, those within cliques of layers (Waki et al. 2006). Where these
     are too large for a degree, the next lower one is taken; the statistics say which one was. Above degree 2, up to
-    ``products`` variables in different cliques have moments of degree 2 and the products of all facts. Intervals are
-    optimized by ``refine_steps`` of ascent for each end. Linear bounds come first.
+    ``products`` variables in different cliques have moments of degree 2 and the products of all facts. What degree 2 then does
+    not prove is solved again, with moments of degree 4 of up to ``subsets`` sets of up to ``subset_size`` inputs, neurons and
+    what these read (relax/subsets.py): one for each tuple of ``neurons``, by their numbers in ``explain()``, if there are any,
+    else those with the deepest triangles. Intervals are optimized by ``refine_steps`` of ascent for each end. Linear bounds
+    come first.
     """
 
     degree: int = 4
     solver: str = "CLARABEL"
     dense: int = 10
-    products: int = 20
+    products: int = 30
+    subsets: int = 12
+    subset_size: int = 8
+    neurons: tuple[tuple[int, ...], ...] = ()
     refine_steps: int = 20
     refine_rate: float = 0.2
 
@@ -68,12 +88,27 @@ class SOS:
     def __post_init__(self) -> None:
         if not isinstance(self.degree, int) or self.degree < 2 or self.degree % 2 or self.degree > certificate.MOST_DEGREE:
             raise InputError(f"The degree of sos is {self.degree!r}; give an even number from 2 to {certificate.MOST_DEGREE}.")
+        if self.subsets < 0 or not 2 <= self.subset_size <= LARGEST_SUBSET:
+            raise InputError(
+                f"sos has subsets={self.subsets!r} of subset_size={self.subset_size!r}; "
+                f"give a number from 0 on, and a size from 2 to {LARGEST_SUBSET}."
+            )
+        if not all(isinstance(together, tuple) and together for together in self.neurons):
+            raise InputError(f"The neurons of sos are {self.neurons!r}; give tuples of their numbers, such as ((0, 2), (5,)).")
+        if 2 * len(most := max(self.neurons, key=len, default=())) > self.subset_size:
+            raise InputError(
+                f"The neurons {most!r} of sos are too many for subset_size={self.subset_size}, as what they read counts, too; "
+                f"give at most {self.subset_size // 2} together, or a subset_size of up to {LARGEST_SUBSET}."
+            )
 
     def init(self, problems: tuple[Problem, ...]) -> SOSState:
         """Raises UnsupportedError for networks with sigmoids, InputError where no conic solver of this name is installed."""
         if any(not {"relu", "square"}.issuperset(compile_network(problem.network).kinds) for problem in problems):
             raise UnsupportedError("The proof system 'sos' knows ReLUs and squares only; use 'bab' or 'alpha-crown'.")
         check_solver(self.solver)
+        neurons = min((compile_network(problem.network).neurons for problem in problems), default=0)
+        for j in (j for together in self.neurons for j in together if j not in range(neurons)):
+            raise InputError(f"The neurons of sos name {j!r}; the network has {neurons} neurons, numbered from 0.")
         return SOSState(**vars(start(problems)), groups=tuple(group(problems)))
 
     def step(self, state: SOSState, seconds: float) -> SOSState:
@@ -85,43 +120,40 @@ class SOS:
         frame = refine(now, self.refine_steps, self.refine_rate, lambda: time.monotonic() < end)
         duals = TriangleLP().evaluate(frame, root_nodes(frame), seconds)
         rows = np.argsort(duals.bound).tolist() if frame.possible and (len(frame.unstable) or now.program.curves) else []
-        waiting = tuple((frame, duals, row) for row in rows)
+        waiting = tuple(Task(frame, row, cell_of(frame)) for row in rows)
         return replace(with_bounds(state, frame, duals), groups=later, waiting=waiting, finished=not (rows or later))
 
     def _climb(self, state: SOSState, seconds: float) -> SOSState:
         """The relaxation of one problem."""
-        (frame, duals, row), waiting = state.waiting[0], state.waiting[1:]
-        chosen = frame.group.problems[row]
-        relaxation, solution = self._solved(frame, row, seconds)
+        task, waiting, end = state.waiting[0], state.waiting[1:], time.monotonic() + seconds
+        relaxation, solution = (self._on_subsets if task.subsets else self._solved)(task, seconds)
         state = replace(
-            state, waiting=waiting, finished=not (waiting or state.groups), candidates=no_candidates(state.problems),
-            statistics=state.counting(programs=1, unsolved=int(solution.moments is None)),
+            state, waiting=waiting, candidates=no_candidates(state.problems),
+            statistics=state.counting(programs=1, unsolved=int(solution.moments is None), subsets=relaxation.subsets),
         )  # fmt: skip
         state.statistics["degree"] = min(state.statistics.get("degree", self.degree), relaxation.degree)
-        if solution.moments is None or solution.weights is None:
-            return state
-        bound, weights, terms = _bound(relaxation, solution)
-        atoms = find_atoms(relaxation, solution.moments)
-        state = _flat(replace(state, candidates=atoms.points), atoms)
-        if bound <= duals.bound[row]:
-            return state
-        lower, trees, plays = {**state.lower, chosen.index: bound}, dict(state.trees), dict(state.plays)
-        if bound > max(ABOVE_ROUNDING, SURE * _size(relaxation)):
-            trees[chosen.index] = sos_proof(frame, weights, terms)
-            plays.pop(chosen.index, None)
-        else:
-            play = _play(frame, chosen, bound, relaxation.cell.reduced, *atoms.mean)
-            plays[chosen.index] = replace(play, draw=partial(_drawn, frame, relaxation.cell.reduced, atoms.gaussian))
-        return replace(state, lower=lower, trees=trees, plays=plays)
+        in_time = not task.subsets or time.monotonic() < end  # there is a bound already, and squares take time, too
+        if in_time and solution.moments is not None and solution.weights is not None:
+            state = _better(state, task, relaxation, solution)
+        proved = task.frame.group.problems[task.row].index in state.trees
+        if not (proved or task.subsets) and relaxation.degree == 2 < self.degree:
+            more = replace(task, subsets=tuple(self._subsets(task.cell)))
+            state = replace(state, waiting=(*waiting, more) if more.subsets else waiting)
+        return replace(state, finished=not (state.waiting or state.groups))
 
-    def _solved(self, frame: Frame, row: int, seconds: float) -> tuple[MomentProblem, ConicSolution]:
+    def _on_subsets(self, task: Task, seconds: float) -> tuple[MomentProblem, ConicSolution]:
+        """The relaxation of degree 2 with subsets, and the solver's answer."""
+        end, margins = time.monotonic() + seconds, _margins(task)
+        cliques = task.cell.cliques(0, margins)
+        relaxation = sublevel_problem(task.cell, margins, cliques, self._products(task.cell), task.subsets)
+        return relaxation, self._minimized(relaxation, end, ROOM_OF_SUBSETS)
+
+    def _solved(self, task: Task, seconds: float) -> tuple[MomentProblem, ConicSolution]:
         """The relaxation and the solver's answer. Where it has none, or matrices are too large, those of lower degrees follow.
 
         Raises UnsupportedError where matrices of degree 2 are too large.
         """
-        end, g = time.monotonic() + seconds, frame.group
-        cell = cell_of(frame)
-        margins = cell.written(cell.reduced.write(g.margins)[g.columns(row)])
+        end, cell, margins = time.monotonic() + seconds, task.cell, _margins(task)
         least = _degree([*margins, *cell.sources.values()])
         if least > self.degree:
             raise UnsupportedError(f"The checker has polynomials of degree {least}; use SOS(degree={least}), or 'bab'.")
@@ -131,17 +163,33 @@ class SOS:
             cliques = cell.cliques(dense, margins)
             size = largest_block(cliques, degree)
             if size <= LARGEST and (found is None or found[1].moments is None):
-                sublevel = self.degree > 2 and len(cliques) > 1 and cell.size <= self.products
-                relaxation = moment_problem(cell, margins, degree, cliques, cell.products() if sublevel else ())
-                blocks = [block.shifted for block in relaxation.blocks]
-                found = relaxation, minimize_moments(relaxation.forms, blocks, self.solver, end - time.monotonic(), room)
+                whole = len(cliques) == 1 and degree == self.degree
+                relaxation = moment_problem(cell, margins, degree, cliques, () if whole else self._products(cell))
+                found = relaxation, self._minimized(relaxation, end, room)
         if found is None:
-            others = "'bab' or 'lp'" if g.program.curves else "'sdp' or 'bab'"
+            others = "'bab' or 'lp'" if task.frame.group.program.curves else "'sdp' or 'bab'"
             raise UnsupportedError(
                 f"{cell.size} inputs and neurons are open: a matrix of degree {degree} has size {size}, more than {LARGEST}; "
                 f"use a smaller network or region, or the proof systems {others}."
             )
         return found
+
+    def _minimized(self, relaxation: MomentProblem, end: float, room: float) -> ConicSolution:
+        blocks = [block.shifted for block in relaxation.blocks]
+        return minimize_moments(relaxation.forms, blocks, self.solver, end - time.monotonic(), room)
+
+    def _products(self, cell: SosCell) -> list[Weight]:
+        return cell.products() if self.degree > 2 and cell.size <= self.products else []
+
+    def _subsets(self, cell: SosCell) -> list[Subset]:
+        if self.neurons:
+            return of_neurons(cell, self.neurons, self.subset_size)
+        return widest(cell, self.subsets, self.subset_size)
+
+
+def _margins(task: Task) -> list[Polynomial]:
+    g = task.frame.group
+    return task.cell.written(task.cell.reduced.write(g.margins)[g.columns(task.row)])
 
 
 def _degree(polynomials: list[Polynomial]) -> int:
@@ -163,6 +211,25 @@ def _bound(relaxation: MomentProblem, solution: ConicSolution) -> tuple[float, n
     grams = [b.shift.T @ gram @ b.shift for b, gram in zip(relaxation.blocks, solution.grams, strict=True)]
     bound, terms = squares(relaxation, weights, grams)
     return bound, weights, terms
+
+
+def _better(state: SOSState, task: Task, relaxation: MomentProblem, solution: ConicSolution) -> SOSState:
+    """With what the solver's dual proves, if that is more than what is known."""
+    assert solution.moments is not None
+    frame, chosen, reduced = task.frame, task.frame.group.problems[task.row], task.cell.reduced
+    bound, weights, terms = _bound(relaxation, solution)
+    atoms = find_atoms(relaxation, solution.moments)
+    state = _flat(replace(state, candidates=atoms.points), atoms)
+    if bound <= state.lower[chosen.index]:
+        return state
+    lower, trees, plays = {**state.lower, chosen.index: bound}, dict(state.trees), dict(state.plays)
+    if bound > max(ABOVE_ROUNDING, SURE * _size(relaxation)):
+        trees[chosen.index] = sos_proof(frame, weights, terms)
+        plays.pop(chosen.index, None)
+    else:
+        play = _play(frame, chosen, bound, reduced, *atoms.mean)
+        plays[chosen.index] = replace(play, draw=partial(_drawn, frame, reduced, atoms.gaussian))
+    return replace(state, lower=lower, trees=trees, plays=plays)
 
 
 def _flat(state: SOSState, atoms: Atoms) -> SOSState:

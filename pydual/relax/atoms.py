@@ -54,7 +54,7 @@ class Atoms:
 
 def find_atoms(problem: MomentProblem, moments: np.ndarray) -> Atoms:
     """The atoms of moments that a solver found."""
-    cell, degree = problem.cell, problem.degree
+    cell, degree = problem.cell, problem.highest
     number = {m: k for k, m in enumerate(problem.moments)}
     scaled = [float(moments[number[(v,)]]) if (v,) in number else 0.0 for v in range(cell.size)]
     means = np.array(scaled) * cell.scale

@@ -58,6 +58,14 @@ class Ring:
                 total[n] = total.get(n, 0.0) + c * e
         return total
 
+    def written(self, polynomial: Polynomial) -> Polynomial:
+        """What is a polynomial in the variables of blocks, over inputs and kept neurons: the same one here."""
+        return polynomial
+
+    def centered(self, variable: int) -> Polynomial:
+        """The affine function of a variable that ranges from -1 to 1."""
+        return {(): -1.0, (variable,): 2.0}
+
     def divide(self, polynomial: Polynomial) -> dict[int, Polynomial]:
         """The h of ``polynomial = sum h s (s - p / scale) + what it is equal to``, by the kept neurons' variables s."""
         left, quotients = dict(polynomial), dict[int, Polynomial]()

@@ -55,6 +55,11 @@ class SosCell:
         """Those of what the neurons that are variables read."""
         return self.reduced.lower[self.numbers >= 0], self.reduced.upper[self.numbers >= 0]
 
+    def interval(self, variable: int) -> tuple[float, float]:
+        """That of what a neuron reads."""
+        k = variable - len(self.moving)
+        return float(self.intervals[0][k]), float(self.intervals[1][k])
+
     @cached_property
     def moving(self) -> np.ndarray:
         return np.flatnonzero(self.region.upper > self.region.lower)
@@ -105,14 +110,18 @@ class SosCell:
         """Of each kept neuron, by variable, what it reads."""
         return dict(enumerate(self.written(self.reduced.inputs[self.numbers >= 0]), len(self.moving)))
 
+    def reads(self, neuron: int) -> set[int]:
+        """The variables that a neuron's argument has."""
+        return {w for m in self.sources[neuron] for w in m}
+
     def cliques(self, dense: int, margins: Sequence[Polynomial]) -> list[tuple[int, ...]]:
         """All variables if they are no more than ``dense``; else those of each layer, with all that it reads, and those whose
         products a margin has."""
         if self.size <= dense:
             return [tuple(range(self.size))]
         found: dict[tuple[int, ...], set[int]] = {}
-        for v, source in self.sources.items():
-            reads = {w for m in source for w in m}
+        for v in self.sources:
+            reads = self.reads(v)
             found.setdefault(tuple(sorted(reads)), set(reads)).add(v)
         sets = [frozenset(clique) for clique in found.values()]
         sets += [multiplied for margin in margins if (multiplied := _multiplied(margin))]
@@ -122,27 +131,35 @@ class SosCell:
     def weights(self, pairs: Iterable[tuple[int, int]]) -> list[Weight]:
         """The facts 1, z, z - p, those of the triangles, the products of both bounds of each variable, the ball's, and the
         products of the bounds of two (McCormick 1976) for ``pairs`` of variables."""
+        found = self.weights_of_inputs()
+        for v, source in self.sources.items():
+            found += self.weights_of_neuron(v, source)
+        for v, w in pairs:
+            ends = product(self._ends(v), self._ends(w))
+            found += [Weight((f, g), times(a, b)) for (f, a), (g, b) in ends]
+        return found
+
+    def weights_of_inputs(self) -> list[Weight]:
+        """1, the products of both bounds of each input, and the ball's."""
         found = [Weight((0, 0), ONE)]
         for v, i in enumerate(self.moving.tolist()):
             bounds = plus({(v,): self.upper[v] * self.scale[v]}, {(v, v): -(self.scale[v] ** 2)})
             found.append(Weight((1 + 2 * i, 2 + 2 * i), bounds))
-        first = 1 + 2 * self.region.size
-        for k, (v, source) in enumerate(self.sources.items()):
-            number = first + 4 * int(self.neurons[k])
-            low, high = float(self.intervals[0][k]), float(self.intervals[1][k])
-            z: Polynomial = {(v,): float(self.scale[v])}
-            room = plus({(): self.upper[v]}, z, -1.0)
-            found += [Weight((0, number), z), Weight((0, number + 1), plus(z, source, -1.0))]
-            found.append(Weight((number, number + 3), times(z, room)))
-            if low < 0 < high:
-                slope = high / (high - low)
-                chord = plus({(): -slope * low}, source, slope)
-                found.append(Weight((0, number + 2), plus(chord, z, -1.0)))
         if self.region.ball is not None and self.region.ball.norm == "l2":
-            found.append(Weight((0, first + 4 * self.all_neurons), self._in_ball()))
-        for v, w in pairs:
-            ends = product(self._ends(v), self._ends(w))
-            found += [Weight((f, g), times(a, b)) for (f, a), (g, b) in ends]
+            found.append(Weight((0, 1 + 2 * self.region.size + 4 * self.all_neurons), self._in_ball()))
+        return found
+
+    def weights_of_neuron(self, variable: int, read: Polynomial) -> list[Weight]:
+        """z, z - p, z (u - z) and the triangle's, where ``read`` stands for p."""
+        number, (low, high) = self.facts_of_square(variable)[0], self.interval(variable)
+        z: Polynomial = {(variable,): float(self.scale[variable])}
+        room = plus({(): self.upper[variable]}, z, -1.0)
+        found = [Weight((0, number), z), Weight((0, number + 1), plus(z, read, -1.0))]
+        found.append(Weight((number, number + 3), times(z, room)))
+        if low < 0 < high:
+            slope = high / (high - low)
+            chord = plus({(): -slope * low}, read, slope)
+            found.append(Weight((0, number + 2), plus(chord, z, -1.0)))
         return found
 
     def products(self) -> list[Weight]:

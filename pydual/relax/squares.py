@@ -36,9 +36,10 @@ def squares(problem: MomentProblem, weights: np.ndarray, grams: list[np.ndarray]
         left = plus(left, margin, weight)
     writer = _Writer(problem)
     for block, factor in zip(problem.blocks, factors, strict=True):
-        left = plus(left, times(block.weight.polynomial, _sum_of_squares(block, factor)), -1.0 / block.norm)
+        product = times(block.weight.polynomial, _sum_of_squares(block, factor))
+        left = plus(left, problem.ring.written(product), -1.0 / block.norm)
         for row in factor / np.sqrt(block.norm):
-            writer.add(block.weight.facts, dict(zip(block.basis, row.tolist(), strict=True)))
+            writer.add(block.weight.facts, problem.ring.written(dict(zip(block.basis, row.tolist(), strict=True))))
     quotients, scale = problem.ring.divide(left), problem.cell.scale
     for v, quotient in quotients.items():
         if quotient:
