@@ -187,6 +187,23 @@ def test_what_degree_2_proves_is_not_solved_again() -> None:
     assert state.proved and state.statistics["subsets"] == 0 and state.statistics["programs"] == 1
 
 
+def test_many_variables_have_no_subsets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An audit would refuse their polynomials of degree 2."""
+    monkeypatch.setattr(module, "MOST_VARIABLES", 5)
+    state = run(sublevel(), game(*LOOSE))
+    assert state.statistics["subsets"] == 0 and state.statistics["degree"] == 2
+
+
+def test_without_time_the_bound_of_degree_2_stands() -> None:
+    case, system = game(*LOOSE), sublevel()
+    state = system.init(case.problems)
+    while not state.statistics.get("programs"):
+        state = system.step(state, np.inf)
+    last = system.step(state, 0.0)
+    assert not state.finished and last.finished
+    assert last.bound == state.bound == run(sublevel(subsets=0), case).bound
+
+
 def test_a_certificate_from_subsets_is_audited_exactly() -> None:
     case = game(*LOOSE)
     case = case.raised(0.008 - truth_of(case))
@@ -242,6 +259,7 @@ def test_neurons_that_are_named() -> None:
         ({"neurons": ((0, 1, 2),), "subset_size": 5}, r"\(0, 1, 2\).*subset_size=5.*at most 2 together"),
         ({"neurons": (0, 1)}, r"\(0, 1\); give tuples"),
         ({"neurons": ((),)}, "give tuples"),
+        ({"neurons": ((0,),), "degree": 2}, "degree 2 has no subsets"),
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:

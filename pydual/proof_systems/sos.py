@@ -38,11 +38,12 @@ SURE = 1e-8  # of a margin's size: what other roundings of the audit's intervals
 ROOM = 1e-7  # for moments with which a solver had failed
 ROOM_OF_SUBSETS = 1e-6  # without it, what Clarabel leaves costs proofs up to ten times as much
 LARGEST_SUBSET = 10  # its matrix has a size of 66
+MOST_VARIABLES = 60  # with subsets: certificates have a coefficient for each monomial of degree 2 in all of them
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A problem of a frame, by its row, that is to be bounded: by degrees or, if there are ``subsets``, in degree 2 with these."""
+    """A problem of a frame, by its row, to be bounded: by degrees or, if there are ``subsets``, in degree 2 with these."""
 
     frame: Frame
     row: int
@@ -66,10 +67,10 @@ class SOS:
     Up to ``dense`` variables have all their moments; beyond, those within cliques of layers (Waki et al. 2006). Where these
     are too large for a degree, the next lower one is taken; the statistics say which one was. Above degree 2, up to
     ``products`` variables in different cliques have moments of degree 2 and the products of all facts. What degree 2 then does
-    not prove is solved again, with moments of degree 4 of up to ``subsets`` sets of up to ``subset_size`` inputs, neurons and
-    what these read (relax/subsets.py): one for each tuple of ``neurons``, by their numbers in ``explain()``, if there are any,
-    else those with the deepest triangles. Intervals are optimized by ``refine_steps`` of ascent for each end. Linear bounds
-    come first.
+    not prove of up to 60 variables is solved again: up to ``subsets`` sets of up to ``subset_size`` inputs, neurons and what
+    these read have moments of degree 4 (relax/subsets.py). There is one for each tuple of ``neurons``, by their numbers in
+    ``explain()``, or else those with the deepest triangles. Intervals are optimized by ``refine_steps`` of ascent for each
+    end. Linear bounds come first.
     """
 
     degree: int = 4
@@ -93,6 +94,8 @@ class SOS:
                 f"sos has subsets={self.subsets!r} of subset_size={self.subset_size!r}; "
                 f"give a number from 0 on, and a size from 2 to {LARGEST_SUBSET}."
             )
+        if self.neurons and self.degree == 2:
+            raise InputError("sos of degree 2 has no subsets for neurons; leave them out, or give degree=4.")
         if not all(isinstance(together, tuple) and together for together in self.neurons):
             raise InputError(f"The neurons of sos are {self.neurons!r}; give tuples of their numbers, such as ((0, 2), (5,)).")
         if 2 * len(most := max(self.neurons, key=len, default=())) > self.subset_size:
@@ -146,7 +149,8 @@ class SOS:
         end, margins = time.monotonic() + seconds, _margins(task)
         cliques = task.cell.cliques(0, margins)
         relaxation = sublevel_problem(task.cell, margins, cliques, self._products(task.cell), task.subsets)
-        return relaxation, self._minimized(relaxation, end, ROOM_OF_SUBSETS)
+        over = time.monotonic() >= end  # what degree 2 proves stands
+        return relaxation, ConicSolution("no time") if over else self._minimized(relaxation, end, ROOM_OF_SUBSETS)
 
     def _solved(self, task: Task, seconds: float) -> tuple[MomentProblem, ConicSolution]:
         """The relaxation and the solver's answer. Where it has none, or matrices are too large, those of lower degrees follow.
@@ -182,6 +186,8 @@ class SOS:
         return cell.products() if self.degree > 2 and cell.size <= self.products else []
 
     def _subsets(self, cell: SosCell) -> list[Subset]:
+        if cell.size > MOST_VARIABLES:
+            return []
         if self.neurons:
             return of_neurons(cell, self.neurons, self.subset_size)
         return widest(cell, self.subsets, self.subset_size)

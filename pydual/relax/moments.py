@@ -1,7 +1,7 @@
 """Moments of degree 2d of the inputs and unstable neurons of a cell (Lasserre 2001), sparse by layers (Waki et al. 2006).
 
-Between variables without a clique in common, there may be moments of degree 2 and products of facts, too: a sublevel of the
-hierarchy (Chen, Lasserre, Magron, Pauwels, NeurIPS 2020).
+Between variables without a clique in common, there may be moments of degree 2 and products of facts, too; subsets of the
+variables may have moments of degree 4 (subsets.py).
 
 Moments are those of polynomials modulo the equations ``z (z - p) = 0`` (ring.py): where the variables of a monomial and of
 ``p`` have a clique in common.
@@ -38,6 +38,8 @@ class Block:
     @property
     def shifted(self) -> sparse.csr_array:
         """The matrix for the monomials of what ranges from -1 to 1."""
+        if len(self.basis) == 1:
+            return self.matrix
         return sparse.csr_array(sparse.kron(self.shift, self.shift) @ self.matrix)
 
 

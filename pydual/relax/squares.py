@@ -30,7 +30,8 @@ class SosTerms:
 
 def squares(problem: MomentProblem, weights: np.ndarray, grams: list[np.ndarray]) -> tuple[float, SosTerms]:
     """What the weights of the margins and a matrix for each block prove, in floating point, and the terms that do."""
-    factors = [_factor(gram) for gram in folded(problem, weights @ problem.forms, grams)]
+    grams = folded(problem, weights @ problem.forms, grams)
+    factors = [_triangular(problem, block, _factor(gram)) for block, gram in zip(problem.blocks, grams, strict=True)]
     left: Polynomial = {}
     for weight, margin in zip(weights.tolist(), problem.margins, strict=True):
         left = plus(left, margin, weight)
@@ -75,6 +76,15 @@ def _factor(gram: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(gram)
     kept = values > SMALL * max(values[-1], 1e-300)
     return (vectors[:, kept] * np.sqrt(values[kept])).T
+
+
+def _triangular(problem: MomentProblem, block: Block, factor: np.ndarray) -> np.ndarray:
+    """Rows with the same sum of squares and more zeros, above all at what is long when written out: audits square each."""
+    lengths = [len(problem.ring.written({m: 1.0})) for m in block.basis]
+    order = np.argsort(-np.array(lengths), kind="stable")
+    rows = np.zeros((min(factor.shape), len(order)))
+    rows[:, order] = np.linalg.qr(factor[:, order], mode="r")
+    return rows
 
 
 def _sum_of_squares(block: Block, factor: np.ndarray) -> Polynomial:
