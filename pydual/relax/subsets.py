@@ -1,11 +1,13 @@
 """Moments of degree 4 of a few sets of variables, of degree 2 of all others: a sublevel of the hierarchy.
 
-Chen, Lasserre, Magron and Pauwels (NeurIPS 2020; 2021) put matrices of the next degree on subsets of the variables. Here a
-subset is inputs and neurons, and what these read: ``p``, an affine function of inputs and earlier neurons, is a variable of
-its own where the subset has not all of them. So the equation ``z (z - p) = 0`` holds within a subset without all that the
-neuron reads. In degree 2, ``p`` is written out, so that its moments are those of the rest; those of degree 3 and 4 are
-tied to nothing but each other, across subsets. A square of a polynomial in these variables is, written out, one of a
-polynomial in inputs and neurons: certificates know no ``p``.
+Chen, Lasserre, Magron and Pauwels ("Semialgebraic optimization for Lipschitz constants of ReLU networks", NeurIPS 2020; "A
+sublevel moment-SOS hierarchy for polynomial optimization", 2021) put matrices of the next degree on subsets ``I`` of the
+variables, of a number and size of the user's choice; ours is a ``Subset``. It is inputs ``x`` and outputs ``z`` of neurons,
+and what these read: ``p``, an affine function of inputs and earlier neurons, is a variable of its own where the subset has
+not all of them. So the equation ``z (z - p) = 0`` holds within a subset without all that the neuron reads. In degree 2,
+``p`` is written out, so that its moments are those of the rest; those of degree 3 and 4 are tied to nothing but each other,
+across subsets. A square of a polynomial in these variables is, written out, one of a polynomial in inputs and neurons:
+certificates know no ``p``.
 
 Subsets share their inputs, and pay through them: on random networks from 2-6-6 to 5-6-6, each neuron with the inputs closes
 nearly all of the gap of degree 2 with products, all pairs and triples of neurons without inputs next to nothing.
