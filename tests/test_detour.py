@@ -67,7 +67,7 @@ def test_verdicts_are_right_whenever_the_detour_begins(seed: int, nodes: float, 
 def test_a_detour_closes_what_it_proves(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a large margin the relaxation of degree 2 proves everything at the root, however many cells the search had."""
     monkeypatch.setattr(detour, "_nodes_worth_a_climb", lambda problems: 3)
-    monkeypatch.setattr(BranchAndBound, "_neurons", lambda self: Loose())
+    monkeypatch.setattr(BranchAndBound, "_neurons", lambda self, ball: Loose())
     network, checker = case(0, 20.0)
     states = steps(SYSTEM.init(normalize(network, checker)))
     assert states[-1].proved

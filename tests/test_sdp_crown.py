@@ -1,4 +1,4 @@
-"""SDP-CROWN: what its ascent says is what an audit finds, never above a value of the ball, and as good as an independent optimum."""
+"""SDP-CROWN: what its ascent says is what an audit finds, never above a value of the ball, and near an independent optimum."""
 
 from __future__ import annotations
 

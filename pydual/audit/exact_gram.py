@@ -176,7 +176,7 @@ def _rest(slopes: list[int], squares: list[int], gram: list[list[int]]) -> int:
 
 
 def _rest_of_slopes(slopes: list[int], roots: list[int], factor: list[list[int]], vanishing: bool) -> int:
-    """What the shifts leave of the linear terms: nearly nothing, or they keep to where forms may vanish, which may be better."""
+    """What shifts leave of the linear terms: nearly nothing, or they keep to where forms may vanish; that may be better."""
     size, rest, shifts = len(roots) - len(factor), 0, list[int]()
     for m, root in enumerate(roots):
         left = slopes[m] - (2 * sum(map(mul, factor[m - size], shifts)) if m >= size else 0)

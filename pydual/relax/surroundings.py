@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import scipy.sparse as sparse
 
 from pydual.network import Network
-from pydual.operators.primitives import Affine, Curve, Matrix
+from pydual.operators.primitives import Affine, Curve, Matrix, is_sparse
 from pydual.region import Ball
 
 ABOVE = 1e-9  # by this share a guess of a norm is above the norm
@@ -64,6 +63,6 @@ def _norm(matrix: Matrix) -> tuple[float, float]:
         return 0.0, sums
     wide = matrix.shape[0] <= matrix.shape[1]
     gram = matrix @ matrix.T if wide else matrix.T @ matrix
-    square = np.linalg.eigvalsh(gram.toarray() if sparse.issparse(gram) else gram)[-1]
+    square = np.linalg.eigvalsh(gram.toarray() if is_sparse(gram) else gram)[-1]
     guess = float(np.sqrt(max(square, 0.0))) * (1.0 + ABOVE)
     return (guess, guess) if guess < sums else (0.0, sums)
