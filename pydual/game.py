@@ -19,6 +19,7 @@ from pydual.certificate import FLOAT32, REAL, Proof
 from pydual.checkpoint import Checkpoint, Keeper
 from pydual.errors import CertificateError
 from pydual.network import Network
+from pydual.operators.primitives import Affine
 from pydual.outcome import Attack, Bracket, Certificate, Cheat, RelaxedAttack, TracePoint, Unknown
 from pydual.problem import Problem, normalize
 from pydual.progress import Progress
@@ -257,6 +258,7 @@ class Game:
         cases = sum(int(np.count_nonzero(refinement.case_splits < 0)) for refinement in proof.refinements)
         rows = 2 * anchors * compile_network(self.network).units + cases + proof.leaves  # to be substituted back, at most
         work = rows * self.network.connections
+        work += _norm_work(self.network) if any(len(tree.curvatures) for tree in proof.trees) else 0.0
         grams = sum(_gram_work(tree.product_counts, self.network) for tree in proof.trees)
         try:
             rounded = audit(proof, self.network, self.checker, level=ROUNDED, deadline=in_time)
@@ -303,6 +305,12 @@ class Game:
             "statistics": self.statistics,
             "trace": tuple(self.trace),
         }
+
+
+def _norm_work(network: Network) -> float:
+    """Of the norms of all matrices: products of their rows, and a Cholesky factor."""
+    sides = (sorted(m.shape) for p in network.primitives if isinstance(p, Affine) for _, m in p.terms)
+    return float(sum(less**2 * (more / 2 + less / 3) for less, more in sides))
 
 
 def _gram_work(products: np.ndarray, network: Network) -> float:
