@@ -257,7 +257,7 @@ class Game:
         anchors = sum(int(np.count_nonzero(tree.anchor)) for tree in proof.trees)
         cases = sum(int(np.count_nonzero(refinement.case_splits < 0)) for refinement in proof.refinements)
         rows = 2 * anchors * compile_network(self.network).units + cases + proof.leaves  # to be substituted back, at most
-        work = rows * self.network.connections
+        work = float(rows * self.network.connections)
         work += _norm_work(self.network) if any(len(tree.curvatures) for tree in proof.trees) else 0.0
         grams = sum(_gram_work(tree.product_counts, self.network) for tree in proof.trees)
         try:
