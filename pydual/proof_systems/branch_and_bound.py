@@ -91,9 +91,9 @@ class BranchAndBound:
             return NeuronSplitting(batch=batch)
         from pydual.proof_systems.sdp import SDP
 
-        # products of degree 2 are chosen for one set of lines, and the audits' are a little better where there are cases
-        cases = 1 if isinstance(self.bound, SDP) else NeuronSplitting.most_cases
-        return NeuronSplitting(bound=self.bound, root=self.bound, batch=batch, most_cases=cases)
+        if isinstance(self.bound, SDP):
+            return NeuronSplitting(bound=self.bound, root=self.bound, batch=batch, refine_steps=0)
+        return NeuronSplitting(bound=self.bound, root=self.bound, batch=batch)
 
 
 def _wide_inputs(problem: Problem) -> int:

@@ -7,7 +7,7 @@ variables give a valid bound (PROOFS.md, section 4), which is what makes them a 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from pydual.certificate import ProofTree
 from pydual.proof_systems.base import Play
 from pydual.proof_systems.recorder import EXPLICIT, Leaf, TreeRecorder
 from pydual.relax.engine import threads
-from pydual.relax.frame import Frame
+from pydual.relax.frame import Frame, Group
 from pydual.relax.gram_inherited import Ended
 from pydual.relax.surroundings import Surroundings
 
@@ -87,6 +87,13 @@ class LinearBound(Protocol):
     def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
         """Bound the nodes; ``seconds`` is what an engine with a time limit may use."""
         ...
+
+
+@runtime_checkable
+class Refining(Protocol):
+    """A bound that wants intervals of its own."""
+
+    def frame(self, g: Group, seconds: float) -> Frame: ...
 
 
 def root_nodes(frame: Frame) -> Nodes:
@@ -186,6 +193,18 @@ def leaf(frame: Frame, problem: int, duals: Duals, row: int, path: tuple[int, ..
         return Leaf(EXPLICIT, multipliers, betas, numbers, slopes)
     relus = duals.curvature[row, [kind == "relu" for kind in frame.group.program.kinds]]
     return Leaf(EXPLICIT, multipliers, betas, numbers, slopes, curvatures=relus, norms=around.norms)
+
+
+def short_leaf(frame: Frame, problem: int, duals: Duals, row: int, path: tuple[int, ...]) -> Leaf:
+    """The leaf, with slopes and multipliers in single precision, as trees have many, where the bound can spare it.
+
+    Rounding them by 2**-24 of themselves moves the bound by about as much of ``sum (|price| + beta) |y|``.
+    """
+    full = leaf(frame, problem, duals, row, path)
+    scale = float((np.abs(duals.price[row]) + duals.beta[row]) @ np.abs(duals.y[row]))
+    if duals.bound[row] < 1e-6 * scale:
+        return full
+    return replace(full, slopes=full.slopes.astype(np.float32), betas=full.betas.astype(np.float32))
 
 
 def new_recorder(frame: Frame) -> TreeRecorder:

@@ -15,7 +15,17 @@ from pydual.problem import Problem
 from pydual.proof_systems.alpha_crown import AlphaCrown
 from pydual.proof_systems.base import Play, Snapshot, State, start
 from pydual.proof_systems.branching import candidates, look_ahead
-from pydual.proof_systems.duals import ABOVE_ROUNDING, Duals, LinearBound, Nodes, fresh_nodes, leaf, new_recorder, play
+from pydual.proof_systems.duals import (
+    ABOVE_ROUNDING,
+    Duals,
+    LinearBound,
+    Nodes,
+    Refining,
+    fresh_nodes,
+    new_recorder,
+    short_leaf,
+)
+from pydual.proof_systems.duals import play as play_at
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.partial_tree import partial_tree
 from pydual.proof_systems.recorder import Leaf, TreeRecorder
@@ -93,13 +103,20 @@ class Search:
     def restart(self, frame: Frame, cases: int) -> None:
         """Begin anew in a frame with other intervals, of so many cases, with the problems that are not proved."""
         self.frame, self.cases, self.bounded = frame, cases, 0
-        for problem in sorted({p for p, count in self.open_nodes.items() if count} | self.stuck):
+        problems = {p for p, count in self.open_nodes.items() if count} | self.stuck | {node.problem for node in self.unseen}
+        self.unseen = [Unseen(problem, 0) for problem in sorted(problems)]
+        for problem in problems:
             self.recorders[problem] = new_recorder(frame)
-            self.unseen.append(Unseen(problem, 0))
             self.open_share[problem] = 1.0
         self.queue.clear()
         self.open_nodes.clear()
         self.stuck.clear()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing is bounded yet, with intervals by adaptive lines."""
+        untouched = not self.pushed and not any(node.path for node in self.unseen)
+        return untouched and self.frame.anchor == certificate.ADAPTIVE
 
     @property
     def ended(self) -> bool:
@@ -146,7 +163,8 @@ class NeuronSplitting:
 
     Once the search has cost as much as that takes, it begins anew with intervals whose lines are optimized by
     ``refine_steps`` of ascent (0: never), and later, again and again, with intervals whose ends are the least over more and
-    more cases: ``cases``, four times as many, and so on, up to ``most_cases``.
+    more cases: ``cases``, four times as many, and so on, up to ``most_cases``. Where ``root`` has intervals of its own, the
+    search begins with them.
     """
 
     bound: LinearBound = AlphaCrown(steps=10, rate=0.1)
@@ -210,6 +228,8 @@ class NeuronSplitting:
 
     def step(self, state: NeuronState, seconds: float) -> NeuronState:
         search = state.searches[0]
+        if isinstance(self.root, Refining) and search.is_new:
+            search.restart(self.root.frame(search.frame.group, REFINING_SHARE * seconds), search.cases)
         if self._worth_refining(search):
             deadline, cases = time.monotonic() + REFINING_SHARE * seconds, self._next_cases(search)
             in_time = lambda: time.monotonic() < deadline  # noqa: E731
@@ -270,7 +290,7 @@ class NeuronSplitting:
         open_rows = []
         for row, problem in enumerate(nodes.problem.tolist()):
             if duals.bound[row] > ABOVE_ROUNDING:
-                search.close(problem, places[row], _leaf(search.frame, problem, duals, row, paths[row]))
+                search.close(problem, places[row], short_leaf(search.frame, problem, duals, row, paths[row]))
                 continue
             open_rows.append(row)
             alpha = duals.alpha[row, unstable].astype(np.float32)
@@ -298,7 +318,7 @@ class NeuronSplitting:
             return
         duals = self.last.evaluate(search.frame, node, seconds)
         if duals.bound[0] > ABOVE_ROUNDING:
-            search.close(problem, place, _leaf(search.frame, problem, duals, 0, path))
+            search.close(problem, place, short_leaf(search.frame, problem, duals, 0, path))
         else:
             search.stuck.add(problem)
 
@@ -328,7 +348,7 @@ class NeuronSplitting:
             lower=lower,
             trees=trees,
             plays=plays,
-            candidates=_best_points(search.frame, points),
+            candidates=search.frame.group.lowest(points, CANDIDATES),
             searches=searches,
             ended=ended,
             finished=not searches,
@@ -367,18 +387,6 @@ def _fresh_nodes(frame: Frame, problem: np.ndarray, paths: list, phases: list) -
     return nodes
 
 
-def _leaf(frame: Frame, problem: int, duals: Duals, row: int, path: tuple[int, ...]) -> Leaf:
-    """The leaf, with slopes and multipliers in single precision, as trees have many, where the bound can spare it.
-
-    Rounding them by 2**-24 of themselves moves the bound by about as much of ``sum (|price| + beta) |y|``.
-    """
-    full = leaf(frame, problem, duals, row, path)
-    scale = float((np.abs(duals.price[row]) + duals.beta[row]) @ np.abs(duals.y[row]))
-    if duals.bound[row] < 1e-6 * scale:
-        return full
-    return replace(full, slopes=full.slopes.astype(np.float32), betas=full.betas.astype(np.float32))
-
-
 def _plays(frame: Frame, nodes: Nodes, duals: Duals, trees: dict) -> dict[int, Play]:
     """The worst play of the batch for each open problem."""
     found: dict[int, Play] = {}
@@ -386,12 +394,5 @@ def _plays(frame: Frame, nodes: Nodes, duals: Duals, trees: dict) -> dict[int, P
         problem = int(nodes.problem[row])
         index = frame.group.problems[problem].index
         if duals.bound[row] <= 0 and index not in trees:
-            found[index] = play(frame, problem, duals, row)
+            found[index] = play_at(frame, problem, duals, row)
     return found
-
-
-def _best_points(frame: Frame, points: np.ndarray) -> np.ndarray:
-    if len(points) <= CANDIDATES:
-        return points
-    values = frame.group.worst(frame.group.margins_at(points))
-    return points[np.argsort(values)[:CANDIDATES]]

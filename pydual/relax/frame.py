@@ -61,6 +61,12 @@ class Group:
         """For each row of margins the least, over problems, of the worst (largest) margin of the problem."""
         return np.min([margins[:, self.columns(p)].max(axis=1) for p in range(len(self.problems))], axis=0)
 
+    def lowest(self, points: np.ndarray, number: int) -> np.ndarray:
+        """So many of the points at which the worst margin is least."""
+        if len(points) <= number:
+            return points
+        return points[np.argsort(self.worst(self.margins_at(points)))[:number]]
+
     def only(self, problem: int) -> Group:
         """The group of one of the problems."""
         chosen = self.problems[problem]
