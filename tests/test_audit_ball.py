@@ -318,3 +318,33 @@ def test_hostile_curvatures_prove_no_more_than_the_truth(size: float, audit) -> 
         tree = replace(GOOD, curvatures=np.array([[size]]), norms=np.array(norms))
         found = judged(audit, certify(RAMP, DISK, (tree,)), RAMP, DISK)
         assert found is None or found <= worst
+
+
+@pytest.mark.parametrize("audit", BOTH)
+def test_distances_that_overflow_prove_nothing(audit) -> None:
+    """``y = min(p, 0) / 10^300`` for ``p = 10^308 x``, where an end of p is too far from the center's value for a float64."""
+    one = np.ones((1, 1))
+    primitives = (
+        Affine(((0, 1e308 * one),), np.zeros(1)),
+        Relu(1, 1),
+        Affine(((2, -1e-300 * one), (1, 1e-300 * one)), np.zeros(1)),
+    )
+    network = Network(primitives, 3, (1,), (1,))
+    checker = Checker(Region([-1.0], [1.0], Ball([0.9], 5.0, "l2")), Y[0] <= -1)
+    assert network.evaluate(np.array([-1.0]))[0] < -1
+    slopes = {"lines": np.zeros(1, np.int32), "slopes": np.ones((1, 1)), "slope_neurons": np.zeros(1, np.int32)}
+    for curvature in (0.0, 1e-300, 1.0, 1e300):
+        tree = replace(GOOD, **slopes, curvatures=np.array([[curvature]]), norms=np.zeros(3))
+        assert judged(audit, certify(network, checker, (tree,)), network, checker) is None
+
+
+@pytest.mark.parametrize("audit", BOTH)
+def test_rules_of_form_hold_in_empty_cells_too(audit) -> None:
+    checker = Checker(Region([-1.0, -1.0], [1.0, 1.0]), Y[0] >= 100)
+    tree = replace(
+        GOOD, kind=np.array([1, 0, BALL_LEAF], np.uint8), anchor=np.array([ADAPTIVE, 0, 0], np.uint8),
+        index=np.zeros(1, np.int32), threshold=np.array([2.0]), lines=np.full(2, -3, np.int32), multipliers=np.ones((2, 1)),
+    )  # fmt: skip
+    with pytest.raises(CertificateError, match="all leaf is about real arithmetic in an l2 ball"):
+        audit(certify(RAMP, checker, (tree,)), RAMP, checker)
+    assert audit(certify(RAMP, DISK, (tree,)), RAMP, DISK) > 0

@@ -17,6 +17,7 @@ from pydual import Certificate, Checker, Network, Region, Y
 from pydual.audit.query import query_digest
 from pydual.certificate import BALL_LEAF, NEURON_SPLIT, Proof, load_proof
 from pydual.checkpoint import Binding, Checkpoint, Keeper
+from pydual.operators.primitives import GraphBuilder
 from pydual.problem import normalize
 from pydual.proof_systems import SDP, AlphaCrown, BranchAndBound, SDPCrown
 from pydual.proof_systems.base import ProofSystem, State, resume, take_snapshot
@@ -240,3 +241,39 @@ def test_the_root_of_sums_of_squares_is_never_below_it() -> None:
     frame = system.frame(g)
     duals = SDPCrown(steps=60).evaluate(frame, root_nodes(frame), np.inf)
     assert duals.is_ball_leaf(0) and state.lower[0] >= duals.bound[0]
+
+
+def mixed(seed: int, *kinds: str) -> Network:
+    """Layers of these kinds, of 6 each."""
+    rng, graph = np.random.default_rng(seed), GraphBuilder((5,))
+    value = graph.input
+    for kind in kinds:
+        hidden = graph.affine([(value, rng.normal(size=(6, value.size)) / 2)], 0.2 * rng.normal(size=6), (6,))
+        value = graph.relu(hidden) if kind == "relu" else graph.curve(hidden, kind)
+    return Network.from_graph(graph, graph.affine([(value, rng.normal(size=(2, 6)))], np.zeros(2), (2,)))
+
+
+@pytest.mark.parametrize("kinds", ["relu tanh", "relu square", "relu square relu", "tanh relu", "tanh"])
+def test_beside_curves_it_proves_what_it_says(kinds: str) -> None:
+    """Layers of curves have no curvature, and behind squares it is 0: nothing is known of distances there."""
+    for seed in range(4):
+        case = Case(mixed(seed, *kinds.split()), Checker(ball(5, 0.5), Y[0] <= Y[1]))
+        _, ball_leaves = curved(case, 30)
+        _, lines = bounded(case, AlphaCrown(steps=30))
+        harder = raised(case, 0.01 - max(ball_leaves.bound[0], lines.bound[0]))
+        for system in (SDPCrown(steps=30), BranchAndBound(split="neuron")):
+            outcome = pydual.solve(harder.network, harder.checker, system, timeout=60)
+            assert isinstance(outcome, Certificate), (seed, system, outcome)
+
+
+def test_weights_whose_squares_overflow_and_layers_without_neurons() -> None:
+    rng = np.random.default_rng(0)
+    steep = [(1e160 * rng.normal(size=(8, 4)), np.zeros(8)), (1e-160 * rng.normal(size=(2, 8)), np.array([100.0, 0.0]))]
+    graph = GraphBuilder((4,))
+    nothing = graph.relu(graph.affine([(graph.input, np.zeros((0, 4)))], np.zeros(0), (0,)))
+    terms = [(nothing, np.zeros((2, 0))), (graph.input, np.eye(2, 4))]
+    empty = Network.from_graph(graph, graph.affine(terms, np.array([1.0, 0.0]), (2,)))
+    for network in (Network.from_layers(steep), empty):
+        for system in ("sdp-crown", "bab", "sdp"):
+            outcome = pydual.solve(network, Checker(ball(4, 0.1), Y[0] <= Y[1]), system, timeout=60)
+            assert isinstance(outcome, Certificate), (system, outcome)

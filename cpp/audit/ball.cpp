@@ -12,7 +12,7 @@ namespace pydual::audit {
 namespace {
 
 constexpr double kUnknown = -std::numeric_limits<double>::infinity();
-constexpr double kLargest = 0x1p500;  // of a hint, and of a coefficient: products with 2 t do not overflow
+constexpr double kLargest = 0x1p500;  // of all numbers here: their sums and products of two are finite, and nothing is NaN
 
 // Adds lower bounds of M v and of -M v for v in [low, -neg].
 void add_image(const Rows& matrix, const std::vector<double>& low, const std::vector<double>& neg, std::vector<double>& out_low,
@@ -88,7 +88,8 @@ void Surroundings::activation(const Value& value, int k) {
 }
 
 double curved_least(double weight, double rise, double curvature, const OpenNeuron& neuron) {
-    if (!(std::fabs(weight) <= kLargest && std::fabs(rise) <= kLargest)) return kUnknown;
+    for (const double number : {weight, rise, neuron.low, neuron.neg, neuron.center_low, neuron.center_neg})
+        if (!(std::fabs(number) <= kLargest)) return kUnknown;
     return std::min(piece(weight, rise, 0.0, -neuron.neg, curvature, neuron), piece(0.0, rise, neuron.low, 0.0, curvature, neuron));
 }
 

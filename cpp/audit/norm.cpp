@@ -11,6 +11,7 @@ namespace {
 
 constexpr double kLeastPivot = 0x1p-40;  // of the entry that it was at first
 constexpr double kLargest = 0x1p500;     // of an entry of a factor: its square is finite
+constexpr int kMostRows = 4096;          // of a matrix that is factored: two squares of numbers, a quarter of a gigabyte
 
 // f(column, entry) for each stored entry of a row.
 template <class F>
@@ -115,7 +116,8 @@ double root_above(double x) {
 double neg_norm(const Term& term, double guess) {
     double neg_square = neg_largest_row(term.forward) * -neg_largest_row(term.backward);
     const double square = guess * guess;
-    if (square > 0.0 && !(square >= -neg_square)) {
+    const bool small = std::min(term.forward.rows, term.forward.columns) <= kMostRows;
+    if (small && square > 0.0 && !(square >= -neg_square)) {
         const bool wide = term.forward.rows <= term.forward.columns;
         Remainder remainder(wide ? term.forward : term.backward, wide ? term.backward : term.forward, square);
         const double better = -square + remainder.run();

@@ -119,7 +119,10 @@ void ascend_rows(const LivePart& live, const std::vector<int>& at, long units, c
         to_rows(price[k], units, kept, r, out.price + begin);
     }
     for (int k = 1; in.curvature && k <= depth; ++k)
-        for (int c = 0; c < r; ++c) out.curvature[static_cast<long>(first + c) * depth + k - 1] = curvatures[k][c];
+        for (int c = 0; c < r; ++c) {
+            const double found = p.kind(k) == Kind::relu ? curvatures[k][c] : 0.0;
+            out.curvature[static_cast<long>(first + c) * depth + k - 1] = found;
+        }
     to_rows(lambda.data(), rows, margins, r, out.lambda + static_cast<long>(first) * rows);
     to_rows(x.data(), p.inputs, live.units[0], r, out.x + static_cast<long>(first) * p.inputs);
     std::copy(bound.begin(), bound.end(), out.bound + first);

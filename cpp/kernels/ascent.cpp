@@ -118,7 +118,7 @@ private:
         if (is_curved(k)) start_curved(k, start);
     }
 
-    bool is_curved(int k) const { return q_.center && std::isfinite(q_.radius[k]); }
+    bool is_curved(int k) const { return q_.center; }
 
     void start_curved(int k, const AscentPoint& start) {
         curvature[k].assign(start.curvature[k], start.curvature[k] + r_);

@@ -34,7 +34,7 @@ void start_curvatures(const Lines& lines, const Curved& v, const double* w, int 
             const double phi = is_open(lines.slope[e]) ? std::min(w[e], 0.0) * std::max(v.alpha[e], 1.0 - v.alpha[e]) : 0.0;
             sum += phi * phi;
         }
-        v.curvature[c] = v.radius > 0.0 ? 0.5 * std::sqrt(sum) / v.radius : 0.0;
+        v.curvature[c] = v.radius > 0.0 && std::isfinite(v.radius) ? 0.5 * std::sqrt(sum) / v.radius : 0.0;
     }
 }
 
@@ -73,7 +73,8 @@ void curved_backward(const Lines& lines, const Curved& v, const double* w, int n
         curved_row(v.alpha + e, lines.slope + e, v.lower + at, v.upper + at, v.step, v.center[i], v.curvature, w + e, r, hat + e,
                    constant, v.at + e);
     }
-    for (int c = 0; c < r; ++c) constant[c] -= v.curvature[c] * v.radius * v.radius;
+    for (int c = 0; c < r; ++c)
+        if (v.curvature[c] > 0.0) constant[c] -= v.curvature[c] * v.radius * v.radius;
 }
 
 PYDUAL_DISPATCH void curved_forward(const Lines& lines, const Curved& v, const double* y, int n, int r, double* z) {
@@ -82,6 +83,7 @@ PYDUAL_DISPATCH void curved_forward(const Lines& lines, const Curved& v, const d
 }
 
 void curvature_gradient(const Lines& lines, const Curved& v, int n, int r, double* out) {
+    if (!std::isfinite(v.radius)) return std::fill(out, out + r, 0.0);
     for (int c = 0; c < r; ++c) out[c] = -v.radius * v.radius;
     for (int i = 0; i < n; ++i) {
         for (int c = 0; c < r; ++c) {

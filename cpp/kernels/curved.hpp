@@ -12,7 +12,7 @@ struct Curved {
     const double* lower = nullptr;
     const double* upper = nullptr;
     const double* center = nullptr;  // n
-    double radius = 0.0;             // of their common distance from it
+    double radius = 0.0;             // of their common distance from it; infinite where nothing is known: curvatures are 0 then
     double* alpha = nullptr;         // n x r, those of the lines
     double* curvature = nullptr;     // r
     double* at = nullptr;            // n x r, out: where the minima are, 0 for the others

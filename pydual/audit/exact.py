@@ -187,8 +187,7 @@ class _Audit:
 
     def surroundings(self, problem: Problem, norms: list[float]) -> Surroundings:
         """What is known of distances, once for all problems in a row with these norms."""
-        if self.float32 or problem.ball is None or problem.ball.norm != "l2":
-            raise CertificateError("a ball leaf is about real arithmetic in an l2 ball.")
+        assert problem.ball is not None
         if norms != self._around[0] or self._around[1] is None:
             self._around = norms, surroundings(self.net, problem.ball, norms, self.poll)
         assert self._around[1] is not None
@@ -253,6 +252,8 @@ class _Tree:
         relus = sum(isinstance(v, Activation) and v.kind == "relu" for v in self.net.values)
         matrices = sum(len(v.terms) for v in self.net.values if isinstance(v, Affine))
         curved, width = self.curvatures.shape
+        if curved and (audit.float32 or problem.ball is None or problem.ball.norm != "l2"):
+            raise CertificateError("a ball leaf is about real arithmetic in an l2 ball.")
         if width != (relus if curved else 0):
             raise CertificateError("'curvatures' has not one number for each relu.")
         self.norms = list(_Column(tree, "norms", ("float64",), (matrices if curved else 0,), 0, MOST).entries)

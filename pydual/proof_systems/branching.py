@@ -27,7 +27,7 @@ def _scores(frame: Frame, nodes: Nodes, duals: Duals) -> tuple[np.ndarray, np.nd
     """The scores of the unstable neurons, and the costs of their intercepts alone."""
     unstable = frame.unstable
     lower, upper, price = frame.lower[unstable], frame.upper[unstable], duals.price[:, unstable]
-    intercept = -lower * upper / (upper - lower)
+    intercept = -lower * (upper / (upper - lower))
     gap = np.abs(duals.z[:, unstable] - np.maximum(duals.y[:, unstable], 0.0))
     fixed = nodes.phase[:, unstable] != 0
     score = np.where(fixed, -1.0, np.abs(price) * (gap + 0.1 * intercept))

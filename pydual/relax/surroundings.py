@@ -57,12 +57,17 @@ def _norms(network: Network) -> list[tuple[float, float]]:
 
 def _norm(matrix: Matrix) -> tuple[float, float]:
     """The guess, and what an audit will make of it: about the norm, or the bound by sums of magnitudes in rows and columns."""
+    if min(matrix.shape) == 0:
+        return 0.0, 0.0
     magnitudes = abs(matrix)
-    sums = float(np.sqrt(magnitudes.sum(axis=0).max(initial=0.0) * magnitudes.sum(axis=1).max(initial=0.0)))
+    sums = float(np.prod([np.sqrt(magnitudes.sum(axis=axis).max(initial=0.0)) for axis in (0, 1)]))
     if min(matrix.shape) > LARGEST:
         return 0.0, sums
     wide = matrix.shape[0] <= matrix.shape[1]
-    gram = matrix @ matrix.T if wide else matrix.T @ matrix
-    square = np.linalg.eigvalsh(gram.toarray() if is_sparse(gram) else gram)[-1]
-    guess = float(np.sqrt(max(square, 0.0))) * (1.0 + ABOVE)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = matrix @ matrix.T if wide else matrix.T @ matrix
+    dense = gram.toarray() if is_sparse(gram) else gram
+    if not np.isfinite(dense).all():
+        return 0.0, sums
+    guess = float(np.sqrt(max(np.linalg.eigvalsh(dense)[-1], 0.0))) * (1.0 + ABOVE)
     return (guess, guess) if guess < sums else (0.0, sums)
