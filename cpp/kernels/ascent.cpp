@@ -115,10 +115,10 @@ private:
         for (int i = 0; i < n; ++i)
             for (int c = 0; c < r_; ++c) start_neuron(k, i, c, start);
         lines[k] = {alpha[k], slope[k], offset_[k], nullptr, 1, r_};
-        if (is_curved(k)) start_curved(k, start);
+        if (has_curvatures()) start_curved(k, start);
     }
 
-    bool is_curved(int k) const { return q_.center; }
+    bool has_curvatures() const { return q_.center != nullptr; }
 
     void start_curved(int k, const AscentPoint& start) {
         curvature[k].assign(start.curvature[k], start.curvature[k] + r_);
@@ -145,7 +145,7 @@ private:
         slope[k][e] = unstable ? u / (u - l) : (active ? 1.0 : 0.0);
         offset_[k][e] = unstable ? -slope[k][e] * l : 0.0;
         const double given = start.alpha[k][e];
-        const double adaptive = is_curved(k) ? -1.0 : (u > -l ? 1.0 : 0.0);  // with curvatures, coefficients have a say
+        const double adaptive = has_curvatures() ? -1.0 : (u > -l ? 1.0 : 0.0);  // with curvatures, coefficients have a say
         alpha[k][e] = unstable ? (given >= 0.0 ? std::min(given, 1.0) : adaptive) : slope[k][e];
         beta[k][e] = phase ? std::max(start.beta[k][e], 0.0) : 0.0;
     }
