@@ -4,7 +4,7 @@ from forging import with_entry
 
 REASON = "'kind'|kind is unknown|'anchor'|'lines'"
 FORGERIES = {
-    "a node of kind 6": with_entry("kind", 6, 6),
+    "a node of kind 7": with_entry("kind", 6, 7),
     "a node of kind 255": with_entry("kind", 0, 255),
     "anchor 4": with_entry("anchor", 1, 4),
     "anchor 255": with_entry("anchor", 2, 255),
