@@ -300,10 +300,15 @@ def adaptive(given: Instance) -> np.ndarray:
 
 
 def ascent(
-    given: Instance, *, alpha: np.ndarray | None = None, last_weight: float = 1e-7, flatness: float = 1e-6
+    given: Instance,
+    *,
+    alpha: np.ndarray | None = None,
+    last_weight: float = 1e-7,
+    flatness: float = 1e-6,
+    cheap: int = CHEAP,
 ) -> _core.GramAscent:
     start, scale = given.cell.start(adaptive(given) if alpha is None else alpha, np.zeros(len(given.oracle.cuts)))
-    path = {"first_weight": 2e-3, "last_weight": last_weight, "decay": 0.2, "steps_per_weight": 20_000, "cheap_steps": CHEAP}
+    path = {"first_weight": 2e-3, "last_weight": last_weight, "decay": 0.2, "steps_per_weight": 20_000, "cheap_steps": cheap}
     return _core.GramAscent(given.core, start, scale, flatness=flatness, **path)
 
 
