@@ -325,7 +325,8 @@ def linear_duals(given: Instance, steps: int) -> Duals:
     """The bound of adaptive lines, or what so many steps make of them."""
     alpha = np.zeros(len(given.frame.lower))
     alpha[given.cell.reduced.units] = adaptive(given)
-    nodes = Nodes(np.zeros(1, dtype=int), given.phase[None], alpha[None], np.zeros((1, len(alpha))), WEIGHTS[None], np.zeros((1, 0)))
+    betas, no_curvature = np.zeros((1, len(alpha))), np.zeros((1, 0))
+    nodes = Nodes(np.zeros(1, dtype=int), given.phase[None], alpha[None], betas, WEIGHTS[None], no_curvature)
     return ascend(given.frame, nodes, steps=steps, rate=0.1, target=np.inf)
 
 
