@@ -12,7 +12,7 @@ constexpr int kBlock = 6;  // lines whose sums for eight columns fit into 16 reg
 
 // N columns of `Block` lines, whose sums stay in registers.
 template <int N, int Block>
-PYDUAL_INLINE void add_block(const Lines& m, int first, const double* x, int ldx, double* y, int ldy) {
+PYDUAL_INLINE void add_block(const DenseLines& m, int first, const double* x, int ldx, double* y, int ldy) {
     const double* entry = m.entries + static_cast<long>(first) * m.next;
     double* at = y + static_cast<long>(first) * ldy;
     Pack<N> sum[Block];
@@ -26,7 +26,7 @@ PYDUAL_INLINE void add_block(const Lines& m, int first, const double* x, int ldx
 }
 
 template <int N>
-PYDUAL_INLINE void add_columns(const Lines& m, const double* x, int ldx, double* y, int ldy) {
+PYDUAL_INLINE void add_columns(const DenseLines& m, const double* x, int ldx, double* y, int ldy) {
     int i = 0;
     for (; i + kBlock <= m.count; i += kBlock) add_block<N, kBlock>(m, i, x, ldx, y, ldy);
     for (; i + 2 <= m.count; i += 2) add_block<N, 2>(m, i, x, ldx, y, ldy);
@@ -35,7 +35,7 @@ PYDUAL_INLINE void add_columns(const Lines& m, const double* x, int ldx, double*
 
 }  // namespace
 
-PYDUAL_DISPATCH void multiply_small(const Lines& m, const double* x, int ldx, int r, double* y, int ldy) {
+PYDUAL_DISPATCH void multiply_small(const DenseLines& m, const double* x, int ldx, int r, double* y, int ldy) {
     int c = 0;
     for (; c + 8 <= r; c += 8) add_columns<8>(m, x + c, ldx, y + c, ldy);
     for (; c + 4 <= r; c += 4) add_columns<4>(m, x + c, ldx, y + c, ldy);

@@ -9,12 +9,12 @@ namespace pydual {
 inline bool is_small(const Term& term) { return static_cast<long>(term.rows) * term.cols <= 4096; }
 
 // Lines of a dense matrix or of its transpose: `depth` entries, `step` apart, and `next` from one line to the next.
-struct Lines {
+struct DenseLines {
     const double* entries;
     int count, depth, next, step;
 };
 
 // Y (count x r, stride ldy) += M X (depth x r, stride ldx).
-void multiply_small(const Lines& m, const double* x, int ldx, int r, double* y, int ldy);
+void multiply_small(const DenseLines& m, const double* x, int ldx, int r, double* y, int ldy);
 
 }  // namespace pydual

@@ -136,6 +136,7 @@ def ascend(frame: Frame, nodes: Nodes, *, steps: int, rate: float, target: float
         alpha_rate=rate,
         beta_rate=rate,
         weight_rate=0.5,
+        curvature_rate=rate,
         decay=max(0.98, 0.02 ** (1 / max(steps, 1))),  # long runs end at a fiftieth of the rate
         target=target,
         threads=threads(),

@@ -23,9 +23,9 @@ from pydual.proof_systems.duals import (
     Refining,
     fresh_nodes,
     new_recorder,
+    play,
     short_leaf,
 )
-from pydual.proof_systems.duals import play as play_at
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.partial_tree import partial_tree
 from pydual.proof_systems.recorder import Leaf, TreeRecorder
@@ -394,5 +394,5 @@ def _plays(frame: Frame, nodes: Nodes, duals: Duals, trees: dict) -> dict[int, P
         problem = int(nodes.problem[row])
         index = frame.group.problems[problem].index
         if duals.bound[row] <= 0 and index not in trees:
-            found[index] = play_at(frame, problem, duals, row)
+            found[index] = play(frame, problem, duals, row)
     return found

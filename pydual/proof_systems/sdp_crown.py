@@ -10,34 +10,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pydual import certificate
 from pydual.proof_systems.alpha_crown import AlphaCrown
 from pydual.proof_systems.duals import Duals, Nodes, ascend, better_of, with_best_margins
-from pydual.proof_systems.root_bound import RootBound
 from pydual.relax.frame import Frame
 
 
 @dataclass(frozen=True)
-class SDPCrown(RootBound):
-    """``steps`` of projected Adam with learning rate ``rate`` on slopes and multipliers, and on the curvatures' logarithms.
+class SDPCrown(AlphaCrown):
+    """The ascent of alpha-CROWN, with ``rate`` for the curvatures' logarithms, too.
 
     In other regions than l2 balls, and for proofs about float32, this is alpha-CROWN. Where no parent has curvatures, the
     better one of both counts.
     """
 
-    steps: int = 100
-    rate: float = 0.1
-    target: float = 1e-6
-
     name = "sdp-crown"
-    anchor = certificate.ADAPTIVE
 
     def evaluate(self, frame: Frame, nodes: Nodes, seconds: float) -> Duals:
-        lines, around = AlphaCrown(self.steps, self.rate, self.target), frame.group.surroundings
+        around = frame.group.surroundings
         if around is None or not np.isfinite(around.radius).any():
-            return lines.evaluate(frame, nodes, seconds)
-        start = lines.spread(frame, with_best_margins(frame, nodes))
+            return super().evaluate(frame, nodes, seconds)
+        start = self.spread(frame, with_best_margins(frame, nodes))
         curved = ascend(frame, start, steps=self.steps, rate=self.rate, target=self.target, around=around)
         if (nodes.curvature >= 0).all():
             return curved
-        return better_of(curved, lines.evaluate(frame, nodes, seconds))
+        return better_of(curved, super().evaluate(frame, nodes, seconds))
