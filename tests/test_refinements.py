@@ -252,3 +252,18 @@ def proof_of(case: Case, trees: tuple[ProofTree, ...]) -> Proof:
 
 def _checker(g: Group) -> Checker:
     return Checker(g.region, Y[1] - Y[0] >= 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_intervals_by_cases_are_those_of_the_rules(seed: int) -> None:
+    """At the best stage of each case, as audits derive them: products chosen for the prover's numbers hold in the audit's."""
+    network = deep(seed, width=5, depth=4, inputs=2)
+    checker = Checker(Region(-0.6 * np.ones(2), 0.6 * np.ones(2)), Y[0] <= -100)
+    (g,) = group(normalize(network, checker))
+    found = refine(g, 10, 0.2, lambda: True, 8).refinement
+    assert found is not None and found.case_trees.size
+    frame = rederive(g, found)
+    tree = leaf_proof(frame, 0, Crown().evaluate(frame, root_nodes(frame), np.inf), 0)
+    derived = Reference(network, query.problems(checker)[0], tree).derived(4)
+    for (low, high), lower, upper in zip(derived, frame.lower, frame.upper, strict=True):
+        assert (float(low), float(high)) == pytest.approx((lower, upper), abs=1e-9)

@@ -79,7 +79,9 @@ public:
         std::vector<double> best(r_, -std::numeric_limits<double>::infinity());
         const std::vector<char> read(p_.depth() + 1, 1);
         weigh_margins();
+        write_out_splits();
         for (int k = p_.depth(); k >= 1; --k) {
+            drop_inactive(k);
             try_stage(p_, k, low, high, read, price.get(), constant_.data(), r_, best.data());
             substitute_layer(p_, k, lines.data(), split_.get(), r_, {price.get(), before_.get(), constant_.data()});
         }
@@ -108,6 +110,23 @@ private:
         for (const Term& t : q_.margins->terms) apply_transposed(t, lambda.data(), r_, r_, price[t.source], r_);
         for (int k = 1; k <= p_.depth(); ++k)
             for (long e = 0; e < count(k); ++e) split_[k][e] = -static_cast<double>(q_.phase[k][e]) * beta[k][e];
+    }
+
+    // The multipliers of splits by what their neurons read, at once: stages hold them, too.
+    void write_out_splits() {
+        for (int k = 1; k <= p_.depth(); ++k) {
+            const Layer& layer = p_.layers[k - 1];
+            for (long e = 0; e < count(k); ++e) constant_[e % r_] += layer.bias[e / r_] * split_[k][e];
+            for (const Term& t : layer.terms) apply_transposed(t, split_[k], r_, r_, price[t.source], r_);
+            std::fill(split_[k], split_[k] + count(k), 0.0);
+        }
+    }
+
+    // The output of an inactive neuron is 0, whatever its interval says.
+    void drop_inactive(int top) {
+        for (int k = 1; k <= top; ++k)
+            for (long e = 0; e < count(k); ++e)
+                if (q_.phase[k][e] < 0) price[k][e] = 0.0;
     }
 
     void start_layer(int k, const AscentPoint& start) {

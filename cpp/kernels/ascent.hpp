@@ -54,7 +54,8 @@ void ascend(const AscentQuery& query, const AscentOptions& options, int r, const
 // Only the bounds of the point itself, which stays as it is.
 void evaluate_bounds(const AscentQuery& query, int r, const AscentPoint& point, double* bound);
 
-// The same at the best stage (PROOFS.md section 4), as the audits bound; intervals shared by all columns.
+// The same at the best stage (PROOFS.md section 4), as the audits bound, cases of refinements included; intervals shared by
+// all columns.
 void evaluate_stages(const AscentQuery& query, int r, const AscentPoint& point, double* bound);
 
 }  // namespace pydual

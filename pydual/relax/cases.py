@@ -34,6 +34,10 @@ class Below(Protocol):
         self, chosen: np.ndarray, sign: np.ndarray, phase: np.ndarray, alpha: np.ndarray, beta: np.ndarray, steps: int
     ) -> dict[str, np.ndarray]: ...
 
+    def bound_cases(
+        self, chosen: np.ndarray, sign: np.ndarray, phase: np.ndarray, alpha: np.ndarray, beta: np.ndarray
+    ) -> np.ndarray: ...
+
 
 @dataclass(eq=False)
 class End:
@@ -65,7 +69,7 @@ class Case:
 
 def split_ends(below: Below, ends: Sequence[End], most: int, in_time: Callable[[], bool]) -> None:
     """Split each end's worst case until its sign, or that of the other end, is decided, or it has ``most`` cases."""
-    _settle(below, [(end, ()) for end in ends], [np.zeros(0)] * len(ends), STEPS)
+    _settle(below, [(end, ()) for end in ends], [np.zeros(0)] * len(ends))
     others = {(end.component, end.sign): end for end in ends}
     for _ in range(most - 1):
         chosen = []
@@ -81,16 +85,17 @@ def split_ends(below: Below, ends: Sequence[End], most: int, in_time: Callable[[
             case = end.cases.pop(end.worst)
             places += [(end, (*case.path, (case.split, phase))) for phase in (-1, 1)]
             starts += [np.append(case.multipliers, 0.0)] * 2
-        _settle(below, places, starts, STEPS)
+        _settle(below, places, starts)
 
 
 def bounds_of(below: Below, ends: Sequence[End], leaves: Sequence[Leaves]) -> list[float]:
-    """What the cases prove of each end, with these multipliers."""
-    for end in ends:
-        end.cases.clear()
+    """What the cases prove of each end, with these multipliers, as audits bound them."""
     places = [(end, path) for end, tree in zip(ends, leaves, strict=True) for path, _ in tree]
-    _settle(below, places, [multipliers for tree in leaves for _, multipliers in tree], 0)
-    return [end.bound for end in ends]
+    starts = [multipliers for tree in leaves for _, multipliers in tree]
+    parts = (slice(begin, begin + BATCH) for begin in range(0, len(places), BATCH))
+    bounds = [bound for part in parts for bound in below.bound_cases(*_rows(below, places[part], starts[part])).tolist()]
+    ends_at = np.cumsum([len(tree) for tree in leaves], dtype=int)
+    return [float(min(part)) for part in np.split(np.array(bounds), ends_at[:-1])] if leaves else []
 
 
 def leaves_of(end: End) -> Leaves:
@@ -99,14 +104,25 @@ def leaves_of(end: End) -> Leaves:
     return [(case.path, case.multipliers.astype(np.float32)) for case in ordered]
 
 
-def _settle(below: Below, places: Sequence[tuple[End, Path]], starts: Sequence[np.ndarray], steps: int) -> None:
-    """Bound the cases at these places from these multipliers, and add them to their ends."""
+def _settle(below: Below, places: Sequence[tuple[End, Path]], starts: Sequence[np.ndarray]) -> None:
+    """Bound the cases at these places from these multipliers on, and add them to their ends."""
     for begin in range(0, len(places), BATCH):
         part = slice(begin, begin + BATCH)
-        _settle_part(below, places[part], starts[part], steps)
+        _settle_part(below, places[part], starts[part])
 
 
-def _settle_part(below: Below, places: Sequence[tuple[End, Path]], starts: Sequence[np.ndarray], steps: int) -> None:
+def _settle_part(below: Below, places: Sequence[tuple[End, Path]], starts: Sequence[np.ndarray]) -> None:
+    chosen, sign, phase, alpha, beta = _rows(below, places, starts)
+    found = below.ascend(chosen, sign, phase, alpha, beta, STEPS)
+    splits = _best_splits(below, phase, found)
+    for row, (end, path) in enumerate(places):
+        multipliers = found["beta"][row, [unit for unit, _ in path]]
+        split = int(splits[row]) if len(path) < MOST_CASE_SPLITS else -1
+        end.cases.append(Case(path, multipliers, float(found["bound"][row]), split))
+
+
+def _rows(below: Below, places: Sequence[tuple[End, Path]], starts: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """For each place the component and the sign of its end, phases, slopes and multipliers."""
     shape = len(places), len(below.lower)
     phase, beta = np.zeros(shape, dtype=np.int8), np.zeros(shape)
     for row, ((_, path), start) in enumerate(zip(places, starts, strict=True)):
@@ -114,13 +130,7 @@ def _settle_part(below: Below, places: Sequence[tuple[End, Path]], starts: Seque
         phase[row, units] = [active for _, active in path]
         beta[row, units] = start
     chosen, sign = (np.array(column) for column in zip(*((end.component, end.sign) for end, _ in places), strict=True))
-    alpha = np.array([end.alpha for end, _ in places])
-    found = below.ascend(chosen, sign, phase, alpha, beta, steps)
-    splits = _best_splits(below, phase, found) if steps else np.full(len(places), -1)
-    for row, (end, path) in enumerate(places):
-        multipliers = found["beta"][row, [unit for unit, _ in path]]
-        split = int(splits[row]) if len(path) < MOST_CASE_SPLITS else -1
-        end.cases.append(Case(path, multipliers, float(found["bound"][row]), split))
+    return chosen, sign, phase, np.array([end.alpha for end, _ in places]), beta
 
 
 def _best_splits(below: Below, phase: np.ndarray, found: dict[str, np.ndarray]) -> np.ndarray:

@@ -221,10 +221,16 @@ class _Below:
 
     def bound(self, chosen: np.ndarray, sign: float, alpha: np.ndarray | None) -> np.ndarray:
         """Lower bounds of ``sign`` times the components; the lines are adaptive without ``alpha``."""
-        if alpha is None:
-            alpha = np.full((len(chosen), self._count), FREE)
-        form = self._form(chosen, sign)
-        return self._core.bound_rows(form, self._group.core_region, self.lower, self.upper, alpha, threads=threads())
+        free = np.full((len(chosen), self._count), FREE)
+        phase, beta = np.zeros(free.shape, dtype=np.int8), np.zeros(free.shape)
+        return self.bound_cases(chosen, sign, phase, free if alpha is None else alpha, beta)
+
+    def bound_cases(
+        self, chosen: np.ndarray, sign: float | np.ndarray, phase: np.ndarray, alpha: np.ndarray, beta: np.ndarray
+    ) -> np.ndarray:
+        """The same where neurons have phases, with multipliers of these: as audits bound, at the best stage."""
+        form, region = self._form(chosen, sign), self._group.core_region
+        return self._core.bound_rows(form, region, self.lower, self.upper, phase, alpha, beta, threads=threads())
 
     def optimized(self, chosen: np.ndarray, sign: float, steps: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
         """Slopes as integers, of all units of the network, and the bounds that they prove."""
