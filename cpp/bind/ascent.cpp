@@ -267,10 +267,11 @@ void bound_part(const LivePart& live, const std::vector<int>& at, long units, co
         to_columns(in.phase + begin, units, kept, r, phases[k].data());
         phase[k] = phases[k].data();
     }
-    std::vector<double> lambda(static_cast<std::size_t>(live.margins.size) * r, 0.0);
-    for (int c = 0; c < r; ++c) lambda[static_cast<long>(first + c) * r + c] = 1.0;
-    const AscentQuery query{&p, region.view, &live.margins, lower.get(), upper.get(), 0, phase.data(), nullptr};
-    evaluate_stages(query, r, {alpha.get(), beta.get(), lambda.data()}, bound + first);
+    std::vector<int> row(r);
+    std::iota(row.begin(), row.end(), first);
+    AscentQuery query{&p, region.view, &live.margins, lower.get(), upper.get(), 0, phase.data()};
+    query.row = row.data();
+    evaluate_stages(query, r, {alpha.get(), beta.get()}, bound + first);
 }
 
 Doubles bound_rows(const HeldProgram& program, const HeldForm& margins, const HeldRegion& region, const Doubles& lower,

@@ -70,4 +70,19 @@ void evaluate(const Layer& layer, const double* const* z, int r, double* y) {
     for (const Term& term : layer.terms) apply(term, z[term.source], r, r, y, r);
 }
 
+void add_rows(const Form& form, const int* rows, int r, double* const* x, double* constant) {
+    for (int c = 0; c < r; ++c) constant[c] += form.bias[rows[c]];
+    for (const Term& t : form.terms) {
+        for (int c = 0; c < r; ++c) {
+            const long i = rows[c];
+            if (t.dense) {
+                for (int j = 0; j < t.cols; ++j) x[t.source][static_cast<long>(j) * r + c] += t.dense[i * t.cols + j];
+            } else {
+                for (int p = t.indptr[i]; p < t.indptr[i + 1]; ++p)
+                    x[t.source][static_cast<long>(t.indices[p]) * r + c] += t.values[p];
+            }
+        }
+    }
+}
+
 }  // namespace pydual

@@ -14,4 +14,7 @@ void apply_transposed(const Term& term, const double* y, int ldy, int r, double*
 // Y (size x r) = sum_t A_t Z_{s_t} + bias, for z[s] the columns of value s; all strides are r.
 void evaluate(const Layer& layer, const double* const* z, int r, double* y);
 
+// Column c += row rows[c] of the form: the coefficients of z_s to X[s] (n_s x r), the constant term to constant[c].
+void add_rows(const Form& form, const int* rows, int r, double* const* x, double* constant);
+
 }  // namespace pydual

@@ -15,17 +15,20 @@
 namespace pydual {
 namespace {
 
-// One Adam step uphill, projected onto [0, high] (Kingma and Ba 2015, algorithm 1).
-PYDUAL_DISPATCH void adam(const double* gradient, long n, double rate, double correct1, double correct2, double high,
-                          double* first, double* second, double* value) {
-    for (long e = 0; e < n; ++e) {
-        const double g = gradient[e];
-        first[e] = 0.9 * first[e] + 0.1 * g;
-        second[e] = 0.999 * second[e] + 0.001 * g * g;
-        const double step = rate * (first[e] * correct1) / (std::sqrt(second[e] * correct2) + 1e-8);
-        const double moved = value[e] + step;
-        value[e] = moved < 0.0 ? 0.0 : (moved > high ? high : moved);
+// Steps of Adam uphill, projected onto [0, high] (Kingma and Ba 2015, algorithm 1).
+struct Adam {
+    double rate, correct1, correct2, high;
+
+    PYDUAL_INLINE void step(double g, double& first, double& second, double& value) const {
+        first = 0.9 * first + 0.1 * g;
+        second = 0.999 * second + 0.001 * g * g;
+        const double moved = value + rate * (first * correct1) / (std::sqrt(second * correct2) + 1e-8);
+        value = moved < 0.0 ? 0.0 : (moved > high ? high : moved);
     }
+};
+
+PYDUAL_DISPATCH void move_all(const Adam& adam, const double* gradient, long n, double* first, double* second, double* value) {
+    for (long e = 0; e < n; ++e) adam.step(gradient[e], first[e], second[e], value[e]);
 }
 
 // One Adam step uphill for the logarithm of a number, whose derivative is value times that of the value.
@@ -44,14 +47,21 @@ PYDUAL_DISPATCH void curved_gradients(const double* price, const double* y, cons
     for (long e = 0; e < n; ++e) alpha[e] = slope[e] > 0.0 && slope[e] < 1.0 ? price[e] * (y[e] - at[e]) : 0.0;
 }
 
-// d bound / d alpha = max(price, 0) y on free unstable neurons; d bound / d beta = -y (active), y (inactive).
-PYDUAL_DISPATCH void gradients(const double* price, const double* y, const double* slope, const signed char* phase, long n,
-                               double* alpha, double* beta) {
+// d bound / d alpha = max(price, 0) y on free unstable neurons.
+PYDUAL_DISPATCH void gradients(const double* price, const double* y, const double* slope, long n, double* alpha) {
     for (long e = 0; e < n; ++e) {
         const bool unstable = slope[e] > 0.0 && slope[e] < 1.0;
         alpha[e] = unstable && price[e] > 0.0 ? price[e] * y[e] : 0.0;
-        beta[e] = -static_cast<double>(phase[e]) * y[e];
     }
+}
+
+// The columns of `mask`, of n rows.
+PYDUAL_DISPATCH void copy_columns(const char* mask, const double* from, int n, int r, double* to) {
+    for (int i = 0; i < n; ++i)
+        for (int c = 0; c < r; ++c) {
+            const long e = static_cast<long>(i) * r + c;
+            to[e] = mask[c] ? from[e] : to[e];
+        }
 }
 
 // The lines of r queries at some duals, and the bound that they give.
@@ -59,7 +69,7 @@ class Relaxation {
 public:
     Relaxation(const AscentQuery& query, int r, const AscentPoint& start)
         : q_(query), p_(*query.program), r_(r), alpha(p_, r, 1), beta(p_, r, 1), slope(p_, r, 1), price(p_, r), lines(p_.depth() + 1),
-          lambda(start.lambda, start.lambda + static_cast<long>(query.margins->size) * r), bound(r), offset_(p_, r, 1),
+          lambda(start.lambda, start.lambda + (query.row ? 0 : static_cast<long>(query.margins->size) * r)), fixed(p_.depth() + 1), bound(r), offset_(p_, r, 1),
           split_(p_, r, 1), before_(p_, r, 1), below_(p_.depth() + 1), constant_(r), scratch_(4L * p_.inputs),
           at_(p_, query.center ? r : 0, 1) {
         curved.resize(p_.depth() + 1);
@@ -96,7 +106,9 @@ public:
     int r_;
     Columns alpha, beta, slope, price;
     std::vector<Lines> lines;
-    std::vector<double> lambda, bound;
+    std::vector<double> lambda;
+    std::vector<std::vector<long>> fixed;  // by layer: where phases are
+    std::vector<double> bound;
     std::vector<Curved> curved;                  // by layer
     std::vector<std::vector<double>> curvature;  // by layer, r; empty where there is none
 
@@ -105,11 +117,15 @@ private:
     void weigh_margins() {
         price.clear();
         std::fill(constant_.begin(), constant_.end(), 0.0);
-        for (int m = 0; m < q_.margins->size; ++m)
-            for (int c = 0; c < r_; ++c) constant_[c] += q_.margins->bias[m] * lambda[static_cast<long>(m) * r_ + c];
-        for (const Term& t : q_.margins->terms) apply_transposed(t, lambda.data(), r_, r_, price[t.source], r_);
+        if (q_.row) {
+            add_rows(*q_.margins, q_.row, r_, price.get(), constant_.data());
+        } else {
+            for (int m = 0; m < q_.margins->size; ++m)
+                for (int c = 0; c < r_; ++c) constant_[c] += q_.margins->bias[m] * lambda[static_cast<long>(m) * r_ + c];
+            for (const Term& t : q_.margins->terms) apply_transposed(t, lambda.data(), r_, r_, price[t.source], r_);
+        }
         for (int k = 1; k <= p_.depth(); ++k)
-            for (long e = 0; e < count(k); ++e) split_[k][e] = -static_cast<double>(q_.phase[k][e]) * beta[k][e];
+            for (const long e : fixed[k]) split_[k][e] = -static_cast<double>(q_.phase[k][e]) * beta[k][e];
     }
 
     // The multipliers of splits by what their neurons read, at once: stages hold them, too.
@@ -167,6 +183,7 @@ private:
         const double adaptive = has_curvatures() ? -1.0 : (u > -l ? 1.0 : 0.0);  // with curvatures, coefficients have a say
         alpha[k][e] = unstable ? (given >= 0.0 ? std::min(given, 1.0) : adaptive) : slope[k][e];
         beta[k][e] = phase ? std::max(start.beta[k][e], 0.0) : 0.0;
+        if (phase) fixed[k].push_back(e);
     }
 
     Columns offset_, split_, before_;
@@ -179,9 +196,9 @@ class Ascent {
 public:
     Ascent(const AscentQuery& query, const AscentOptions& options, int r, const AscentPoint& best, const AscentResult& result)
         : q_(query), p_(*query.program), o_(options), r_(r), best_(best), out_(result), now_(query, r, best), y_(p_, r, 1), z_(p_, r),
-          moments_(options.steps ? r : 0, p_), values_(static_cast<long>(query.margins->size) * r), curvature_moments_(p_.depth() + 1) {
+          moments_(options, r, now_), values_(query.row ? 0 : static_cast<long>(query.margins->size) * r), curvature_moments_(p_.depth() + 1) {
         std::fill(out_.bound, out_.bound + r, -std::numeric_limits<double>::infinity());
-        single_ = !several_margins();
+        single_ = query.row || !several_margins();
     }
 
     void run() {
@@ -217,7 +234,7 @@ private:
             if (better[c]) out_.bound[c] = now_.bound[c];
             all = all && out_.bound[c] > o_.target;
         }
-        copy(now_.lambda.data(), q_.margins->size, best_.lambda);
+        if (!q_.row) copy(now_.lambda.data(), q_.margins->size, best_.lambda);
         copy(z_[0], p_.inputs, out_.x);
         for (int k = 1; k <= p_.depth(); ++k) {
             if (p_.kind(k) == Kind::relu) copy(now_.alpha[k], p_.size(k), best_.alpha[k]);
@@ -240,28 +257,35 @@ private:
         }
     }
 
-    void copy(const double* from, int n, double* to) const {
-        for (int i = 0; i < n; ++i)
-            for (int c = 0; c < r_; ++c)
-                if (improved_[c]) to[static_cast<long>(i) * r_ + c] = from[static_cast<long>(i) * r_ + c];
-    }
+    void copy(const double* from, int n, double* to) const { copy_columns(improved_.data(), from, n, r_, to); }
 
     void move(int step, double scale) {
         const double correct1 = 1.0 / (1.0 - std::pow(0.9, step));
         const double correct2 = 1.0 / (1.0 - std::pow(0.999, step));
-        const double unbounded = std::numeric_limits<double>::infinity();
+        const Adam of_alpha{scale * o_.alpha_rate, correct1, correct2, 1.0};
+        const Adam of_beta{scale * o_.beta_rate, correct1, correct2, std::numeric_limits<double>::infinity()};
         for (int k = 1; k <= p_.depth(); ++k) {
             if (p_.kind(k) != Kind::relu) continue;
             if (!now_.curvature[k].empty()) move_curvature(k, step, scale);
-            gradients(now_.price[k], y_[k], now_.slope[k], q_.phase[k], now_.count(k), moments_.gradient_alpha[k], moments_.gradient_beta[k]);
-            if (now_.lines[k].curved)
-                curved_gradients(now_.price[k], y_[k], now_.slope[k], now_.curved[k].at, now_.count(k), moments_.gradient_alpha[k]);
-            adam(moments_.gradient_alpha[k], now_.count(k), scale * o_.alpha_rate, correct1, correct2, 1.0, moments_.first_alpha[k],
-                 moments_.second_alpha[k], now_.alpha[k]);
-            adam(moments_.gradient_beta[k], now_.count(k), scale * o_.beta_rate, correct1, correct2, unbounded, moments_.first_beta[k],
-                 moments_.second_beta[k], now_.beta[k]);
+            if (o_.alpha_rate > 0.0) move_alpha(k, of_alpha);
+            move_beta(k, of_beta);
         }
         if (!single_) move_lambda(scale);
+    }
+
+    void move_alpha(int k, const Adam& adam) {
+        double* gradient = moments_.gradient[k];
+        gradients(now_.price[k], y_[k], now_.slope[k], now_.count(k), gradient);
+        if (now_.lines[k].curved) curved_gradients(now_.price[k], y_[k], now_.slope[k], now_.curved[k].at, now_.count(k), gradient);
+        move_all(adam, gradient, now_.count(k), moments_.first[k], moments_.second[k], now_.alpha[k]);
+    }
+
+    // d bound / d beta = -y (active), y (inactive).
+    void move_beta(int k, const Adam& adam) {
+        for (std::size_t i = 0; i < now_.fixed[k].size(); ++i) {
+            const long e = now_.fixed[k][i];
+            adam.step(-static_cast<double>(q_.phase[k][e]) * y_[k][e], moments_.first_beta[k][i], moments_.second_beta[k][i], now_.beta[k][e]);
+        }
     }
 
     void move_curvature(int k, int step, double scale) {
@@ -293,12 +317,15 @@ private:
         }
     }
 
-    // Gradients and their moving averages.
+    // Gradients and their moving averages: of all alpha that move, and of beta where phases are fixed.
     struct Moments {
-        Moments(int r, const Program& p)
-            : gradient_alpha(p, r, 1), gradient_beta(p, r, 1), first_alpha(p, r, 1), second_alpha(p, r, 1), first_beta(p, r, 1),
-              second_beta(p, r, 1) {}
-        Columns gradient_alpha, gradient_beta, first_alpha, second_alpha, first_beta, second_beta;
+        Moments(const AscentOptions& o, int r, const Relaxation& at) : Moments(o.steps && o.alpha_rate > 0.0 ? r : 0, at) {}
+        Moments(int r, const Relaxation& at) : gradient(at.p_, r, 1), first(at.p_, r, 1), second(at.p_, r, 1) {
+            for (const std::vector<long>& places : at.fixed) first_beta.emplace_back(places.size(), 0.0);
+            second_beta = first_beta;
+        }
+        Columns gradient, first, second;
+        std::vector<std::vector<double>> first_beta, second_beta;
     };
 
     const AscentQuery& q_;

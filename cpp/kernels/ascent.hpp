@@ -20,6 +20,7 @@ struct AscentQuery {
     const signed char* allowed = nullptr;      // M x r: margins that the column may weigh
     const double* const* center = nullptr;     // [k], n_k: y_k at the ball's center; or null, without curvatures
     const double* radius = nullptr;            // [k]: of y_k around it, infinity where nothing is known
+    const int* row = nullptr;                  // [r]: the one margin of each column, without weights; or null
 };
 
 struct AscentOptions {
@@ -36,7 +37,7 @@ struct AscentOptions {
 struct AscentPoint {
     double* const* alpha = nullptr;  // [k], n_k x r
     double* const* beta = nullptr;   // [k], n_k x r
-    double* lambda = nullptr;        // M x r
+    double* lambda = nullptr;        // M x r; or null where columns have one margin
     double* const* curvature = nullptr;  // [k], r (below zero: a guess); or null
 };
 

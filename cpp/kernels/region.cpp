@@ -8,10 +8,17 @@
 namespace pydual {
 namespace {
 
-PYDUAL_DISPATCH void box_row(const double* lower, const double* upper, int step, const double* w, int r, double* bound,
-                             double* x) {
+// The end of one interval that is best against w, and what it costs.
+PYDUAL_DISPATCH void shared_box_row(double lower, double upper, const double* w, int r, double* bound, double* x) {
     for (int c = 0; c < r; ++c) {
-        x[c] = w[c] >= 0.0 ? lower[c * step] : upper[c * step];
+        x[c] = w[c] >= 0.0 ? lower : upper;
+        bound[c] += w[c] * x[c];
+    }
+}
+
+PYDUAL_DISPATCH void box_row(const double* lower, const double* upper, const double* w, int r, double* bound, double* x) {
+    for (int c = 0; c < r; ++c) {
+        x[c] = w[c] >= 0.0 ? lower[c] : upper[c];
         bound[c] += w[c] * x[c];
     }
 }
@@ -108,7 +115,10 @@ void concretize(const RegionView& region, const double* w, const double* constan
     for (int i = 0; i < region.inputs; ++i) {
         const long at = static_cast<long>(i) * region.ld;
         const long row = static_cast<long>(i) * r;
-        box_row(region.lower + at, region.upper + at, region.step, w + row, r, bound, x + row);
+        if (region.step == 0)
+            shared_box_row(region.lower[at], region.upper[at], w + row, r, bound, x + row);
+        else
+            box_row(region.lower + at, region.upper + at, w + row, r, bound, x + row);
     }
 }
 

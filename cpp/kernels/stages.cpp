@@ -36,22 +36,6 @@ PYDUAL_DISPATCH void interval_row(const double* w, double lower, double upper, i
     }
 }
 
-void seed(const Layer& layer, const std::vector<int>& units, double* const* after, double* constant) {
-    const int r = static_cast<int>(units.size());
-    for (int c = 0; c < r; ++c) constant[c] = layer.bias[units[c]];
-    for (const Term& t : layer.terms) {
-        for (int c = 0; c < r; ++c) {
-            const long i = units[c];
-            if (t.dense) {
-                for (int j = 0; j < t.cols; ++j) after[t.source][static_cast<long>(j) * r + c] += t.dense[i * t.cols + j];
-            } else {
-                for (int p = t.indptr[i]; p < t.indptr[i + 1]; ++p)
-                    after[t.source][static_cast<long>(t.indices[p]) * r + c] += t.values[p];
-            }
-        }
-    }
-}
-
 }  // namespace
 
 Stages::Stages(const Program& program)
@@ -68,7 +52,8 @@ void Stages::cut(const Program& program, int k, const RegionView& box, const std
     const int r = static_cast<int>(units.size());
     const Layer& layer = program.layers[k - 1];
     for (int s = 0; s < k; ++s) std::fill_n(after_[s], static_cast<long>(program.size(s)) * r, 0.0);
-    seed(layer, units, after_.get(), low_.data());
+    std::fill_n(low_.begin(), r, 0.0);
+    add_rows(layer, units.data(), r, after_.get(), low_.data());
     std::copy_n(low_.begin(), r, high_.begin());
     std::fill_n(best_low_.begin(), r, -INFINITY);
     std::fill_n(best_high_.begin(), r, INFINITY);
