@@ -41,5 +41,5 @@ def test_sorting_a_matrix_later_changes_nothing() -> None:
     (matrix,) = compile_network(network).layers[0].terms.values()
     matrix.sort_indices()
     np.testing.assert_allclose(g.margins_at(points), truth, rtol=1e-12, atol=1e-12)
-    refine(g, 5, 0.2, lambda: True)
+    refine(g, 5, 0.2)
     np.testing.assert_allclose(g.margins_at(points), truth, rtol=1e-12, atol=1e-12)

@@ -54,7 +54,7 @@ def asked(network: Network, ball: str | None = None) -> Group:
 
 def found(network: Network, ball: str | None = None, most: int = 1) -> Frame:
     with single_threaded_blas():
-        return refine(asked(network, ball), 30, 0.2, lambda: True, most)
+        return refine(asked(network, ball), 30, 0.2, most_cases=most)
 
 
 @pytest.mark.parametrize("most", [1, 6])
@@ -90,21 +90,62 @@ def test_cases_close_most_of_the_gap_to_the_true_ends() -> None:
     assert gaps[1] > 0.5 and gaps[64] < 0.3 * gaps[1], gaps
 
 
+Grown = tuple[list[int], list[float]]  # a tree in preorder: what is split, -1 for a case; one multiplier a split above a case
+
+
+def grown(rng: np.random.Generator, depth: int = 0) -> Grown:
+    if depth == 4 or rng.random() < 0.3:
+        return [-1], rng.random(depth).astype(np.float32).tolist()
+    (left, left_multipliers), (right, right_multipliers) = grown(rng, depth + 1), grown(rng, depth + 1)
+    return [int(rng.integers(9)), *left, *right], left_multipliers + right_multipliers
+
+
 @pytest.mark.parametrize("seed", range(5))
-def test_trees_of_cases_are_read_as_they_were_written(seed: int) -> None:
+def test_trees_of_cases_are_found_in_their_columns(seed: int) -> None:
     rng = np.random.default_rng(seed)
+    trees = [*(grown(rng) for _ in range(5)), ([3, -1, -1], [0.5, 0.25])]
+    splits = np.array(sum((tree[0] for tree in trees), []), dtype=np.int32)
+    multipliers = np.array(sum((tree[1] for tree in trees), []), dtype=np.float32)
+    found = cases.read(splits, multipliers, names=9)
+    assert len(found) == len(trees)
+    for order in ([0, 1, 2, 3, 4, 5], [4, 2, 2]):
+        taken = found.take(np.array(order))
+        for k, number in enumerate(order):
+            one = taken.take(np.array([k]))
+            assert (one.splits.tolist(), one.multipliers.tolist()) == trees[number]
+    for bad in (
+        (splits[:-1], multipliers),
+        (splits, multipliers[:-1]),
+        (splits, np.append(multipliers, 1)),
+        (splits + 9, multipliers),
+    ):
+        with pytest.raises(ValueError):
+            cases.read(*bad, names=9)
 
-    def grow(path: cases.Path) -> cases.Leaves:
-        if len(path) == 4 or rng.random() < 0.3:
-            return [(path, rng.random(len(path)).astype(np.float32))]
-        unit = int(rng.integers(9))
-        return grow((*path, (unit, -1))) + grow((*path, (unit, 1)))
 
-    trees = [grow(()) for _ in range(5)]
-    again = cases.read(*cases.written(trees, lambda unit: unit + 7), lambda neuron: neuron - 7)
-    assert [[path for path, _ in tree] for tree in again] == [[path for path, _ in tree] for tree in trees]
-    for (_, old), (_, new) in zip(sum(trees, []), sum(again, []), strict=True):
-        np.testing.assert_array_equal(old, new)
+def test_ends_are_split_as_often_as_asked_and_no_more_once_signs_are_decided() -> None:
+    for most in (2, 5, 40):
+        frame = found(deep(2), most=most)
+        refinement = frame.refinement
+        assert refinement is not None
+        trees = cases.read(refinement.case_splits, refinement.case_multipliers, names=len(refinement.lines[0]))
+        counts = np.array([(trees.take(np.array([t])).splits < 0).sum() for t in range(len(trees))])
+        assert len(counts) and (counts > 1).all() and counts.max() <= most
+        open_ = (frame.lower < 0) & (frame.upper > 0)
+        decided = ~open_[frame.group.program.neuron_units] & (refinement.case_trees >= 0)
+        if most == 40:
+            assert decided.any() and counts[refinement.case_trees[decided]].min() < most
+
+
+def test_a_case_has_a_limited_number_of_splits_above_it() -> None:
+    def comb(depth: int) -> tuple[np.ndarray, np.ndarray]:
+        splits = [*range(depth), *[-1] * (depth + 1)]
+        return np.array(splits, np.int32), np.zeros(depth + sum(range(depth + 1)), np.float32)
+
+    most = certificate.MOST_CASE_SPLITS
+    assert len(cases.read(*comb(most), names=most)) == 1
+    with pytest.raises(ValueError):
+        cases.read(*comb(most + 1), names=most + 1)
 
 
 @pytest.mark.parametrize("most", [1, 6])
@@ -260,7 +301,7 @@ def test_intervals_by_cases_are_those_of_the_rules(seed: int) -> None:
     network = deep(seed, width=5, depth=4, inputs=2)
     checker = Checker(Region(-0.6 * np.ones(2), 0.6 * np.ones(2)), Y[0] <= -100)
     (g,) = group(normalize(network, checker))
-    found = refine(g, 10, 0.2, lambda: True, 8).refinement
+    found = refine(g, 10, 0.2, most_cases=8).refinement
     assert found is not None and found.case_trees.size
     frame = rederive(g, found)
     tree = leaf_proof(frame, 0, Crown().evaluate(frame, root_nodes(frame), np.inf), 0)

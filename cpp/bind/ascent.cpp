@@ -249,55 +249,6 @@ Doubles look_ahead(const HeldProgram& program, const HeldForm& margins, const He
     return bound;
 }
 
-// Row i of the margins by the lines of row i of alpha, where neurons have the phases of row i, with its multipliers.
-void bound_part(const LivePart& live, const std::vector<int>& at, long units, const HeldRegion& region, const Rows& in, int first, int r,
-                double* bound) {
-    const Program& p = live.program;
-    Columns alpha(p, r, 1), beta(p, r, 1), lower(p, 1, 1), upper(p, 1, 1);
-    std::vector<std::vector<signed char>> phases(p.depth() + 1);
-    std::vector<const signed char*> phase(p.depth() + 1, nullptr);
-    for (int k = 1; k <= p.depth(); ++k) {
-        const std::vector<int>& kept = live.units[k];
-        to_columns(in.lower + at[k], units, kept, 1, lower[k]);
-        to_columns(in.upper + at[k], units, kept, 1, upper[k]);
-        to_columns(in.alpha + static_cast<long>(first) * units + at[k], units, kept, r, alpha[k]);
-        const long begin = static_cast<long>(first) * units + at[k];
-        to_columns(in.beta + begin, units, kept, r, beta[k]);
-        phases[k].resize(kept.size() * r);
-        to_columns(in.phase + begin, units, kept, r, phases[k].data());
-        phase[k] = phases[k].data();
-    }
-    std::vector<int> row(r);
-    std::iota(row.begin(), row.end(), first);
-    AscentQuery query{&p, region.view, &live.margins, lower.get(), upper.get(), 0, phase.data()};
-    query.row = row.data();
-    evaluate_stages(query, r, {alpha.get(), beta.get()}, bound + first);
-}
-
-Doubles bound_rows(const HeldProgram& program, const HeldForm& margins, const HeldRegion& region, const Doubles& lower,
-                   const Doubles& upper, const Bytes& phase, const Doubles& alpha, const Doubles& beta, int threads) {
-    check_form(program, margins);
-    check_region(program, region);
-    const py::ssize_t units = program.units;
-    const int rows = margins.view.size;
-    for (const Doubles* interval : {&lower, &upper}) expect(*interval, {units}, "intervals");
-    expect(phase, {rows, units}, "phase");
-    expect(alpha, {rows, units}, "alpha");
-    expect(beta, {rows, units}, "beta");
-    Doubles bound = doubles(rows);
-    const Rows in{alpha.data(), beta.data(), nullptr, phase.data(), nullptr, lower.data(), upper.data(), true};
-    double* found = bound.mutable_data();
-    {
-        const py::gil_scoped_release release;
-        const int size = std::max(1, std::min(kColumnsPerTask, (rows + threads - 1) / std::max(1, threads)));
-        const LivePart live(program.view, margins.view, live_units(program, in, rows));
-        parallel_for((rows + size - 1) / size, threads, [&](int task) {
-            bound_part(live, program.offsets(), units, region, in, task * size, std::min(size, rows - task * size), found);
-        });
-    }
-    return bound;
-}
-
 }  // namespace
 
 void bind_ascent(py::class_<HeldProgram>& cls) {
@@ -317,10 +268,6 @@ void bind_ascent(py::class_<HeldProgram>& cls) {
         py::arg("curvature_rate") = 0.1, py::arg("decay"), py::arg("target"), py::arg("threads"),
         "Dual ascent for one query a row; see kernels/ascent.hpp. Arrays over units have the shape (rows, units). "
         "``center`` (units,), ``radius`` (layers,) and ``curvature`` (rows, layers) are left out, or empty, without curvatures.");
-    cls.def("bound_rows", &bound_rows, py::arg("margins"), py::arg("region"), py::arg("lower"), py::arg("upper"), py::arg("phase"),
-            py::arg("alpha"), py::arg("beta"), py::kw_only(), py::arg("threads"),
-            "The lower bound (rows,) of each margin by the lines of its row of ``alpha`` (below zero: adaptive), where units have the "
-            "phases of that row, with its multipliers ``beta``, at the best stage.");
     cls.def("look_ahead", &look_ahead, py::arg("margins"), py::arg("region"), py::arg("lower"), py::arg("upper"),
             py::arg("phase"), py::arg("alpha"), py::arg("beta"), py::arg("weights"), py::arg("row"), py::arg("unit"),
             py::kw_only(), py::arg("threads"),

@@ -43,6 +43,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_used()) {
     bind_gram(m);
     bind_bounds(program);
     bind_ascent(program);
+    bind_cases(m, program);
     bind_cells(program);
     bind_descent(program);
     bind_enumeration(program);

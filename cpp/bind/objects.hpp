@@ -45,6 +45,7 @@ void bind_lines(py::module_& m);
 void bind_gram(py::module_& m);
 void bind_bounds(py::class_<HeldProgram>& cls);
 void bind_ascent(py::class_<HeldProgram>& cls);
+void bind_cases(py::module_& m, py::class_<HeldProgram>& cls);
 void bind_cells(py::class_<HeldProgram>& cls);
 void bind_descent(py::class_<HeldProgram>& cls);
 void bind_enumeration(py::class_<HeldProgram>& cls);

@@ -232,8 +232,7 @@ class NeuronSplitting:
             search.restart(self.root.frame(search.frame.group, REFINING_SHARE * seconds), search.cases)
         if self._worth_refining(search):
             deadline, cases = time.monotonic() + REFINING_SHARE * seconds, self._next_cases(search)
-            in_time = lambda: time.monotonic() < deadline  # noqa: E731
-            search.restart(refine(search.frame.group, self.refine_steps, self.refine_rate, in_time, cases), cases)
+            search.restart(refine(search.frame.group, self.refine_steps, self.refine_rate, deadline, cases), cases)
         bound, batch = (self.root, self._unseen(search)) if search.unseen else (self.bound, self._children(search))
         duals = bound.evaluate(search.frame, batch.nodes, seconds)
         search.bounded += len(batch.places)

@@ -104,8 +104,7 @@ class SDP:
         """The group's intervals, those of the rest by adaptive lines after about so many seconds."""
         if not self.refine_steps:
             return make_frame(g, certificate.ADAPTIVE)
-        end = time.monotonic() + seconds
-        refined = refine(g, self.refine_steps, self.refine_rate, lambda: time.monotonic() < end, self.cases)
+        refined = refine(g, self.refine_steps, self.refine_rate, time.monotonic() + seconds, self.cases)
         if refined.refinement is None or self.cases == 1:
             return refined
         return rederive(g, refined.refinement)  # as audits do: products of facts are chosen for the very numbers

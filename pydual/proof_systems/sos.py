@@ -120,7 +120,7 @@ class SOS:
     def _begin(self, state: SOSState, seconds: float) -> SOSState:
         """The linear bounds of the next group."""
         now, later, end = state.groups[0], state.groups[1:], time.monotonic() + seconds
-        frame = refine(now, self.refine_steps, self.refine_rate, lambda: time.monotonic() < end)
+        frame = refine(now, self.refine_steps, self.refine_rate, end)
         duals = TriangleLP().evaluate(frame, root_nodes(frame), seconds)
         rows = np.argsort(duals.bound).tolist() if frame.possible and (len(frame.unstable) or now.program.curves) else []
         waiting = tuple(Task(frame, row, cell_of(frame)) for row in rows)

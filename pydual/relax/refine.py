@@ -7,13 +7,13 @@ rounded to multiples of 1/128 (PROOFS.md, section 5).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sparse
 
-from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, REFINED, Refinement
+from pydual.certificate import ADAPTIVE, ADAPTIVE_LINES, MOST_CASE_SPLITS, REFINED, Refinement
 from pydual.relax import cases
 from pydual.relax.engine import _core, threads
 from pydual.relax.frame import Frame, Group, make_frame
@@ -32,18 +32,19 @@ class _Draft:
     upper: np.ndarray
     lines: np.ndarray
     slopes: list[np.ndarray] = field(default_factory=list)
-    trees: list[cases.Leaves] = field(default_factory=list)
+    trees: list[cases.Trees] = field(default_factory=list)
     tree_numbers: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         self.tree_numbers = np.full((2, len(self.lower)), -1, dtype=np.int32)
 
 
-def refine(group: Group, steps: int, rate: float, in_time: Callable[[], bool], most_cases: int = 1) -> Frame:
+def refine(group: Group, steps: int, rate: float, deadline: float = np.inf, most_cases: int = 1) -> Frame:
     """The frame whose intervals come from optimized lines: ``steps`` of ascent for each end that leaves a sign open, and up
     to ``most_cases`` cases.
 
-    Once ``in_time`` says no, the lines of the rest are adaptive. So are all lines where there are sigmoids, tanh or squares.
+    After the ``deadline`` (time.monotonic), the lines of the rest are adaptive. So are all lines where there are sigmoids,
+    tanh or squares.
     """
     program = group.program
     if program.curves:
@@ -54,9 +55,9 @@ def refine(group: Group, steps: int, rate: float, in_time: Callable[[], bool], m
         units = slice(begin, begin + program.sizes[k])
         draft.lower[units], draft.upper[units] = _interval_arithmetic(group, layer, draft)
         if not _is_exact(group, layer):
-            _refine_layer(group, k, units, draft, (steps, rate), in_time)
+            _refine_layer(group, k, units, draft, (steps, rate), deadline)
             if most_cases > 1:
-                _split_layer(group, k, units, draft, most_cases, in_time)
+                _split_layer(group, k, units, draft, most_cases, deadline)
         begin = units.stop
     possible = bool((draft.lower <= draft.upper).all())
     return Frame(group, REFINED, draft.lower, draft.upper, possible, _refinement(program, draft))
@@ -119,17 +120,14 @@ def _rederive_cases(
 ) -> None:
     """The ends of a layer that are the least over cases."""
     program = group.program
-    trees = cases.read(refinement.case_splits, refinement.case_multipliers, lambda j: int(program.neuron_units[j]))
+    trees = cases.read(refinement.case_splits, refinement.case_multipliers, program.neurons)
+    trees = trees.with_splits(np.where(trees.splits >= 0, program.neuron_units[np.maximum(trees.splits, 0)], -1))
+    neurons = program.neuron_numbers[units]
     for side, sign, ends in ((0, 1.0, draft.lower), (1, -1.0, draft.upper)):
-        neurons = program.neuron_numbers[units]
         numbers = np.where(neurons >= 0, refinement.case_trees[side, neurons], -1)
         chosen = np.flatnonzero(numbers >= 0)
         rows = np.maximum(refinement.lines[side, neurons[chosen]], -1)
-        split = [cases.End(c, sign, slopes[row, : units.start]) for c, row in zip(chosen.tolist(), rows.tolist(), strict=True)]
-        leaves = [trees[number] for number in numbers[chosen]]
-        if any(unit >= units.start for tree in leaves for path, _ in tree for unit, _ in path):
-            raise ValueError("a case splits a neuron that does not come before its end")
-        found = cases.bounds_of(below, split, leaves)
+        found = below.bound_by(chosen, sign, slopes[rows, : units.start], trees.take(numbers[chosen]))
         at = units.start + chosen
         ends[at] = sign * np.maximum(sign * ends[at], found)
 
@@ -154,9 +152,7 @@ def _interval_arithmetic(group: Group, layer: AffineMap, draft: _Draft) -> tuple
     return low, high
 
 
-def _refine_layer(
-    group: Group, k: int, units: slice, draft: _Draft, ascent: tuple[int, float], in_time: Callable[[], bool]
-) -> None:
+def _refine_layer(group: Group, k: int, units: slice, draft: _Draft, ascent: tuple[int, float], deadline: float) -> None:
     """Both ends of the neurons of a layer that interval arithmetic leaves open: by adaptive lines, then by better ones."""
     lower, upper = draft.lower[units], draft.upper[units]
     neurons = np.flatnonzero((lower < 0) & (upper > 0))
@@ -171,7 +167,7 @@ def _refine_layer(
     found = []
     for side, sign, ends in ((0, 1.0, lower), (1, -1.0, upper)):
         for chosen in _chunks(open_):
-            if not in_time():
+            if time.monotonic() > deadline:
                 return
             slopes, bound = below.optimized(chosen, sign, *ascent)
             found.append((side, sign, ends, chosen, slopes, bound))
@@ -183,28 +179,24 @@ def _refine_layer(
         ends[chosen[better]] = sign * bound[better]
 
 
-def _split_layer(group: Group, k: int, units: slice, draft: _Draft, most: int, in_time: Callable[[], bool]) -> None:
+def _split_layer(group: Group, k: int, units: slice, draft: _Draft, most: int, deadline: float) -> None:
     """The ends of the neurons of a layer that are still open, by cases."""
     lower, upper = draft.lower[units], draft.upper[units]
     below = _Below(group, k, draft)
     open_ = np.flatnonzero((lower < 0) & (upper > 0))
     if below.is_first or not open_.size:
         return
-    ends = []
-    for side, sign in ((0, 1.0), (1, -1.0)):
-        for component in open_.tolist():
-            line = draft.lines[side, units.start + component]
-            alpha = draft.slopes[line][: units.start] / UNIT if line >= 0 else np.full(units.start, FREE)
-            ends.append(cases.End(component, sign, alpha))
-    cases.split_ends(below, ends, most, in_time)
-    split = [end for end in ends if len(end.cases) > 1]
-    leaves = [cases.leaves_of(end) for end in split]
-    for end, tree, bound in zip(split, leaves, cases.bounds_of(below, split, leaves), strict=True):
-        side, of_layer = (0, lower) if end.sign > 0 else (1, upper)
-        if bound > end.sign * of_layer[end.component] + cases.GAIN * (upper - lower)[end.component]:
-            draft.tree_numbers[side, units.start + end.component] = len(draft.trees)
-            draft.trees.append(tree)
-            of_layer[end.component] = end.sign * bound
+    component, side = np.repeat(open_, 2), np.tile([0, 1], len(open_))
+    sign = np.where(side == 0, 1.0, -1.0)
+    slopes = np.array([np.full(len(draft.lines[0]), FREE), *(row / UNIT for row in draft.slopes)])
+    alpha = slopes[np.maximum(draft.lines[side, units.start + component], -1) + 1, : units.start]
+    bound, trees = below.split(component, sign, alpha, most, deadline)
+    ends = np.where(side == 0, lower[component], -upper[component])
+    better = (np.diff(trees.starts) > 1) & (bound > ends + cases.GAIN * (upper - lower)[component])
+    draft.tree_numbers[side[better], units.start + component[better]] = sum(map(len, draft.trees)) + np.arange(better.sum())
+    draft.trees.append(trees.take(np.flatnonzero(better)))
+    lower[component[better & (side == 0)]] = bound[better & (side == 0)]
+    upper[component[better & (side == 1)]] = -bound[better & (side == 1)]
 
 
 class _Below:
@@ -222,43 +214,41 @@ class _Below:
     def bound(self, chosen: np.ndarray, sign: float, alpha: np.ndarray | None) -> np.ndarray:
         """Lower bounds of ``sign`` times the components; the lines are adaptive without ``alpha``."""
         free = np.full((len(chosen), self._count), FREE)
-        phase, beta = np.zeros(free.shape, dtype=np.int8), np.zeros(free.shape)
-        return self.bound_cases(chosen, sign, phase, free if alpha is None else alpha, beta)
+        return self.bound_by(chosen, sign, free if alpha is None else alpha, cases.single_cases(len(chosen)))
 
-    def bound_cases(
-        self, chosen: np.ndarray, sign: float | np.ndarray, phase: np.ndarray, alpha: np.ndarray, beta: np.ndarray
-    ) -> np.ndarray:
-        """The same where neurons have phases, with multipliers of these: as audits bound, at the best stage."""
-        form, region = self._form(chosen, sign), self._group.core_region
-        return self._core.bound_rows(form, region, self.lower, self.upper, phase, alpha, beta, threads=threads())
+    def bound_by(self, chosen: np.ndarray, sign: float, alpha: np.ndarray, trees: cases.Trees) -> np.ndarray:
+        """The same by a tree of cases each: as audits bound, at the best stage."""
+        return self._core.bound_ends(
+            self._form(chosen, sign), self._group.core_region, self.lower, self.upper, alpha, trees.splits, trees.multipliers,
+            deepest=MOST_CASE_SPLITS, threads=threads(),
+        )  # fmt: skip
+
+    def split(
+        self, chosen: np.ndarray, sign: np.ndarray, alpha: np.ndarray, most: int, deadline: float
+    ) -> tuple[np.ndarray, cases.Trees]:
+        """Bounds by up to ``most`` cases each, and these; both ends of each component, one after the other."""
+        found = self._core.split_ends(
+            self._form(chosen, sign), self._group.core_region, self.lower, self.upper, alpha, np.full(len(chosen), most),
+            deepest=MOST_CASE_SPLITS, steps=cases.STEPS, rate=cases.RATE, seconds=deadline - time.monotonic(),
+            threads=threads(),
+        )  # fmt: skip
+        columns = (found[key] for key in ("splits", "multipliers", "split_counts", "multiplier_counts"))
+        return found["bound"], cases.trees_of_counts(*columns)
 
     def optimized(self, chosen: np.ndarray, sign: float, steps: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
         """Slopes as integers, of all units of the network, and the bounds that they prove."""
-        free = np.full((len(chosen), self._count), FREE)
-        phase, beta = np.zeros(free.shape, dtype=np.int8), np.zeros(free.shape)
-        alpha = self._ascended(chosen, sign, phase, free, beta, steps, (rate, rate))["alpha"]
-        slopes = np.rint(np.clip(alpha, 0.0, 1.0) * UNIT)
+        count = len(chosen)
+        free = np.full((count, self._count), FREE)
+        found = self._core.ascend(
+            self._form(chosen, sign), self._group.core_region, self.lower, self.upper, np.zeros(free.shape, dtype=np.int8),
+            np.eye(count, dtype=np.int8), free, np.zeros(free.shape), np.eye(count), steps=steps, alpha_rate=rate,
+            beta_rate=0.0, weight_rate=0.0, decay=0.98, target=0.0, threads=threads(),
+        )  # fmt: skip
+        slopes = np.rint(np.clip(found["alpha"], 0.0, 1.0) * UNIT)
         bound = self.bound(chosen, sign, slopes / UNIT)
         wide = np.zeros((len(chosen), self._total), dtype=np.uint8)
         wide[:, : self._count] = slopes
         return wide, bound
-
-    def ascend(
-        self, chosen: np.ndarray, sign: np.ndarray, phase: np.ndarray, alpha: np.ndarray, beta: np.ndarray, steps: int
-    ) -> dict[str, np.ndarray]:
-        """``steps`` of ascent in ``beta``, and what the core tells of where it ends; ``alpha`` stays."""
-        return self._ascended(chosen, sign, phase, alpha, beta, steps, (0.0, cases.RATE))
-
-    def _ascended(
-        self, chosen: np.ndarray, sign: float | np.ndarray, phase: np.ndarray, alpha: np.ndarray, beta: np.ndarray, steps: int,
-        rates: tuple[float, float],
-    ) -> dict[str, np.ndarray]:  # fmt: skip
-        count = len(chosen)
-        return self._core.ascend(
-            self._form(chosen, sign), self._group.core_region, self.lower, self.upper, phase,
-            np.eye(count, dtype=np.int8), alpha, beta, np.eye(count), steps=steps, alpha_rate=rates[0],
-            beta_rate=rates[1], weight_rate=0.0, decay=0.98, target=0.0, threads=threads(),
-        )  # fmt: skip
 
     def _form(self, chosen: np.ndarray, sign: float | np.ndarray) -> _core.Form:
         """``sign`` times the chosen components of the layer."""
@@ -275,7 +265,8 @@ def _refinement(program: Program, draft: _Draft) -> Refinement:
     units = program.neuron_units
     unstable = np.flatnonzero(((draft.lower < 0) & (draft.upper > 0))[units])
     slopes = np.array(draft.slopes, dtype=np.uint8).reshape(len(draft.slopes), program.units)
-    splits, multipliers = cases.written(draft.trees, lambda unit: int(program.neuron_numbers[unit]))
-    trees = draft.tree_numbers[:, units] if draft.trees else np.zeros((2, 0), np.int32)
+    splits, multipliers = cases.joined(draft.trees)
+    splits = np.where(splits >= 0, program.neuron_numbers[np.maximum(splits, 0)], -1).astype(np.int32)
+    trees = draft.tree_numbers[:, units] if any(map(len, draft.trees)) else np.zeros((2, 0), np.int32)
     named = unstable.astype(np.int32)
     return Refinement(draft.lines[:, units], slopes[:, units[unstable]], named, trees, splits, multipliers)
