@@ -125,7 +125,7 @@ def test_trees_of_cases_are_found_in_their_columns(seed: int) -> None:
 
 def test_ends_are_split_as_often_as_asked_and_no_more_once_signs_are_decided() -> None:
     for most in (2, 5, 40):
-        frame = found(deep(2), most=most)
+        frame = found(deep(5), most=most)
         refinement = frame.refinement
         assert refinement is not None
         trees = cases.read(refinement.case_splits, refinement.case_multipliers, names=len(refinement.lines[0]))
@@ -133,7 +133,7 @@ def test_ends_are_split_as_often_as_asked_and_no_more_once_signs_are_decided() -
         assert len(counts) and (counts > 1).all() and counts.max() <= most
         open_ = (frame.lower < 0) & (frame.upper > 0)
         decided = ~open_[frame.group.program.neuron_units] & (refinement.case_trees >= 0)
-        if most == 40:
+        if most > 2:
             assert decided.any() and counts[refinement.case_trees[decided]].min() < most
 
 
