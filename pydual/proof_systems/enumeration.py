@@ -150,4 +150,3 @@ def _proof(g: Group) -> certificate.ProofTree:
     recorder = TreeRecorder(certificate.INTERVAL, anchor_cells=False)
     recorder.close(0, Leaf(certificate.INTERVAL_LINES, np.zeros(len(g.margins.bias)), np.zeros(0), enumerated=True))
     return recorder.finish()
-
