@@ -9,6 +9,7 @@ clearly below that of a system further down the ladder, or if the audit rejects 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
@@ -147,14 +148,20 @@ def main() -> int:
         for name, rungs in found.items():
             everything[name] += rungs
     report("all", everything)
-    violations = sum(rung.violation for rungs in everything.values() for rung in rungs)
-    rungs = list(everything.values())
-    steps = [step for lower, upper in zip(rungs, rungs[1:], strict=False) for step in zip(lower, upper, strict=True)]
-    disorder = sum(upper.gap > lower.gap + 2 * PRECISION for lower, upper in steps)
-    rejected = sum(rung.rejected for found in rungs for rung in found)
-    print(f"violations: {violations} of {sum(map(len, rungs))} audited bounds above the truth; ", end="")
-    print(f"{disorder} of {len(steps)} steps out of order; {rejected} proofs rejected")
-    return int(violations + disorder + rejected > 0)
+    violations = sum(rung.violation for found in everything.values() for rung in found)
+    disorder, steps = 0, 0
+    for (name, lower), (above, upper) in itertools.pairwise(everything.items()):
+        for k, (a, b) in enumerate(zip(lower, upper, strict=True)):
+            steps += 1
+            if b.gap > a.gap + 2 * PRECISION:
+                disorder += 1
+                print(f"{above} is below {name} by {b.gap - a.gap:.5f} on network {k}")
+    failed = [(name, k) for name, found in everything.items() for k, rung in enumerate(found) if rung.rejected]
+    for name, k in failed:
+        print(f"A proof of {name} was rejected on network {k}")
+    print(f"violations: {violations} of {sum(map(len, everything.values()))} audited bounds above the truth; ", end="")
+    print(f"{disorder} of {steps} steps out of order; {len(failed)} proofs rejected")
+    return int(violations + disorder + len(failed) > 0)
 
 
 if __name__ == "__main__":

@@ -155,6 +155,18 @@ void GramDual::pull(const std::vector<double>& weights) {
     }
 }
 
+// At least the sum of |Y_j K^-1/2| over kept neurons j.
+double GramDual::largest_meeting(const GramMultipliers& at) const {
+    double total = 0.0;
+    for (int j = 0; j < m_; ++j) total += std::fabs(at.scaled_lambda[j]) * std::sqrt(shared_[static_cast<long>(j) * rows_ + j]);
+    for (std::size_t k = 0; k < omega_.size(); ++k) {
+        const GramProduct& p = problem_.products[k];
+        total += std::fabs(omega_[k]) * std::sqrt(shared_[static_cast<long>(p.row) * rows_ + p.row]);
+        if (e_[k] != 0.0) total += std::fabs(e_[k]) * inverse_root_[p.input];
+    }
+    return total;
+}
+
 double GramDual::solve(const GramMultipliers& at) {
     for (int i = 0; i < m_; ++i)
         for (int j = 0; j <= i; ++j) {
@@ -171,11 +183,22 @@ double GramDual::solve(const GramMultipliers& at) {
         rest_[p.kept] -= 0.25 * (omega_[k] * along_[p.row] + e_[k] * pull_[p.input]);
     }
     log_determinant_ = 0.0;
-    for (int j = 0; j < m_; ++j) log_determinant_ += 2.0 * std::log(factor_[static_cast<long>(j) * m_ + j]);
+    double least = std::numeric_limits<double>::infinity(), most = 0.0;
+    for (int j = 0; j < m_; ++j) {
+        const double pivot = factor_[static_cast<long>(j) * m_ + j];
+        log_determinant_ += 2.0 * std::log(pivot);
+        least = std::min(least, pivot);
+        most = std::max(most, pivot);
+    }
     t_kept_ = rest_;
     solve_lower(factor_.data(), m_, 1, t_kept_.data());
     const double pulled = dot(weights_.data(), along_.data(), rows_) + dot(extra_.data(), pull_.data(), n_);
-    const double bound = constant_ - 0.25 * pulled - dot(t_kept_.data(), t_kept_.data(), m_);
+    const double paid = dot(t_kept_.data(), t_kept_.data(), m_);
+    const double bound = constant_ - 0.25 * pulled - paid;
+    // A solution with T is off by m roundings times the condition of T, which is at least (most / least)^2; and T is a difference
+    // whose parts are at most share^2 / 4 in all, as |Y_j K^-1/2| is at most what this adds for j, with |t| about 1.
+    const double share = largest_meeting(at), condition = (most / least) * (most / least);
+    uncertainty_ = std::numeric_limits<double>::epsilon() * (std::fabs(constant_) + 0.25 * share * share + m_ * paid * condition);
     return std::isfinite(bound) && std::isfinite(log_determinant_) ? bound : kNever;
 }
 

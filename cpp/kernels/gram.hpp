@@ -60,6 +60,9 @@ public:
     // The bound, or -infinity if the multipliers prove none; fills what the gradient needs.
     double bound(const GramMultipliers& at);
 
+    // About how much too large the last bound may be by rounding: much, where multipliers are huge or the matrix nearly singular.
+    double uncertainty() const { return uncertainty_; }
+
     // log det of the matrix whose positivity proves the bound, without what depends on inputs alone.
     double log_determinant() const { return log_determinant_; }
     double log_curvatures() const;  // of inputs, their sum
@@ -83,6 +86,7 @@ private:
     void combine(const GramMultipliers& at);
     void pull(const std::vector<double>& weights);
     double solve(const GramMultipliers& at);
+    double largest_meeting(const GramMultipliers& at) const;
     void attain(const GramMultipliers& at);
     void differentiate_products(double weight, GramMultipliers& out) const;
     void differentiate_inputs(double weight, GramMultipliers& out);
@@ -90,7 +94,7 @@ private:
 
     const GramProblem& problem_;
     int n_, m_, rows_;
-    double log_determinant_ = 0.0, constant_ = 0.0;
+    double log_determinant_ = 0.0, constant_ = 0.0, uncertainty_ = 0.0;
     std::vector<double> curvature_, inverse_root_;  // of inputs: kappa plus the ball's share; 1 / root of it
     std::vector<double> shared_, scaled_;           // W = X K^-1 X', X K^-1/2
     std::vector<double> meeting_, coupled_;         // Y = Omega X + E and X K^-1 Y'

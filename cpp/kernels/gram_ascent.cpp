@@ -86,8 +86,7 @@ double GramAscent::evaluate(const double* point, double* gradient) {
 void GramAscent::advance(int steps, double goal) {
     if (!started_) {
         minimizer_.start([this](const double* point, double* gradient) { return evaluate(point, gradient); }, point_);
-        best_bound_ = present_bound_;
-        best_ = at_;
+        keep_best();
         started_ = true;
         ended_ = !std::isfinite(present_bound_);
     }
@@ -99,15 +98,19 @@ void GramAscent::advance(int steps, double goal) {
     }
 }
 
+void GramAscent::keep_best() {
+    const double sure = present_bound_ - dual_.uncertainty();
+    if (!(sure > best_bound_)) return;
+    best_bound_ = sure;
+    best_ = at_;
+}
+
 // Whether the weight is done with.
 bool GramAscent::cheap_step() {
     const auto f = [this](const double* point, double* gradient) { return evaluate(point, gradient); };
     if (taken_at_weight_ == 0 && taken_ > 0) minimizer_.start(f, point_);
     const bool moved = minimizer_.step(f, point_);
-    if (moved && present_bound_ > best_bound_) {
-        best_bound_ = present_bound_;
-        best_ = at_;
-    }
+    if (moved) keep_best();
     gained_ = 0.9 * gained_ + (moved ? minimizer_.decrease() : 0.0);
     return !moved || (taken_at_weight_ >= 20 && gained_ < options_.flatness * weight_ * barriers_);
 }
@@ -173,10 +176,7 @@ double GramAscent::move(const std::vector<double>& step, double gain) {
         const double value = evaluate(trial_.data(), gradient_.data());
         if (!(value <= value_ - kEnough * length * gain)) continue;
         point_.swap(trial_);
-        if (present_bound_ > best_bound_) {
-            best_bound_ = present_bound_;
-            best_ = at_;
-        }
+        keep_best();
         return length;
     }
     return 0.0;

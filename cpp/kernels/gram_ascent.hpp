@@ -54,6 +54,7 @@ private:
     double longest(const std::vector<double>& step) const;
     double move(const std::vector<double>& step, double gain);
     void lower_weight(double goal);
+    void keep_best();
 
     GramProblem problem_;
     GramOptions options_;

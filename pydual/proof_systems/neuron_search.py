@@ -10,6 +10,7 @@ import numpy as np
 
 from pydual import certificate
 from pydual.proof_systems.duals import Nodes, new_recorder
+from pydual.proof_systems.outlook import Outlook
 from pydual.proof_systems.recorder import Leaf, TreeRecorder
 from pydual.relax.frame import Frame
 from pydual.relax.gram_inherited import Ended
@@ -68,7 +69,7 @@ class Search:
     open_nodes: dict[int, int] = field(default_factory=dict)
     stuck: set[int] = field(default_factory=set)
     pushed: int = 0
-    bounded: int = 0
+    outlook: Outlook = field(default_factory=Outlook)
     cases: int = 1
 
     def __post_init__(self) -> None:
@@ -78,7 +79,7 @@ class Search:
 
     def restart(self, frame: Frame, cases: int) -> None:
         """Begin anew in a frame with other intervals, of so many cases, with the problems that are not proved."""
-        self.frame, self.cases, self.bounded = frame, cases, 0
+        self.frame, self.cases, self.outlook = frame, cases, self.outlook.restarted()
         problems = {p for p, count in self.open_nodes.items() if count} | self.stuck | {node.problem for node in self.unseen}
         self.unseen = [Unseen(problem, 0) for problem in sorted(problems)]
         for problem in problems:

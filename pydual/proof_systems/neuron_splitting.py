@@ -34,6 +34,7 @@ from pydual.relax.refine import ends_to_refine, rederive, refine
 CANDIDATES = 16
 REFINING_SHARE = 0.5  # of the time left, for better intervals
 CASES_GROW = 4
+NODE_OVERHEAD = 3  # what a node costs, beside the steps of its ascent
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -52,10 +53,10 @@ class NeuronSplitting:
     ``batch`` nodes are split a step, those with the worst bounds first. A node without unstable neurons is a linear
     program, and ``last`` solves it. With curves, a problem is given up at the first such node: no split can help.
 
-    Once the search has cost as much as that takes, it begins anew with intervals whose lines are optimized by
-    ``refine_steps`` of ascent (0: never), and later, again and again, with intervals whose ends are the least over more and
-    more cases: ``cases``, four times as many, and so on, up to ``most_cases``. Where ``root`` has intervals of its own, the
-    search begins with them.
+    Once the search has cost as much as that takes, or is expected to save as much (outlook.py), it begins anew with intervals
+    whose lines are optimized by ``refine_steps`` of ascent (0: never), and later, again and again, with intervals whose ends
+    are the least over more and more cases: ``cases``, four times as many, and so on, up to ``most_cases``. Where ``root`` has
+    intervals of its own, the search begins with them.
     """
 
     bound: LinearBound = AlphaCrown(steps=10, rate=0.1)
@@ -126,21 +127,23 @@ class NeuronSplitting:
             search.restart(refine(search.frame.group, self.refine_steps, self.refine_rate, deadline, cases), cases)
         bound, batch = (self.root, self._unseen(search)) if search.unseen else (self.bound, self._children(search))
         duals = bound.evaluate(search.frame, batch.nodes, seconds)
-        search.bounded += len(batch.places)
+        roots = float(duals.bound.min()) if bound is self.root and len(duals.bound) else None
+        search.outlook.seen(len(batch.places), roots)
         points = self._settle(search, batch, duals, seconds)
         return self._advance(state, search, points, batch.nodes, duals)
 
     def _worth_refining(self, search: Search) -> bool:
-        """Once the nodes so far have cost as much as the better intervals will: each end's network is half as deep."""
+        """Once the nodes so far have cost as much as the better intervals will, or those are expected to save as much."""
         begun = not search.unseen and any(search.open_nodes.values())
         if not begun or not self.refine_steps or search.frame.anchor not in (certificate.ADAPTIVE, certificate.REFINED):
             return False
         cases = self._next_cases(search)
         if cases > self.most_cases:
             return False
-        steps = getattr(self.bound, "steps", 0) or self.refine_steps
-        cost = ends_to_refine(search.frame) * (self.refine_steps + (2 * CASE_STEPS * cases if cases > 1 else 0))
-        return 0 < cost <= 2 * search.bounded * steps
+        of_node = NODE_OVERHEAD * (getattr(self.bound, "steps", 0) or self.refine_steps)
+        of_end = 0.5 * (self.refine_steps + (2 * CASE_STEPS * cases if cases > 1 else 0))  # its network is half as deep
+        nodes = max(search.outlook.saved(search.queue[0][0]), search.outlook.nodes)
+        return 0 < ends_to_refine(search.frame) * of_end <= nodes * of_node
 
     def _next_cases(self, search: Search) -> int:
         """The cases an end of the next intervals: one, for lines alone, then more and more."""

@@ -25,7 +25,7 @@ from pydual.proof_systems.sdp_crown import SDPCrown
 from pydual.relax.engine import threads
 from pydual.relax.frame import Frame, Group, group, make_frame
 from pydual.relax.program import compile_network
-from pydual.relax.refine import rederive, refine
+from pydual.relax.refine import refine
 
 if TYPE_CHECKING:
     from pydual.proof_systems.sos import SOS, SOSState
@@ -48,9 +48,11 @@ class SDPState(State):
 class SDP:
     """``linear`` bounds the problems first; those that it leaves open climb along ``path`` (proof_systems/climb.py).
 
-    Intervals are optimized by ``refine_steps`` of ascent for each end (0: adaptive lines), which is then the least over up to
-    ``cases`` cases: in deep, normally trained networks wide intervals keep the relaxation from the truth. The problem with the
-    worst linear bound comes first, and the first that stays open ends the game: the relaxed adversary wins there.
+    Intervals are optimized by ``refine_steps`` of ascent for each end (0: adaptive lines). Where more than ``few`` neurons are
+    unstable then, each end is the least over up to ``cases`` cases: in deep, normally trained networks wide intervals keep the
+    relaxation from the truth. (A neuron that cases decide is substituted, and the adversary need not heed its sign any more;
+    with few neurons that costs more than it gains.) The problem with the worst linear bound comes first, and the first that
+    stays open ends the game: the relaxed adversary wins there.
 
     Networks with squares, which checkers bring along, are small: those are left to ``squares``, a conic solver
     (None: ``SOS(degree=2, dense=60)``).
@@ -61,6 +63,7 @@ class SDP:
     refine_steps: int = 20
     refine_rate: float = 0.2
     cases: int = 32
+    few: int = 50
     squares: SOS | None = None
 
     name = "sdp"
@@ -104,10 +107,11 @@ class SDP:
         """The group's intervals, those of the rest by adaptive lines after about so many seconds."""
         if not self.refine_steps:
             return make_frame(g, certificate.ADAPTIVE)
-        refined = refine(g, self.refine_steps, self.refine_rate, time.monotonic() + seconds, self.cases)
-        if refined.refinement is None or self.cases == 1:
-            return refined
-        return rederive(g, refined.refinement)  # as audits do: products of facts are chosen for the very numbers
+        deadline = time.monotonic() + seconds
+        by_lines = refine(g, self.refine_steps, self.refine_rate, deadline)
+        if self.cases == 1 or len(by_lines.unstable) <= self.few:
+            return by_lines
+        return refine(g, self.refine_steps, self.refine_rate, deadline, self.cases)
 
     def _begin(self, state: SDPState, seconds: float) -> SDPState:
         """The linear bounds of the next group, and what is left to climb."""
