@@ -79,7 +79,7 @@ def test_two_interrupts_two_resumes(splitting: str, tmp_path: Path) -> None:
     fresh = pydual.solve(network, checker, system)
     accepted(fresh, network, checker)
     total, shares, lower = 0, [1.0], -np.inf
-    for steps in (8, 12):
+    for steps in (20, 12):  # the first is after the search has begun anew with its last intervals
         stopped = pydual.solve(network, checker, Stopping(system, steps), checkpoint=path)
         assert isinstance(stopped, Unknown) and stopped.reason == "interrupted"
         assert stopped.open_fraction is not None and 0 < stopped.open_fraction <= shares[-1]
@@ -176,7 +176,7 @@ def test_several_problems_of_which_some_are_proved(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     system = Portfolio((Crown(), SYSTEMS["neuron"]), name="bab")
     fresh = pydual.solve(network, checker, system)
-    stopped = pydual.solve(network, checker, Stopping(system, 12), checkpoint=path)
+    stopped = pydual.solve(network, checker, Stopping(system, 18), checkpoint=path)
     assert isinstance(stopped, Unknown) and 0 < stopped.open_fraction < 2 / 3 + 1e-9
     resumed = pydual.solve(network, checker, system, checkpoint=path)
     accepted(resumed, network, checker)

@@ -28,12 +28,14 @@ from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.neuron_search import Batch, Node, Search, Unseen
 from pydual.proof_systems.partial_tree import partial_tree
 from pydual.relax.cases import STEPS as CASE_STEPS
+from pydual.relax.cases import most_cases
 from pydual.relax.frame import Frame, Group, group, make_frame
 from pydual.relax.refine import ends_to_refine, rederive, refine
 
 CANDIDATES = 16
 REFINING_SHARE = 0.5  # of the time left, for better intervals
 CASES_GROW = 4
+PROBE = 0.15  # of what better intervals cost is spent before it is said what they save
 NODE_OVERHEAD = 3  # what a node costs, beside the steps of its ascent
 
 
@@ -106,7 +108,7 @@ class NeuronSplitting:
                     nodes = [Unseen(p, place, path, phases) for place, path, (_, phases) in places]
             recorders.append(recorder)
             unseen += nodes
-        return Search(frame, recorders, unseen)
+        return Search(frame, recorders, unseen, cases=most_cases(frame.refinement))
 
     def _frame(self, g: Group, snapshot: Snapshot) -> Frame:
         """The frame of the partial trees if they have one in common, else that of the root's bound."""
@@ -127,13 +129,16 @@ class NeuronSplitting:
             search.restart(refine(search.frame.group, self.refine_steps, self.refine_rate, deadline, cases), cases)
         bound, batch = (self.root, self._unseen(search)) if search.unseen else (self.bound, self._children(search))
         duals = bound.evaluate(search.frame, batch.nodes, seconds)
-        roots = float(duals.bound.min()) if bound is self.root and len(duals.bound) else None
-        search.outlook.seen(len(batch.places), roots)
+        if bound is self.root:
+            search.outlook.seen_roots(duals.bound)
+        else:
+            search.outlook.nodes += len(batch.places)
         points = self._settle(search, batch, duals, seconds)
         return self._advance(state, search, points, batch.nodes, duals)
 
     def _worth_refining(self, search: Search) -> bool:
-        """Once the nodes so far have cost as much as the better intervals will, or those are expected to save as much."""
+        """Once the nodes so far have cost as much as the better intervals will, or a share of it if those are expected to save
+        as much."""
         begun = not search.unseen and any(search.open_nodes.values())
         if not begun or not self.refine_steps or search.frame.anchor not in (certificate.ADAPTIVE, certificate.REFINED):
             return False
@@ -142,8 +147,9 @@ class NeuronSplitting:
             return False
         of_node = NODE_OVERHEAD * (getattr(self.bound, "steps", 0) or self.refine_steps)
         of_end = 0.5 * (self.refine_steps + (2 * CASE_STEPS * cases if cases > 1 else 0))  # its network is half as deep
-        nodes = max(search.outlook.saved(search.queue[0][0]), search.outlook.nodes)
-        return 0 < ends_to_refine(search.frame) * of_end <= nodes * of_node
+        cost, spent = ends_to_refine(search.frame) * of_end, search.outlook.nodes * of_node
+        saved = search.outlook.saved(search.queue[0][0]) * of_node if spent >= PROBE * cost else 0.0
+        return 0 < cost <= max(saved, spent)
 
     def _next_cases(self, search: Search) -> int:
         """The cases an end of the next intervals: one, for lines alone, then more and more."""

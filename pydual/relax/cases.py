@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pydual.certificate import MOST_CASE_SPLITS
+from pydual.certificate import MOST_CASE_SPLITS, Refinement
 from pydual.relax.engine import _core
 
 STEPS, RATE = 6, 0.2  # of the ascent of a case
@@ -65,6 +65,14 @@ def read(splits: np.ndarray, multipliers: np.ndarray, names: int) -> Trees:
     """
     multipliers = multipliers.astype(np.float32)
     return trees_of_counts(splits, multipliers, *_core.count_cases(splits, multipliers, names, deepest=MOST_CASE_SPLITS))
+
+
+def most_cases(refinement: Refinement | None) -> int:
+    """How many cases an end of these intervals has at most."""
+    if refinement is None or not refinement.case_splits.size:
+        return 1
+    trees = read(refinement.case_splits, refinement.case_multipliers, refinement.lines.shape[1])
+    return int((np.diff(trees.starts).max() + 1) // 2)  # a tree of n cases has n - 1 splits
 
 
 def joined(trees: Sequence[Trees]) -> tuple[np.ndarray, np.ndarray]:
