@@ -41,7 +41,7 @@ PYDUAL_DISPATCH void score_neuron(double lower, double upper, int unit, const do
 class Block {
 public:
     Block(const EndsQuery& query, const Place* places, int r)
-        : alpha(*query.program, r, 1), beta(*query.program, r, 1), row_(r), phases_(query.program->depth() + 1), phase_(phases_.size()),
+        : alpha(*query.program, r, 1), beta(*query.program, r, 1), row_(r), scale_(*query.program, r, 1), phases_(query.program->depth() + 1), phase_(phases_.size()),
           query_{query.program, query.region, query.form, query.lower, query.upper} {
         const Program& p = *query.program;
         for (int c = 0; c < r; ++c) row_[c] = query.first + places[c].end;
@@ -57,10 +57,12 @@ public:
                 const long e = static_cast<long>(fixed.neuron.unit) * r + c;
                 phases_[fixed.neuron.layer][e] = fixed.phase;
                 beta[fixed.neuron.layer][e] = fixed.multiplier;
+                scale_[fixed.neuron.layer][e] = fixed.price;
             }
         }
         query_.phase = phase_.data();
         query_.row = row_.data();
+        query_.beta_scale = scale_.get();
     }
     Block(const Block&) = delete;
     Block& operator=(const Block&) = delete;
@@ -72,6 +74,7 @@ public:
 
 private:
     std::vector<int> row_;
+    Columns scale_;
     std::vector<std::vector<signed char>> phases_;
     std::vector<const signed char*> phase_;
     AscentQuery query_;
@@ -107,7 +110,7 @@ private:
             cases_[end].pop_back();
             for (const signed char phase : {-1, 1}) {
                 Case child{parent.path, 0.0, {}};
-                child.path.push_back({parent.next, phase, 0.0});
+                child.path.push_back({parent.next, phase, 0.0, parent.price});
                 children.push_back({end, std::move(child)});
             }
         }
@@ -142,6 +145,7 @@ private:
             for (Fixed& fixed : found.path) fixed.multiplier = block.beta[fixed.neuron.layer][static_cast<long>(fixed.neuron.unit) * r + c];
             found.bound = bound[c];
             if (static_cast<int>(found.path.size()) < o_.deepest) found.next = next[c];
+            if (found.next.layer) found.price = std::fabs(price[found.next.layer][static_cast<long>(found.next.unit) * r + c]);
             std::vector<Case>& of_end = cases_[places[c].end];
             of_end.push_back(std::move(found));
             std::push_heap(of_end.begin(), of_end.end(), is_better);

@@ -18,12 +18,14 @@ struct Fixed {
     Neuron neuron;
     signed char phase = 0;  // 1 active, -1 inactive
     double multiplier = 0.0;
+    double price = 0.0;  // of the neuron where it was split
 };
 
 struct Case {
     std::vector<Fixed> path;  // from the root down
     double bound = 0.0;
     Neuron next;  // to split
+    double price = 0.0;  // of that
 };
 
 struct EndsQuery {
@@ -39,8 +41,8 @@ struct EndsQuery {
 
 struct CaseOptions {
     int deepest = 256;  // splits above a case
-    int steps = 6;      // of ascent in the multipliers of a case
-    double rate = 0.2;
+    int steps = 3;      // of ascent in the multipliers of a case
+    double rate = 0.4;  // of multipliers, in units of the neurons' prices
     double seconds = 0.0;  // after them no case is split
 };
 

@@ -146,7 +146,7 @@ class NeuronSplitting:
         if cases > self.most_cases:
             return False
         of_node = NODE_OVERHEAD * (getattr(self.bound, "steps", 0) or self.refine_steps)
-        of_end = 0.5 * (self.refine_steps + (2 * CASE_STEPS * cases if cases > 1 else 0))  # its network is half as deep
+        of_end = 0.5 * (self.refine_steps + (2 * (CASE_STEPS + 1) * cases if cases > 1 else 0))  # its network is half as deep
         cost, spent = ends_to_refine(search.frame) * of_end, search.outlook.nodes * of_node
         saved = search.outlook.saved(search.queue[0][0]) * of_node if spent >= PROBE * cost else 0.0
         return 0 < cost <= max(saved, spent)

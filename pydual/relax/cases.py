@@ -16,7 +16,7 @@ import numpy as np
 from pydual.certificate import MOST_CASE_SPLITS, Refinement
 from pydual.relax.engine import _core
 
-STEPS, RATE = 6, 0.2  # of the ascent of a case
+STEPS, RATE = 3, 0.4  # of the ascent of a case, in units of prices: phases count for more than multipliers
 GAIN = 1e-3  # of an interval: less is not worth writing down
 
 
