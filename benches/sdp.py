@@ -216,6 +216,7 @@ def plot(result: Tally, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8.5, 4.5))
+    axes.set_prop_cycle(color=pyplot.get_cmap("tab20").colors[::2] + pyplot.get_cmap("tab20").colors[1::2])
     longest = max((r.seconds for name in result.runs for r in result.of(name)), default=1.0)
     for name, runs in result.runs.items():
         if all(r.verdict == "unsupported" for r in runs.values()):
