@@ -356,7 +356,7 @@ def test_the_best_bound_never_falls_and_its_multipliers_prove_it(name: str) -> N
         best = running.bound
         multipliers = running.multipliers
         assert all((multipliers[part] >= 0).all() for part in NONNEGATIVE)
-        assert best - 1e-12 <= given.core.bound(multipliers) <= best + 1e-9 * (1 + abs(best))  # less what rounding may be
+        assert given.core.bound(multipliers) == pytest.approx(best, rel=1e-12, abs=1e-12)
     assert best > linear_bound(given) or name == "no open neuron"
 
 

@@ -159,6 +159,16 @@ def test_the_lines_give_the_intervals_again(ball: str | None, most: int) -> None
         np.testing.assert_allclose(again.upper, frame.upper, rtol=1e-9, atol=1e-9)
 
 
+def at_the_best_stage(frame: Frame) -> float:
+    """The bound of the only margin by adaptive lines."""
+    g, units = frame.group, frame.group.program.units
+    free, single = np.full((1, units), -1.0), cases.single_cases(1)
+    (bound,) = g.program.core.bound_ends(
+        g.core_margins, g.core_region, frame.lower, frame.upper, free, single.splits, single.multipliers, deepest=0, threads=1
+    )
+    return float(bound)
+
+
 @pytest.mark.parametrize("most", [1, 6])
 @pytest.mark.parametrize("ball", [None, "l1", "l2"])
 def test_audits_derive_what_the_prover_believes(ball: str | None, most: int) -> None:
@@ -173,10 +183,11 @@ def test_audits_derive_what_the_prover_believes(ball: str | None, most: int) -> 
         with single_threaded_blas():
             raised = replace(frame, group=group(case.problems)[0])
             tree = leaf_proof(raised, 0, Crown().evaluate(raised, root_nodes(raised), 1.0), 0)
+            assert at_the_best_stage(raised) >= 0.01 - 1e-6
         assert tree.anchor.tolist() == [certificate.REFINED]
         for level in (EXACT, ROUNDED):
             margin = audit(proof_of(case, (tree,)), case.network, case.checker, level=level).margin
-            assert 0.01 - 1e-6 <= margin <= (0.02 if most == 1 else 0.2)  # audits take the best stage of the leaf
+            assert margin == pytest.approx(at_the_best_stage(raised), rel=1e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize("most", [1, 6])

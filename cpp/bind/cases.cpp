@@ -166,9 +166,8 @@ void check_ends(const HeldProgram& program, const HeldForm& form, const HeldRegi
 }
 
 py::dict split_ends_of(const HeldProgram& program, const HeldForm& form, const HeldRegion& region, const Doubles& lower,
-                       const Doubles& upper, const Doubles& alpha, const Ints& most, const CaseOptions& options, int threads) {
+                       const Doubles& upper, const Doubles& alpha, const CaseOptions& options, int threads) {
     check_ends(program, form, region, lower, upper, alpha);
-    expect(most, {form.view.size}, "most");
     if (form.view.size % 2) throw std::invalid_argument("Ends come in pairs.");
     Doubles bounds = doubles(form.view.size);
     double* bound = bounds.mutable_data();
@@ -178,7 +177,7 @@ py::dict split_ends_of(const HeldProgram& program, const HeldForm& form, const H
         const Ends ends(program, form, region, lower, upper, alpha, std::vector<char>(program.units, 0));
         std::vector<std::vector<Case>> cases(form.view.size);
         ends.for_each_task(threads, [&](const EndsQuery& query) {
-            std::vector<std::vector<Case>> found = split_ends(query, most.data() + query.first, options);
+            std::vector<std::vector<Case>> found = split_ends(query, options);
             for (std::vector<Case>& of_end : found)
                 for (Case& one : of_end)
                     for (Fixed& fixed : one.path) fixed.multiplier = static_cast<float>(fixed.multiplier);  // as they are stored
@@ -241,12 +240,12 @@ void bind_cases(py::module_& m, py::class_<HeldProgram>& cls) {
     cls.def(
         "split_ends",
         [](const HeldProgram& program, const HeldForm& form, const HeldRegion& region, const Doubles& lower, const Doubles& upper,
-           const Doubles& alpha, const Ints& most, int deepest, int steps, double rate, double seconds, int threads) {
-            return split_ends_of(program, form, region, lower, upper, alpha, most, {deepest, steps, rate, seconds}, threads);
+           const Doubles& alpha, int most, int deepest, int steps, double rate, double seconds, int threads) {
+            return split_ends_of(program, form, region, lower, upper, alpha, {most, deepest, steps, rate, seconds}, threads);
         },
-        py::arg("form"), py::arg("region"), py::arg("lower"), py::arg("upper"), py::arg("alpha"), py::arg("most"), py::kw_only(),
-        py::arg("deepest"), py::arg("steps"), py::arg("rate"), py::arg("seconds"), py::arg("threads"),
-        "Splits each row of the form by cases, up to ``most`` (rows,); rows 2i and 2i + 1 are both ends of an interval. Slopes ``alpha`` "
+        py::arg("form"), py::arg("region"), py::arg("lower"), py::arg("upper"), py::arg("alpha"), py::kw_only(),
+        py::arg("most"), py::arg("deepest"), py::arg("steps"), py::arg("rate"), py::arg("seconds"), py::arg("threads"),
+        "Splits each row of the form by cases, up to ``most``; rows 2i and 2i + 1 are both ends of an interval. Slopes ``alpha`` "
         "(rows, units). Returns bounds and trees in preorder (kernels/cases.hpp).");
     cls.def("bound_ends", &bound_ends_by, py::arg("form"), py::arg("region"), py::arg("lower"), py::arg("upper"), py::arg("alpha"),
             py::arg("splits"), py::arg("multipliers"), py::kw_only(), py::arg("deepest"), py::arg("threads"),

@@ -156,8 +156,9 @@ void bind_gram(py::module_& m) {
              "`numbers` (products, 5) has the sign, the factors of the latter three, and the constant.")
         .def("bound", [](const GramProblem& problem, const py::dict& multipliers) {
             GramDual dual(problem);
-            return dual.bound(gram_multipliers(problem, multipliers));
-        })
+            const double bound = dual.bound(gram_multipliers(problem, multipliers));
+            return bound - dual.uncertainty();
+        }, "What the multipliers prove, less an allowance for rounding.")
         .def("differentiate", [](const GramProblem& problem, const py::dict& multipliers, double weight) {
             GramDual dual(problem);
             const GramMultipliers at = gram_multipliers(problem, multipliers);

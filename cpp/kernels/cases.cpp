@@ -84,8 +84,8 @@ bool is_better(const Case& a, const Case& b) { return a.bound > b.bound; }  // o
 
 class Splitting {
 public:
-    Splitting(const EndsQuery& query, const int* most, const CaseOptions& options)
-        : q_(query), p_(*query.program), o_(options), most_(most), start_(Clock::now()), cases_(query.count) {}
+    Splitting(const EndsQuery& query, const CaseOptions& options)
+        : q_(query), p_(*query.program), o_(options), start_(Clock::now()), cases_(query.count) {}
 
     std::vector<std::vector<Case>> run() {
         std::vector<Place> places;
@@ -119,7 +119,7 @@ private:
 
     bool may_split(int end) const {
         const bool decided = worst(end).bound > 0.0 || worst(end ^ 1).bound > 0.0;
-        return !decided && static_cast<int>(cases_[end].size()) < most_[end] && worst(end).next.layer > 0;
+        return !decided && static_cast<int>(cases_[end].size()) < o_.most && worst(end).next.layer > 0;
     }
 
     const Case& worst(int end) const { return cases_[end].front(); }
@@ -174,15 +174,14 @@ private:
     const EndsQuery& q_;
     const Program& p_;
     const CaseOptions& o_;
-    const int* most_;
     Clock::time_point start_;
     std::vector<std::vector<Case>> cases_;  // heaps
 };
 
 }  // namespace
 
-std::vector<std::vector<Case>> split_ends(const EndsQuery& query, const int* most, const CaseOptions& options) {
-    return Splitting(query, most, options).run();
+std::vector<std::vector<Case>> split_ends(const EndsQuery& query, const CaseOptions& options) {
+    return Splitting(query, options).run();
 }
 
 std::vector<double> bound_ends(const EndsQuery& query, const std::vector<std::vector<Case>>& cases) {

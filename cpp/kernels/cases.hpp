@@ -40,15 +40,16 @@ struct EndsQuery {
 };
 
 struct CaseOptions {
-    int deepest = 256;  // splits above a case
-    int steps = 3;      // of ascent in the multipliers of a case
-    double rate = 0.4;  // of multipliers, in units of the neurons' prices
-    double seconds = 0.0;  // after them no case is split
+    int most;        // cases of an end
+    int deepest;     // splits above a case
+    int steps;       // of ascent in the multipliers of a case
+    double rate;     // of multipliers, in units of the neurons' prices
+    double seconds;  // after them no case is split
 };
 
-// Splits each end's worst case until its sign is decided, or it has most[e] cases, each end in turn. Ends 2e and 2e + 1 are those
+// Splits each end's worst case until its sign is decided, or it has most cases, each end in turn. Ends 2e and 2e + 1 are those
 // of one interval: where one of them is positive, both are decided. The cases of an end are in no order.
-std::vector<std::vector<Case>> split_ends(const EndsQuery& query, const int* most, const CaseOptions& options);
+std::vector<std::vector<Case>> split_ends(const EndsQuery& query, const CaseOptions& options);
 
 // What each end's cases prove with their multipliers, at the best stage, as audits bound them.
 std::vector<double> bound_ends(const EndsQuery& query, const std::vector<std::vector<Case>>& cases);

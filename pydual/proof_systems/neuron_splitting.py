@@ -28,7 +28,7 @@ from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.neuron_search import Batch, Node, Search, Unseen
 from pydual.proof_systems.partial_tree import partial_tree
 from pydual.relax.cases import STEPS as CASE_STEPS
-from pydual.relax.cases import most_cases
+from pydual.relax.cases import cases_of
 from pydual.relax.frame import Frame, Group, group, make_frame
 from pydual.relax.refine import ends_to_refine, rederive, refine
 
@@ -108,7 +108,7 @@ class NeuronSplitting:
                     nodes = [Unseen(p, place, path, phases) for place, path, (_, phases) in places]
             recorders.append(recorder)
             unseen += nodes
-        return Search(frame, recorders, unseen, cases=most_cases(frame.refinement))
+        return Search(frame, recorders, unseen, cases=cases_of(frame.refinement))
 
     def _frame(self, g: Group, snapshot: Snapshot) -> Frame:
         """The frame of the partial trees if they have one in common, else that of the root's bound."""

@@ -49,13 +49,10 @@ class SDP:
     """``linear`` bounds the problems first; those that it leaves open climb along ``path`` (proof_systems/climb.py).
 
     Intervals are optimized by ``refine_steps`` of ascent for each end (0: adaptive lines). Where more than ``few`` neurons are
-    unstable then, each end is the least over up to ``cases`` cases: in deep, normally trained networks wide intervals keep the
-    relaxation from the truth. (A neuron that cases decide is substituted, and the adversary need not heed its sign any more;
-    with few neurons that costs more than it gains.) The problem with the worst linear bound comes first, and the first that
-    stays open ends the game: the relaxed adversary wins there.
-
-    Networks with squares, which checkers bring along, are small: those are left to ``squares``, a conic solver
-    (None: ``SOS(degree=2, dense=60)``).
+    unstable by adaptive lines, each end is the least over up to ``cases`` cases: in deep, normally trained networks wide
+    intervals keep the relaxation from the truth. (A neuron that cases decide is substituted, and the adversary need not heed
+    its sign any more; with few neurons that costs more than it gains.) The problem with the worst linear bound comes first,
+    and the first that stays open ends the game: the relaxed adversary wins there.
     """
 
     linear: LinearBound = SDPCrown(steps=60, rate=0.1)
@@ -105,13 +102,11 @@ class SDP:
 
     def frame(self, g: Group, seconds: float = np.inf) -> Frame:
         """The group's intervals, those of the rest by adaptive lines after about so many seconds."""
+        adaptive = make_frame(g, certificate.ADAPTIVE)
         if not self.refine_steps:
-            return make_frame(g, certificate.ADAPTIVE)
-        deadline = time.monotonic() + seconds
-        by_lines = refine(g, self.refine_steps, self.refine_rate, deadline)
-        if self.cases == 1 or len(by_lines.unstable) <= self.few:
-            return by_lines
-        return refine(g, self.refine_steps, self.refine_rate, deadline, self.cases)
+            return adaptive
+        cases = self.cases if len(adaptive.unstable) > self.few else 1
+        return refine(g, self.refine_steps, self.refine_rate, time.monotonic() + seconds, cases)
 
     def _begin(self, state: SDPState, seconds: float) -> SDPState:
         """The linear bounds of the next group, and what is left to climb."""

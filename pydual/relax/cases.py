@@ -67,7 +67,7 @@ def read(splits: np.ndarray, multipliers: np.ndarray, names: int) -> Trees:
     return trees_of_counts(splits, multipliers, *_core.count_cases(splits, multipliers, names, deepest=MOST_CASE_SPLITS))
 
 
-def most_cases(refinement: Refinement | None) -> int:
+def cases_of(refinement: Refinement | None) -> int:
     """How many cases an end of these intervals has at most."""
     if refinement is None or not refinement.case_splits.size:
         return 1

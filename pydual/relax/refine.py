@@ -228,8 +228,8 @@ class _Below:
     ) -> tuple[np.ndarray, cases.Trees]:
         """Bounds by up to ``most`` cases each, and these; both ends of each component, one after the other."""
         found = self._core.split_ends(
-            self._form(chosen, sign), self._group.core_region, self.lower, self.upper, alpha, np.full(len(chosen), most),
-            deepest=MOST_CASE_SPLITS, steps=cases.STEPS, rate=cases.RATE, seconds=deadline - time.monotonic(),
+            self._form(chosen, sign), self._group.core_region, self.lower, self.upper, alpha,
+            most=most, deepest=MOST_CASE_SPLITS, steps=cases.STEPS, rate=cases.RATE, seconds=deadline - time.monotonic(),
             threads=threads(),
         )  # fmt: skip
         columns = (found[key] for key in ("splits", "multipliers", "split_counts", "multiplier_counts"))
