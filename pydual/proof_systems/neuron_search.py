@@ -56,37 +56,38 @@ class Batch:
 
 @dataclass(eq=False)
 class Search:
-    """The search over one frame; a step consumes it. ``queue`` is ordered by bound, the worst first.
+    """The search over one frame; a step consumes it. ``queues`` of the problems are ordered by bound, the worst first.
 
-    ``open_share`` of each problem: the sum of ``2^-depth`` over its open leaves.
+    ``open_share`` of each problem: the sum of ``2^-depth`` over its open leaves. ``work``: evaluations of a network's lines
+    in this frame.
     """
 
     frame: Frame
     recorders: list[TreeRecorder]
     unseen: list[Unseen]
     open_share: list[float] = field(init=False)
-    queue: list[tuple[float, int, Node]] = field(default_factory=list)
-    open_nodes: dict[int, int] = field(default_factory=dict)
+    queues: list[list[tuple[float, int, Node]]] = field(init=False)
     stuck: set[int] = field(default_factory=set)
     pushed: int = 0
     outlook: Outlook = field(default_factory=Outlook)
+    work: float = 0.0
     cases: int = 1
 
     def __post_init__(self) -> None:
         self.open_share = [0.0] * len(self.recorders)
+        self.queues = [[] for _ in self.recorders]
         for node in self.unseen:
             self.open_share[node.problem] += ldexp(1.0, -len(node.path))
 
     def restart(self, frame: Frame, cases: int) -> None:
         """Begin anew in a frame with other intervals, of so many cases, with the problems that are not proved."""
-        self.frame, self.cases, self.outlook = frame, cases, self.outlook.restarted()
-        problems = {p for p, count in self.open_nodes.items() if count} | self.stuck | {node.problem for node in self.unseen}
+        self.frame, self.cases, self.outlook, self.work = frame, cases, self.outlook.restarted(), 0.0
+        problems = {p for p, queue in enumerate(self.queues) if queue} | self.stuck | {node.problem for node in self.unseen}
         self.unseen = [Unseen(problem, 0) for problem in sorted(problems)]
         for problem in problems:
             self.recorders[problem] = new_recorder(frame)
             self.open_share[problem] = 1.0
-        self.queue.clear()
-        self.open_nodes.clear()
+            self.queues[problem].clear()
         self.stuck.clear()
 
     @property
@@ -97,7 +98,19 @@ class Search:
 
     @property
     def ended(self) -> bool:
-        return not self.queue and not self.unseen
+        return not self.open_nodes and not self.unseen
+
+    @property
+    def open_nodes(self) -> int:
+        return sum(map(len, self.queues))
+
+    def worst(self, problem: int) -> float:
+        """The worst bound of the problem's open nodes, of which there must be some."""
+        return self.queues[problem][0][0]
+
+    @property
+    def worst_of_all(self) -> float:
+        return min(queue[0][0] for queue in self.queues if queue)
 
     def close(self, problem: int, place: int, leaf: Leaf) -> None:
         self.recorders[problem].close(place, leaf)
@@ -105,18 +118,24 @@ class Search:
 
     def push(self, node: Node) -> None:
         self.pushed += 1
-        self.open_nodes[node.problem] = self.open_nodes.get(node.problem, 0) + 1
-        heapq.heappush(self.queue, (node.bound, self.pushed, node))
+        heapq.heappush(self.queues[node.problem], (node.bound, self.pushed, node))
 
     def drop(self, problems: set[int]) -> None:
         """Forget the open nodes of these problems."""
-        self.queue = [entry for entry in self.queue if entry[2].problem not in problems]
+        for problem in problems:
+            self.queues[problem].clear()
         self.unseen = [node for node in self.unseen if node.problem not in problems]
-        heapq.heapify(self.queue)
-        self.open_nodes |= dict.fromkeys(problems, 0)
 
     def pop(self, count: int) -> list[Node]:
-        popped = [heapq.heappop(self.queue)[2] for _ in range(min(count, len(self.queue)))]
-        for node in popped:
-            self.open_nodes[node.problem] -= 1
+        """So many of the nodes with the worst bounds."""
+        heads = [(queue[0][0], problem) for problem, queue in enumerate(self.queues) if queue]
+        heapq.heapify(heads)
+        popped: list[Node] = []
+        while heads and len(popped) < count:
+            queue = self.queues[heads[0][1]]
+            popped.append(heapq.heappop(queue)[2])
+            if queue:
+                heapq.heapreplace(heads, (queue[0][0], heads[0][1]))
+            else:
+                heapq.heappop(heads)
         return popped

@@ -139,7 +139,7 @@ class NeuronSplitting:
     def _worth_refining(self, search: Search) -> bool:
         """Once the nodes so far have cost as much as the better intervals will, or a share of it if those are expected to save
         as much."""
-        begun = not search.unseen and any(search.open_nodes.values())
+        begun = not search.unseen and search.open_nodes
         if not begun or not self.refine_steps or search.frame.anchor not in (certificate.ADAPTIVE, certificate.REFINED):
             return False
         cases = self._next_cases(search)
@@ -148,7 +148,7 @@ class NeuronSplitting:
         of_node = NODE_OVERHEAD * (getattr(self.bound, "steps", 0) or self.refine_steps)
         of_end = 0.5 * (self.refine_steps + (2 * (CASE_STEPS + 1) * cases if cases > 1 else 0))  # its network is half as deep
         cost, spent = ends_to_refine(search.frame) * of_end, search.outlook.nodes * of_node
-        saved = search.outlook.saved(search.queue[0][0]) * of_node if spent >= PROBE * cost else 0.0
+        saved = search.outlook.saved(search.worst_of_all) * of_node if spent >= PROBE * cost else 0.0
         return 0 < cost <= max(saved, spent)
 
     def _next_cases(self, search: Search) -> int:
@@ -225,13 +225,12 @@ class NeuronSplitting:
         if not search.frame.group.problems[0].network.piecewise_linear:
             search.drop(search.stuck)
         lower, trees, plays = dict(state.lower), dict(state.trees), dict(state.plays)
-        worst = {node.problem: bound for bound, _, node in sorted(search.queue, key=lambda q: -q[0])}
         unseen = {node.problem for node in search.unseen}
         for p, problem in enumerate(search.frame.group.problems):
             if problem.index in trees or p in unseen:
                 continue
-            if search.open_nodes.get(p, 0):
-                lower[problem.index] = max(worst[p], lower[problem.index])
+            if search.queues[p]:
+                lower[problem.index] = max(search.worst(p), lower[problem.index])
             elif p in search.stuck:
                 lower[problem.index] = min(lower[problem.index], 0.0)
             else:
@@ -252,7 +251,7 @@ class NeuronSplitting:
             ended=ended,
             finished=not searches,
             open_shares=_shares(state.open_shares, (search,)),
-            statistics={**state.counting(nodes=len(nodes.problem)), "open_nodes": sum(len(s.queue) for s in searches)},
+            statistics={**state.counting(nodes=len(nodes.problem)), "open_nodes": sum(s.open_nodes for s in searches)},
         )
 
 
