@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pydual.attack.lift import Hit, Lifter
-from pydual.attack.search import NORMAL, QUICK, THOROUGH, Adversary, Effort, Find
+from pydual.attack.search import NORMAL, QUICK, THOROUGH, Adversary, Effort, Find, may_polish
 from pydual.audit import EXACT, ROUNDED, Accepted, audit
 from pydual.audit.query import query_digest
 from pydual.budget import Budget
@@ -29,7 +29,6 @@ from pydual.query import Query
 from pydual.relax.program import compile_network
 from pydual.relax.slack import with_reserve
 
-ATTACK_SHARE = 0.25  # of the time so far, spent on polishing candidates of the search
 EXACT_PATIENCE = 0.2  # seconds that an exact audit may always take
 EXACT_SHARE = 0.25  # of the time of the solve, that it may take as well
 EXACT_SPEED = 5e7  # products a second that an exact audit may hope for; one that is hopeless is not begun
@@ -189,7 +188,7 @@ class Game:
             return None
         if hit := self._attack(lambda: self.adversary.evaluate(state.candidates)):
             return hit
-        if self.seconds.get("attack", 0.0) > ATTACK_SHARE * self._elapsed():
+        if not may_polish(self.seconds.get("attack", 0.0), self._elapsed()):
             return None
         return self._attack(lambda: self.adversary.polish(state.candidates[:8], Effort(8, 15)))
 

@@ -1,5 +1,9 @@
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <cstddef>
+#include <limits>
+#include <utility>
 
 #include "bind/objects.hpp"
 #include "core/threads.hpp"
@@ -12,28 +16,31 @@ namespace {
 
 using Floats = py::array_t<float, py::array::c_style>;
 
-constexpr int kEndsPerTask = 16;  // even: both ends of an interval are in one task
+constexpr int kEndsPerTask = 16;  // at most
 
 // Trees in preorder, one after the other, inactive before active: the unit that is split, or -1 for a case, which has a multiplier
-// for each split above it.
+// for each split above it, those above the root included.
 struct Trees {
     std::vector<int> splits, split_counts;
     std::vector<float> multipliers;
     std::vector<int> multiplier_counts;
+    std::vector<double> bounds;  // of the cases
 
-    void add(std::vector<Case> cases, const LivePart& live, const std::vector<int>& at) {
+    // `above`: how many splits are above the root.
+    void add(std::vector<Case> cases, std::size_t above, const LivePart& live, const std::vector<int>& at) {
         std::sort(cases.begin(), cases.end(), is_before);
         const std::size_t splits_before = splits.size(), multipliers_before = multipliers.size();
         const std::vector<Fixed>* before = nullptr;
         for (const Case& one : cases) {
-            std::size_t known = 0;  // the splits that the last case is below of, too
+            std::size_t known = above;  // the splits that the last case is below of, too
             while (before && same((*before)[known], one.path[known])) ++known;
-            for (std::size_t d = before ? known + 1 : 0; d < one.path.size(); ++d) {
+            for (std::size_t d = before ? known + 1 : above; d < one.path.size(); ++d) {
                 const Neuron& neuron = one.path[d].neuron;
                 splits.push_back(at[neuron.layer] + live.units[neuron.layer][neuron.unit]);
             }
             splits.push_back(-1);
             for (const Fixed& fixed : one.path) multipliers.push_back(static_cast<float>(fixed.multiplier));
+            bounds.push_back(one.bound);
             before = &one.path;
         }
         split_counts.push_back(static_cast<int>(splits.size() - splits_before));
@@ -110,8 +117,8 @@ py::tuple count_trees(const Ints& splits, const Floats& multipliers, int units, 
 // What all tasks share.
 struct Ends {
     Ends(const HeldProgram& program, const HeldForm& form, const HeldRegion& region, const Doubles& lower, const Doubles& upper,
-         const Doubles& alpha, const std::vector<char>& named)
-        : units(program.units), count(form.view.size), at(program.offsets()), region(region.view), alpha(alpha.data()),
+         const Doubles& alpha, bool paired, const std::vector<char>& named)
+        : units(program.units), count(form.view.size), pairs(paired), at(program.offsets()), region(region.view), alpha(alpha.data()),
           live(program.view, form.view, live_units(program, upper.data(), named)), low(live.program, 1, 1), high(live.program, 1, 1) {
         for (int k = 1; k <= live.program.depth(); ++k) {
             for (std::size_t i = 0; i < live.units[k].size(); ++i) {
@@ -131,25 +138,52 @@ struct Ends {
         return live;
     }
 
-    // The query of the ends first..first + n; `columns` is filled with their slopes.
-    EndsQuery query(int first, int n, Columns& columns) const {
+    // The query of the ends first..first + n; `columns` is filled with their slopes, `other` with the other ends of intervals.
+    EndsQuery query(int first, int n, Columns& columns, std::vector<int>& other) const {
+        for (int e = 0; e < n; ++e) other.push_back(pairs ? e ^ 1 : e);
         for (int k = 1; k <= live.program.depth(); ++k)
             for (std::size_t i = 0; i < live.units[k].size(); ++i)
                 for (int e = 0; e < n; ++e)
                     columns[k][static_cast<long>(i) * n + e] = alpha[static_cast<long>(first + e) * units + at[k] + live.units[k][i]];
-        return {&live.program, region, low.get(), high.get(), &live.margins, first, n, columns.get()};
+        return {&live.program, region, low.get(), high.get(), &live.margins, first, n, columns.get(), other.data()};
     }
 
+    // Both ends of an interval are in one task.
     template <class Body>
     void for_each_task(int threads, const Body& body) const {
-        parallel_for((count + kEndsPerTask - 1) / kEndsPerTask, threads, [&](int task) {
-            const int first = task * kEndsPerTask, n = std::min(kEndsPerTask, count - first);
+        const int share = (count / std::max(threads, 1) + 2) / 2 * 2, each = std::min(kEndsPerTask, share);
+        parallel_for((count + each - 1) / each, threads, [&](int task) {
+            const int first = task * each, n = std::min(each, count - first);
             Columns columns(live.program, n, 1);
-            body(query(first, n, columns));
+            std::vector<int> other;
+            body(query(first, n, columns, other));
         });
     }
 
+    // Cases below the roots, as they are stored and proved.
+    std::vector<std::vector<Case>> split(const std::vector<Case>& roots, const CaseOptions& options, int threads) const {
+        std::vector<std::vector<Case>> cases(count);
+        for_each_task(threads, [&](const EndsQuery& query) {
+            std::vector<std::vector<Case>> found = split_ends(query, {roots.begin() + query.first, roots.begin() + query.first + query.count}, options);
+            for (std::vector<Case>& of_end : found)
+                for (Case& one : of_end)
+                    for (Fixed& fixed : one.path) fixed.multiplier = static_cast<float>(fixed.multiplier);  // as they are stored
+            prove_cases(query, found);
+            std::move(found.begin(), found.end(), cases.begin() + query.first);
+        });
+        return cases;
+    }
+
+    // Where each unit is among the live ones.
+    std::vector<Neuron> places() const {
+        std::vector<Neuron> place(units);
+        for (int k = 1; k <= live.program.depth(); ++k)
+            for (std::size_t i = 0; i < live.units[k].size(); ++i) place[at[k] + live.units[k][i]] = {k, static_cast<int>(i)};
+        return place;
+    }
+
     int units, count;
+    bool pairs;  // whether rows 2i and 2i + 1 are both ends of an interval
     std::vector<int> at;
     RegionView region;
     const double* alpha;
@@ -157,12 +191,32 @@ struct Ends {
     Columns low, high;
 };
 
+std::chrono::steady_clock::time_point after(double seconds) {
+    using namespace std::chrono;
+    return steady_clock::now() + duration_cast<steady_clock::duration>(duration<double>(std::clamp(seconds, 0.0, 1e8)));
+}
+
 void check_ends(const HeldProgram& program, const HeldForm& form, const HeldRegion& region, const Doubles& lower, const Doubles& upper,
                 const Doubles& alpha) {
     check_form(program, form);
     check_region(program, region);
     for (const Doubles* interval : {&lower, &upper}) expect(*interval, {program.units}, "intervals");
     expect(alpha, {form.view.size, program.units}, "alpha");
+}
+
+py::dict columns_of(const Trees& trees) {
+    py::dict result;
+    result["splits"] = array_of<Ints>(trees.splits);
+    result["split_counts"] = array_of<Ints>(trees.split_counts);
+    result["multipliers"] = array_of<Floats>(trees.multipliers);
+    result["multiplier_counts"] = array_of<Ints>(trees.multiplier_counts);
+    return result;
+}
+
+double least_bound(const std::vector<Case>& cases) {
+    double least = std::numeric_limits<double>::infinity();
+    for (const Case& one : cases) least = std::min(least, one.bound);
+    return least;
 }
 
 py::dict split_ends_of(const HeldProgram& program, const HeldForm& form, const HeldRegion& region, const Doubles& lower,
@@ -174,25 +228,52 @@ py::dict split_ends_of(const HeldProgram& program, const HeldForm& form, const H
     Trees trees;
     {
         const py::gil_scoped_release release;
-        const Ends ends(program, form, region, lower, upper, alpha, std::vector<char>(program.units, 0));
-        std::vector<std::vector<Case>> cases(form.view.size);
-        ends.for_each_task(threads, [&](const EndsQuery& query) {
-            std::vector<std::vector<Case>> found = split_ends(query, options);
-            for (std::vector<Case>& of_end : found)
-                for (Case& one : of_end)
-                    for (Fixed& fixed : one.path) fixed.multiplier = static_cast<float>(fixed.multiplier);  // as they are stored
-            const std::vector<double> proved = bound_ends(query, found);
-            std::copy(proved.begin(), proved.end(), bound + query.first);
-            std::move(found.begin(), found.end(), cases.begin() + query.first);
-        });
-        for (std::vector<Case>& of_end : cases) trees.add(std::move(of_end), ends.live, ends.at);
+        const Ends ends(program, form, region, lower, upper, alpha, true, std::vector<char>(program.units, 0));
+        for (std::vector<Case>& of_end : ends.split(std::vector<Case>(form.view.size), options, threads)) {
+            *bound++ = least_bound(of_end);
+            trees.add(std::move(of_end), 0, ends.live, ends.at);
+        }
     }
-    py::dict result;
+    py::dict result = columns_of(trees);
     result["bound"] = bounds;
-    result["splits"] = array_of<Ints>(trees.splits);
-    result["split_counts"] = array_of<Ints>(trees.split_counts);
-    result["multipliers"] = array_of<Floats>(trees.multipliers);
-    result["multiplier_counts"] = array_of<Ints>(trees.multiplier_counts);
+    return result;
+}
+
+py::dict split_nodes(const HeldProgram& program, const HeldForm& form, const HeldRegion& region, const Doubles& lower, const Doubles& upper,
+                     const Doubles& alpha, const Ints& path, const Ints& path_counts, const py::array_t<signed char, py::array::c_style>& phase,
+                     const Doubles& beta, const Doubles& price, const CaseOptions& options, int threads) {
+    check_ends(program, form, region, lower, upper, alpha);
+    const int count = form.view.size;
+    expect(path_counts, {count}, "path_counts");
+    expect(phase, {count, program.units}, "phase");
+    for (const Doubles* numbers : {&beta, &price}) expect(*numbers, {count, program.units}, "beta and price");
+    py::ssize_t splits = 0;
+    for (int e = 0; e < count; ++e) splits += path_counts.data()[e];
+    expect(path, {splits}, "path");
+    std::vector<char> named(program.units, 0);
+    for (py::ssize_t n = 0; n < splits; ++n) {
+        const int unit = path.data()[n];
+        if (unit < 0 || unit >= program.units) throw std::invalid_argument("A path has a unit that the program lacks.");
+        named[unit] = 1;
+    }
+    Trees trees;
+    {
+        const py::gil_scoped_release release;
+        const Ends nodes(program, form, region, lower, upper, alpha, false, named);
+        const std::vector<Neuron> place = nodes.places();
+        std::vector<Case> roots(count);
+        const int* next = path.data();
+        for (int e = 0; e < count; ++e) {
+            for (int d = 0; d < path_counts.data()[e]; ++d, ++next) {
+                const long at = static_cast<long>(e) * program.units + *next;
+                roots[e].path.push_back({place[*next], phase.data()[at], beta.data()[at], std::fabs(price.data()[at])});
+            }
+        }
+        std::vector<std::vector<Case>> cases = nodes.split(roots, options, threads);
+        for (int e = 0; e < count; ++e) trees.add(std::move(cases[e]), roots[e].path.size(), nodes.live, nodes.at);
+    }
+    py::dict result = columns_of(trees);
+    result["bound"] = array_of<Doubles>(trees.bounds);
     return result;
 }
 
@@ -216,18 +297,16 @@ Doubles bound_ends_by(const HeldProgram& program, const HeldForm& form, const He
     std::vector<char> named(program.units, 0);
     for (py::ssize_t n = 0; n < splits.size(); ++n)
         if (splits.data()[n] >= 0 && splits.data()[n] < program.units) named[splits.data()[n]] = 1;
-    const Ends ends(program, form, region, lower, upper, alpha, named);
-    std::vector<Neuron> place(program.units);
-    for (int k = 1; k <= program.view.depth(); ++k)
-        for (std::size_t i = 0; i < ends.live.units[k].size(); ++i) place[ends.at[k] + ends.live.units[k][i]] = {k, static_cast<int>(i)};
+    const Ends ends(program, form, region, lower, upper, alpha, true, named);
+    const std::vector<Neuron> place = ends.places();
     std::vector<std::vector<Case>> cases;
     for (int e = 0; e < form.view.size; ++e) cases.push_back(read_cases(reader, multipliers.data(), place));
     if (!reader.at_end()) throw std::invalid_argument("There are more trees of cases than ends.");
     const py::gil_scoped_release release;
     ends.for_each_task(threads, [&](const EndsQuery& query) {
-        const std::vector<std::vector<Case>> of_task(cases.begin() + query.first, cases.begin() + query.first + query.count);
-        const std::vector<double> proved = bound_ends(query, of_task);
-        std::copy(proved.begin(), proved.end(), bound + query.first);
+        std::vector<std::vector<Case>> of_task(cases.begin() + query.first, cases.begin() + query.first + query.count);
+        prove_cases(query, of_task);
+        std::transform(of_task.begin(), of_task.end(), bound + query.first, least_bound);
     });
     return bounds;
 }
@@ -241,12 +320,25 @@ void bind_cases(py::module_& m, py::class_<HeldProgram>& cls) {
         "split_ends",
         [](const HeldProgram& program, const HeldForm& form, const HeldRegion& region, const Doubles& lower, const Doubles& upper,
            const Doubles& alpha, int most, int deepest, int steps, double rate, double seconds, int threads) {
-            return split_ends_of(program, form, region, lower, upper, alpha, {most, deepest, steps, rate, seconds}, threads);
+            return split_ends_of(program, form, region, lower, upper, alpha, {most, deepest, steps, rate, after(seconds)}, threads);
         },
         py::arg("form"), py::arg("region"), py::arg("lower"), py::arg("upper"), py::arg("alpha"), py::kw_only(),
         py::arg("most"), py::arg("deepest"), py::arg("steps"), py::arg("rate"), py::arg("seconds"), py::arg("threads"),
         "Splits each row of the form by cases, up to ``most``; rows 2i and 2i + 1 are both ends of an interval. Slopes ``alpha`` "
         "(rows, units). Returns bounds and trees in preorder (kernels/cases.hpp).");
+    cls.def(
+        "split_nodes",
+        [](const HeldProgram& program, const HeldForm& form, const HeldRegion& region, const Doubles& lower, const Doubles& upper,
+           const Doubles& alpha, const Ints& path, const Ints& path_counts, const py::array_t<signed char, py::array::c_style>& phase,
+           const Doubles& beta, const Doubles& price, int most, int deepest, int steps, double rate, double seconds, int threads) {
+            return split_nodes(program, form, region, lower, upper, alpha, path, path_counts, phase, beta, price,
+                               {most, deepest, steps, rate, after(seconds)}, threads);
+        },
+        py::arg("form"), py::arg("region"), py::arg("lower"), py::arg("upper"), py::arg("alpha"), py::arg("path"), py::arg("path_counts"),
+        py::arg("phase"), py::arg("beta"), py::arg("price"), py::kw_only(), py::arg("most"), py::arg("deepest"), py::arg("steps"),
+        py::arg("rate"), py::arg("seconds"), py::arg("threads"),
+        "Splits the cell of each row of the form by cases, up to ``most``: where the units of its path have their phases, from their "
+        "multipliers on. Returns trees as split_ends does, multipliers of the path included, and the bound of each case.");
     cls.def("bound_ends", &bound_ends_by, py::arg("form"), py::arg("region"), py::arg("lower"), py::arg("upper"), py::arg("alpha"),
             py::arg("splits"), py::arg("multipliers"), py::kw_only(), py::arg("deepest"), py::arg("threads"),
             "The bound (rows,) of each row by its tree of cases, at the best stage.");

@@ -1,10 +1,10 @@
 #include "kernels/cases.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <utility>
 
 #include "core/dispatch.hpp"
 #include "kernels/ascent.hpp"
@@ -15,25 +15,57 @@ namespace {
 
 constexpr double kTie = 0.1;  // what a neuron's intercept counts beside the gap of its relaxation
 constexpr double kDecay = 0.98;
-constexpr int kColumns = 32;
+constexpr int kColumns = 64;
 
-using Clock = std::chrono::steady_clock;
-
-// A case that belongs to an end, to be bounded.
+// A case of an end that is to be bounded: a path, and one split more, unless that is of no neuron.
 struct Place {
+    int end;
+    const std::vector<Fixed>* path;
+    Fixed last;
+};
+
+struct Child {
     int end;
     Case of;
 };
 
-// What the relaxation of a neuron costs in each column, where it is free; the best so far, and where it was.
-PYDUAL_DISPATCH void score_neuron(double lower, double upper, int unit, const double* price, const double* y, const double* z,
-                                  const signed char* phase, int r, double* best, int* at) {
+// The `Count` neurons with the best scores of each column.
+template <int Count>
+class Best {
+public:
+    explicit Best(int r) : score_(static_cast<std::size_t>(Count) * r, 0.0), neuron_(score_.size()), r_(r) {}
+
+    void add(int c, double score, Neuron neuron) {
+        if (!(score > score_[worst(c)])) return;
+        int place = Count - 1;
+        for (; place > 0 && score > score_[at(place - 1, c)]; --place) {
+            score_[at(place, c)] = score_[at(place - 1, c)];
+            neuron_[at(place, c)] = neuron_[at(place - 1, c)];
+        }
+        score_[at(place, c)] = score;
+        neuron_[at(place, c)] = neuron;
+    }
+    double least(int c) const { return score_[worst(c)]; }
+    Neuron neuron(int place, int c) const { return neuron_[at(place, c)]; }
+
+private:
+    std::size_t at(int place, int c) const { return static_cast<std::size_t>(place) * r_ + c; }
+    std::size_t worst(int c) const { return at(Count - 1, c); }
+
+    std::vector<double> score_;
+    std::vector<Neuron> neuron_;
+    int r_;
+};
+
+// Scores of a neuron in each column, 0 where it is fixed: what its relaxation costs, with a share of the intercept, and what the
+// intercept of its upper line costs alone.
+PYDUAL_DISPATCH void score_neuron(double lower, double upper, const double* price, const double* y, const double* z,
+                                  const signed char* phase, int r, double* gaps, double* intercepts) {
     const double intercept = -lower * (upper / (upper - lower));
     for (int c = 0; c < r; ++c) {
         const double gap = std::fabs(z[c] - (y[c] > 0.0 ? y[c] : 0.0));
-        const double score = phase[c] ? 0.0 : std::fabs(price[c]) * (gap + kTie * intercept);
-        at[c] = score > best[c] ? unit : at[c];
-        best[c] = score > best[c] ? score : best[c];
+        gaps[c] = phase[c] ? 0.0 : std::fabs(price[c]) * (gap + kTie * intercept);
+        intercepts[c] = phase[c] || price[c] > 0.0 ? 0.0 : -price[c] * intercept;
     }
 }
 
@@ -53,12 +85,8 @@ public:
                     alpha[k][static_cast<long>(i) * r + c] = query.alpha[k][static_cast<long>(i) * query.count + places[c].end];
         }
         for (int c = 0; c < r; ++c) {
-            for (const Fixed& fixed : places[c].of.path) {
-                const long e = static_cast<long>(fixed.neuron.unit) * r + c;
-                phases_[fixed.neuron.layer][e] = fixed.phase;
-                beta[fixed.neuron.layer][e] = fixed.multiplier;
-                scale_[fixed.neuron.layer][e] = fixed.price;
-            }
+            for (const Fixed& fixed : *places[c].path) fix(fixed, r, c);
+            if (places[c].last.neuron.layer) fix(places[c].last, r, c);
         }
         query_.phase = phase_.data();
         query_.row = row_.data();
@@ -73,6 +101,13 @@ public:
     Columns alpha, beta;
 
 private:
+    void fix(const Fixed& fixed, int r, int c) {
+        const long e = static_cast<long>(fixed.neuron.unit) * r + c;
+        phases_[fixed.neuron.layer][e] = fixed.phase;
+        beta[fixed.neuron.layer][e] = fixed.multiplier;
+        scale_[fixed.neuron.layer][e] = fixed.price;
+    }
+
     std::vector<int> row_;
     Columns scale_;
     std::vector<std::vector<signed char>> phases_;
@@ -85,51 +120,107 @@ bool is_better(const Case& a, const Case& b) { return a.bound > b.bound; }  // o
 class Splitting {
 public:
     Splitting(const EndsQuery& query, const CaseOptions& options)
-        : q_(query), p_(*query.program), o_(options), start_(Clock::now()), cases_(query.count) {}
+        : q_(query), p_(*query.program), o_(options), cases_(query.count) {}
 
-    std::vector<std::vector<Case>> run() {
-        std::vector<Place> places;
-        for (int end = 0; end < q_.count; ++end) places.push_back({end, {}});
-        while (!places.empty()) {
-            settle(places);
-            places = children_of_worst();
+    std::vector<std::vector<Case>> run(std::vector<Case> roots) {
+        std::vector<Child> cases;
+        for (int end = 0; end < q_.count; ++end) cases.push_back({end, std::move(roots[end])});
+        while (!cases.empty()) {
+            for_each_block(cases, [](const Child& child) { return Place{child.end, &child.of.path, {}}; },
+                           [this](const Place* places, Child* children, int r) { settle(places, children, r); });
+            cases = children_of(worst_cases());
         }
         return std::move(cases_);
     }
 
 private:
-    std::vector<Place> children_of_worst() {
-        std::vector<Place> children;
-        if (std::chrono::duration<double>(Clock::now() - start_).count() > o_.seconds) return children;
-        std::vector<int> chosen;
+    template <class Item, class PlaceOf, class Body>
+    static void for_each_block(std::vector<Item>& items, const PlaceOf& place_of, const Body& body) {
+        std::vector<Place> places;
+        for (const Item& item : items) places.push_back(place_of(item));
+        for (std::size_t begin = 0; begin < items.size(); begin += kColumns)
+            body(places.data() + begin, items.data() + begin, static_cast<int>(std::min<std::size_t>(kColumns, items.size() - begin)));
+    }
+
+    // One of each end that is open, or several, so that a block is full.
+    std::vector<Child> worst_cases() {
+        std::vector<Child> worst;
+        if (std::chrono::steady_clock::now() > o_.deadline) return worst;
+        std::vector<int> open;
         for (int end = 0; end < q_.count; ++end)
-            if (may_split(end)) chosen.push_back(end);
-        for (const int end : chosen) {
-            std::pop_heap(cases_[end].begin(), cases_[end].end(), is_better);
-            const Case parent = std::move(cases_[end].back());
-            cases_[end].pop_back();
+            if (may_split(end, 0)) open.push_back(end);
+        const int each = open.empty() ? 0 : std::max(1, kColumns / 2 / static_cast<int>(open.size()));
+        for (const int end : open) {
+            for (int split = 0; split < each && may_split(end, 2 * split); ++split) {
+                std::pop_heap(cases_[end].begin(), cases_[end].end(), is_better);
+                worst.push_back({end, std::move(cases_[end].back())});
+                cases_[end].pop_back();
+            }
+        }
+        return worst;
+    }
+
+    // `apart`: cases of the end that are not in its heap.
+    bool may_split(int end, int apart) const {
+        return !cases_[end].empty() && !is_positive(end) && !is_positive(q_.other[end]) &&
+               static_cast<int>(cases_[end].size()) + apart < o_.most && cases_[end].front().candidates[0].neuron.layer > 0;
+    }
+
+    bool is_positive(int end) const { return !cases_[end].empty() && cases_[end].front().bound > 0.0; }
+
+    std::vector<Child> children_of(const std::vector<Child>& parents) const {
+        const std::vector<Candidate> splits = look_ahead(parents);
+        std::vector<Child> children;
+        for (std::size_t n = 0; n < parents.size(); ++n) {
             for (const signed char phase : {-1, 1}) {
-                Case child{parent.path, 0.0, {}};
-                child.path.push_back({parent.next, phase, 0.0, parent.price});
-                children.push_back({end, std::move(child)});
+                Case child{parents[n].of.path, 0.0, {}};
+                child.path.push_back(fixed(splits[n], phase));
+                children.push_back({parents[n].end, std::move(child)});
             }
         }
         return children;
     }
 
-    bool may_split(int end) const {
-        const bool decided = worst(end).bound > 0.0 || worst(end ^ 1).bound > 0.0;
-        return !decided && static_cast<int>(cases_[end].size()) < o_.most && worst(end).next.layer > 0;
+    static Fixed fixed(const Candidate& split, signed char phase) {
+        return {split.neuron, phase, split.multiplier[phase > 0], split.price};
     }
 
-    const Case& worst(int end) const { return cases_[end].front(); }
-
-    void settle(std::vector<Place>& places) {
-        for (std::size_t begin = 0; begin < places.size(); begin += kColumns)
-            settle(places.data() + begin, static_cast<int>(std::min<std::size_t>(kColumns, places.size() - begin)));
+    // Of each case's candidates the one whose children have the largest sum of bounds, by the case's own multipliers.
+    std::vector<Candidate> look_ahead(const std::vector<Child>& parents) const {
+        struct Trial {
+            std::size_t parent;
+            const Candidate* split;
+            Fixed fixed;
+            double bound = 0.0;
+        };
+        std::vector<Trial> trials;
+        for (std::size_t n = 0; n < parents.size(); ++n) {
+            const auto& candidates = parents[n].of.candidates;
+            if (!candidates[1].neuron.layer) continue;
+            for (const Candidate& split : candidates)
+                if (split.neuron.layer)
+                    for (const signed char phase : {-1, 1}) trials.push_back({n, &split, {split.neuron, phase, 0.0, split.price}});
+        }
+        for_each_block(trials, [&](const Trial& trial) { return Place{parents[trial.parent].end, &parents[trial.parent].of.path, trial.fixed}; },
+                       [&](const Place* places, Trial* of_block, int r) {
+                           Block block(q_, places, r);
+                           std::vector<double> bound(r);
+                           evaluate_bounds(block.query(), r, block.point(), bound.data());
+                           for (int c = 0; c < r; ++c) of_block[c].bound = std::min(std::max(bound[c], parents[of_block[c].parent].of.bound), 0.0);
+                       });
+        std::vector<Candidate> chosen;
+        for (const Child& parent : parents) chosen.push_back(parent.of.candidates[0]);
+        std::vector<double> best(parents.size(), -std::numeric_limits<double>::infinity());
+        for (std::size_t t = 0; t < trials.size(); t += 2) {
+            const double sum = trials[t].bound + trials[t + 1].bound;
+            if (!(sum > best[trials[t].parent])) continue;
+            best[trials[t].parent] = sum;
+            chosen[trials[t].parent] = *trials[t].split;
+        }
+        return chosen;
     }
 
-    void settle(Place* places, int r) {
+    void settle(const Place* places, Child* children, int r) {
         Block block(q_, places, r);
         Columns y(p_, r, 1), z(p_, r, 1), price(p_, r, 1);
         std::vector<double> bound(r), x(static_cast<std::size_t>(p_.inputs) * r);
@@ -139,64 +230,84 @@ private:
         options.beta_rate = o_.rate;
         options.decay = kDecay;
         ascend(block.query(), options, r, block.point(), {bound.data(), x.data(), y.get(), z.get(), price.get()});
-        const std::vector<Neuron> next = next_splits(block, y, z, price, r);
         for (int c = 0; c < r; ++c) {
-            Case& found = places[c].of;
-            for (Fixed& fixed : found.path) fixed.multiplier = block.beta[fixed.neuron.layer][static_cast<long>(fixed.neuron.unit) * r + c];
+            Case& found = children[c].of;
             found.bound = bound[c];
-            if (static_cast<int>(found.path.size()) < o_.deepest) found.next = next[c];
-            if (found.next.layer) found.price = std::fabs(price[found.next.layer][static_cast<long>(found.next.unit) * r + c]);
-            std::vector<Case>& of_end = cases_[places[c].end];
-            of_end.push_back(std::move(found));
+            for (Fixed& fixed : found.path) fixed.multiplier = block.beta[fixed.neuron.layer][static_cast<long>(fixed.neuron.unit) * r + c];
+        }
+        find_candidates(block, y, z, price, children, r);
+        for (int c = 0; c < r; ++c) {
+            std::vector<Case>& of_end = cases_[children[c].end];
+            of_end.push_back(std::move(children[c].of));
             std::push_heap(of_end.begin(), of_end.end(), is_better);
         }
     }
 
-    // The neurons whose relaxations cost most.
-    std::vector<Neuron> next_splits(const Block& block, const Columns& y, const Columns& z, const Columns& price, int r) const {
-        std::vector<Neuron> next(r);
-        std::vector<double> best(r, 0.0);
-        std::vector<int> at(r);
+    // Half of them are the neurons whose relaxations cost most, half those whose upper lines' intercepts do.
+    void find_candidates(const Block& block, const Columns& y, const Columns& z, const Columns& price, Child* children, int r) const {
+        constexpr int kHalf = kCandidates / 2;
+        Best<kHalf> by_gap(r);
+        Best<kCandidates> by_intercept(r);  // among which those by gap may be
+        std::vector<double> gaps(r), intercepts(r);
         for (int k = 1; k <= p_.depth(); ++k) {
-            std::fill(at.begin(), at.end(), -1);
             for (int i = 0; i < p_.size(k); ++i) {
                 const double lower = q_.lower[k][i], upper = q_.upper[k][i];
                 const long e = static_cast<long>(i) * r;
-                if (lower < 0.0 && upper > 0.0)
-                    score_neuron(lower, upper, i, price[k] + e, y[k] + e, z[k] + e, block.query().phase[k] + e, r, best.data(), at.data());
+                if (!(lower < 0.0 && upper > 0.0)) continue;
+                score_neuron(lower, upper, price[k] + e, y[k] + e, z[k] + e, block.query().phase[k] + e, r, gaps.data(), intercepts.data());
+                for (int c = 0; c < r; ++c) {
+                    by_gap.add(c, gaps[c], {k, i});
+                    by_intercept.add(c, intercepts[c], {k, i});
+                }
             }
-            for (int c = 0; c < r; ++c)
-                if (at[c] >= 0) next[c] = {k, at[c]};
         }
-        return next;
+        for (int c = 0; c < r; ++c) {
+            Case& found = children[c].of;
+            if (static_cast<int>(found.path.size()) >= o_.deepest) continue;
+            int count = 0;
+            const auto add = [&](const Neuron& neuron) {
+                for (int other = 0; other < count; ++other) {
+                    const Neuron& before = found.candidates[other].neuron;
+                    if (before.layer == neuron.layer && before.unit == neuron.unit) return;
+                }
+                if (!neuron.layer || count == kCandidates) return;
+                const long e = static_cast<long>(neuron.unit) * r + c;
+                const double p = price[neuron.layer][e], below = std::max(p, 0.0) * block.alpha[neuron.layer][e];
+                found.candidates[count++] = {neuron, std::fabs(p), {below, std::max(p, 0.0) - below}};
+            };
+            for (int place = 0; place < kHalf; ++place) add(by_gap.neuron(place, c));
+            for (int place = 0; place < kCandidates; ++place) add(by_intercept.neuron(place, c));
+        }
     }
 
     const EndsQuery& q_;
     const Program& p_;
     const CaseOptions& o_;
-    Clock::time_point start_;
     std::vector<std::vector<Case>> cases_;  // heaps
 };
 
 }  // namespace
 
-std::vector<std::vector<Case>> split_ends(const EndsQuery& query, const CaseOptions& options) {
-    return Splitting(query, options).run();
+std::vector<std::vector<Case>> split_ends(const EndsQuery& query, std::vector<Case> roots, const CaseOptions& options) {
+    return Splitting(query, options).run(std::move(roots));
 }
 
-std::vector<double> bound_ends(const EndsQuery& query, const std::vector<std::vector<Case>>& cases) {
+void prove_cases(const EndsQuery& query, std::vector<std::vector<Case>>& cases) {
     std::vector<Place> places;
-    for (int end = 0; end < query.count; ++end)
-        for (const Case& one : cases[end]) places.push_back({end, one});
-    std::vector<double> bounds(query.count, std::numeric_limits<double>::infinity());
+    std::vector<Case*> proved;
+    for (int end = 0; end < query.count; ++end) {
+        for (Case& one : cases[end]) {
+            places.push_back({end, &one.path, {}});
+            proved.push_back(&one);
+        }
+    }
     for (std::size_t begin = 0; begin < places.size(); begin += kColumns) {
         const int r = static_cast<int>(std::min<std::size_t>(kColumns, places.size() - begin));
         Block block(query, places.data() + begin, r);
         std::vector<double> bound(r);
         evaluate_stages(block.query(), r, block.point(), bound.data());
-        for (int c = 0; c < r; ++c) bounds[places[begin + c].end] = std::min(bounds[places[begin + c].end], bound[c]);
+        for (int c = 0; c < r; ++c) proved[begin + c]->bound = bound[c];
     }
-    return bounds;
 }
 
 }  // namespace pydual

@@ -1,7 +1,10 @@
-// Bounds by cases (PROOFS.md, section 5): that of a form's row, an end of an interval, is the least over the phases of neurons
-// before it, with the multipliers of beta-CROWN (Wang et al. 2021, eq. 8). The slopes are those of the row in all of its cases.
+// Bounds by cases: that of a form's row, an end of an interval (PROOFS.md, section 5) or the margin of a node in a search, is the
+// least over the phases of neurons before it, with the multipliers of beta-CROWN (Wang et al. 2021, eq. 8). The slopes are those
+// of the row in all of its cases.
 #pragma once
 
+#include <array>
+#include <chrono>
 #include <vector>
 
 #include "core/program.hpp"
@@ -21,11 +24,18 @@ struct Fixed {
     double price = 0.0;  // of the neuron where it was split
 };
 
+struct Candidate {
+    Neuron neuron;
+    double price = 0.0;
+    double multiplier[2] = {0.0, 0.0};  // once inactive, active: those with which its case proves what the case above it does
+};
+
+constexpr int kCandidates = 4;
+
 struct Case {
     std::vector<Fixed> path;  // from the root down
     double bound = 0.0;
-    Neuron next;  // to split
-    double price = 0.0;  // of that
+    std::array<Candidate, kCandidates> candidates{};  // that may be split next; the first is none where no split helps
 };
 
 struct EndsQuery {
@@ -37,6 +47,7 @@ struct EndsQuery {
     int first = 0;                         // the ends are the form's rows first, first + 1, ..
     int count = 0;
     const double* const* alpha = nullptr;  // [k], n_k x count; below zero: adaptive
+    const int* other = nullptr;            // [count]: the other end of the same interval, or the end itself
 };
 
 struct CaseOptions {
@@ -44,14 +55,14 @@ struct CaseOptions {
     int deepest;     // splits above a case
     int steps;       // of ascent in the multipliers of a case
     double rate;     // of multipliers, in units of the neurons' prices
-    double seconds;  // after them no case is split
+    std::chrono::steady_clock::time_point deadline;  // after it no case is split
 };
 
-// Splits each end's worst case until its sign is decided, or it has most cases, each end in turn. Ends 2e and 2e + 1 are those
-// of one interval: where one of them is positive, both are decided. The cases of an end are in no order.
-std::vector<std::vector<Case>> split_ends(const EndsQuery& query, const CaseOptions& options);
+// Splits each end's worst case, of which there is one at first, until its sign is decided, or it has most cases, all ends in turn.
+// Where one end of an interval is positive, both are decided. The cases of an end are in no order.
+std::vector<std::vector<Case>> split_ends(const EndsQuery& query, std::vector<Case> roots, const CaseOptions& options);
 
-// What each end's cases prove with their multipliers, at the best stage, as audits bound them.
-std::vector<double> bound_ends(const EndsQuery& query, const std::vector<std::vector<Case>>& cases);
+// Each case's bound becomes what it proves with its multipliers, at the best stage, as audits bound it.
+void prove_cases(const EndsQuery& query, std::vector<std::vector<Case>>& cases);
 
 }  // namespace pydual

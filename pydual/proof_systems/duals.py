@@ -188,12 +188,11 @@ def leaf(frame: Frame, problem: int, duals: Duals, row: int, path: tuple[int, ..
     if duals.lines[row] != EXPLICIT:
         return Leaf(int(duals.lines[row]), multipliers, betas)
     slopes = np.clip(duals.alpha[row, frame.unstable], 0.0, 1.0)
-    numbers = frame.group.program.neuron_numbers[frame.unstable]
     around = frame.group.surroundings if duals.is_ball_leaf(row) else None
     if around is None:
-        return Leaf(EXPLICIT, multipliers, betas, numbers, slopes)
+        return Leaf(EXPLICIT, multipliers, betas, frame.unstable_neurons, slopes)
     relus = duals.curvature[row, [kind == "relu" for kind in frame.group.program.kinds]]
-    return Leaf(EXPLICIT, multipliers, betas, numbers, slopes, curvatures=relus, norms=around.norms)
+    return Leaf(EXPLICIT, multipliers, betas, frame.unstable_neurons, slopes, curvatures=relus, norms=around.norms)
 
 
 def short_leaf(frame: Frame, problem: int, duals: Duals, row: int, path: tuple[int, ...]) -> Leaf:

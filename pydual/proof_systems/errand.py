@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from pydual.attack.search import Adversary, Effort, Find
+from pydual.attack.search import Adversary, Effort, Find, may_polish
 from pydual.certificate import ProofTree
 from pydual.checker import Atom
 from pydual.network import Network
@@ -18,7 +18,6 @@ from pydual.proof_systems.base import ProofSystem, State, no_candidates
 from pydual.region import Region
 from pydual.relax.engine import one_thread, single_threaded_blas
 
-ATTACK_SHARE = 0.25  # of the time so far, spent on polishing candidates
 POLISH = Effort(8, 15)
 CANDIDATES = 16
 
@@ -88,7 +87,7 @@ def search(system: ProofSystem, problems: tuple[Problem, ...], seconds: float, e
     while not state.finished and left() > 0 and not (eager and _hit(finds)):
         state = system.step(state, left())
         before = left()
-        finds += _finds(adversary, state.candidates, polish=looking < ATTACK_SHARE * (seconds - before))
+        finds += _finds(adversary, state.candidates, polish=may_polish(looking, seconds - before))
         finds = sorted(finds, key=lambda find: find.margin)[:CANDIDATES]
         looking += before - left()
     return _report(state, finds, in_time=left() > 0)

@@ -59,7 +59,7 @@ class Search:
     """The search over one frame; a step consumes it. ``queues`` of the problems are ordered by bound, the worst first.
 
     ``open_share`` of each problem: the sum of ``2^-depth`` over its open leaves. ``work``: evaluations of a network's lines
-    in this frame.
+    in this frame, which took ``seconds``.
     """
 
     frame: Frame
@@ -71,6 +71,7 @@ class Search:
     pushed: int = 0
     outlook: Outlook = field(default_factory=Outlook)
     work: float = 0.0
+    seconds: float = 0.0
     cases: int = 1
 
     def __post_init__(self) -> None:
@@ -82,6 +83,7 @@ class Search:
     def restart(self, frame: Frame, cases: int) -> None:
         """Begin anew in a frame with other intervals, of so many cases, with the problems that are not proved."""
         self.frame, self.cases, self.outlook, self.work = frame, cases, self.outlook.restarted(), 0.0
+        self.seconds = 0.0
         problems = {p for p, queue in enumerate(self.queues) if queue} | self.stuck | {node.problem for node in self.unseen}
         self.unseen = [Unseen(problem, 0) for problem in sorted(problems)]
         for problem in problems:

@@ -24,11 +24,11 @@ from pydual.proof_systems.duals import (
     play,
     short_leaf,
 )
+from pydual.proof_systems.growth import grow, plant
 from pydual.proof_systems.lp import TriangleLP
 from pydual.proof_systems.neuron_search import Batch, Node, Search, Unseen
 from pydual.proof_systems.partial_tree import partial_tree
-from pydual.relax.cases import STEPS as CASE_STEPS
-from pydual.relax.cases import cases_of
+from pydual.relax.cases import STEPS, cases_of
 from pydual.relax.frame import Frame, Group, group, make_frame
 from pydual.relax.refine import ends_to_refine, rederive, refine
 
@@ -37,6 +37,7 @@ REFINING_SHARE = 0.5  # of the time left, for better intervals
 CASES_GROW = 4
 PROBE = 0.15  # of what better intervals cost is spent before it is said what they save
 NODE_OVERHEAD = 3  # what a node costs, beside the steps of its ascent
+CASE_COST = STEPS + 3  # of a case, with looking ahead
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -66,10 +67,11 @@ class NeuronSplitting:
     last: LinearBound = TriangleLP()
     batch: int = 64
     candidates: int = 4
+    grown: int = 16
     refine_steps: int = 20
     refine_rate: float = 0.2
     cases: int = 8
-    most_cases: int = 512
+    most_cases: int = 2048
 
     name = "bab"
     complete = True
@@ -121,35 +123,39 @@ class NeuronSplitting:
         return make_frame(g, self.root.anchor)
 
     def step(self, state: NeuronState, seconds: float) -> NeuronState:
-        search = state.searches[0]
+        search, begin = state.searches[0], time.monotonic()
         if isinstance(self.root, Refining) and search.is_new:
             search.restart(self.root.frame(search.frame.group, REFINING_SHARE * seconds), search.cases)
-        if self._worth_refining(search):
+        if self._worth_refining(search, seconds):
             deadline, cases = time.monotonic() + REFINING_SHARE * seconds, self._next_cases(search)
             search.restart(refine(search.frame.group, self.refine_steps, self.refine_rate, deadline, cases), cases)
-        bound, batch = (self.root, self._unseen(search)) if search.unseen else (self.bound, self._children(search))
+            begin = time.monotonic()
+        bound, batch = (self.root, self._unseen(search)) if search.unseen else (self.bound, self._next(search))
         duals = bound.evaluate(search.frame, batch.nodes, seconds)
+        search.work += len(batch.places) * (NODE_OVERHEAD + getattr(bound, "steps", self.refine_steps))
         if bound is self.root:
             search.outlook.seen_roots(duals.bound)
         else:
             search.outlook.nodes += len(batch.places)
         points = self._settle(search, batch, duals, seconds)
+        search.seconds += time.monotonic() - begin
         return self._advance(state, search, points, batch.nodes, duals)
 
-    def _worth_refining(self, search: Search) -> bool:
+    def _worth_refining(self, search: Search, seconds: float) -> bool:
         """Once the nodes so far have cost as much as the better intervals will, or a share of it if those are expected to save
-        as much."""
+        as much; and if there is time for them."""
         begun = not search.unseen and search.open_nodes
         if not begun or not self.refine_steps or search.frame.anchor not in (certificate.ADAPTIVE, certificate.REFINED):
             return False
         cases = self._next_cases(search)
         if cases > self.most_cases:
             return False
-        of_node = NODE_OVERHEAD * (getattr(self.bound, "steps", 0) or self.refine_steps)
-        of_end = 0.5 * (self.refine_steps + (2 * (CASE_STEPS + 1) * cases if cases > 1 else 0))  # its network is half as deep
-        cost, spent = ends_to_refine(search.frame) * of_end, search.outlook.nodes * of_node
-        saved = search.outlook.saved(search.worst_of_all) * of_node if spent >= PROBE * cost else 0.0
-        return 0 < cost <= max(saved, spent)
+        of_end = 0.5 * (self.refine_steps + (2 * CASE_COST * cases if cases > 1 else 0))  # its network is half as deep
+        cost, of_node = ends_to_refine(search.frame) * of_end, search.work / search.outlook.nodes
+        if cost * search.seconds > REFINING_SHARE * seconds * search.work:
+            return False
+        saved = search.outlook.saved(search.worst_of_all) * of_node if search.work >= PROBE * cost else 0.0
+        return 0 < cost <= max(saved, search.work)
 
     def _next_cases(self, search: Search) -> int:
         """The cases an end of the next intervals: one, for lines alone, then more and more."""
@@ -186,21 +192,50 @@ class NeuronSplitting:
         nodes, places, paths, phases = batch.nodes, batch.places, batch.paths, batch.phases
         unstable = search.frame.unstable
         splits = candidates(search.frame, nodes, duals, self.candidates)
-        open_rows = []
+        open_rows, to_grow = [], []
         for row, problem in enumerate(nodes.problem.tolist()):
             if duals.bound[row] > ABOVE_ROUNDING:
                 search.close(problem, places[row], short_leaf(search.frame, problem, duals, row, paths[row]))
                 continue
             open_rows.append(row)
-            alpha = duals.alpha[row, unstable].astype(np.float32)
-            beta = duals.beta[row, list(paths[row])].astype(np.float32)
             if splits[row, 0] < 0:
                 self._finish_leaf(search, nodes.take(np.array([row])), problem, places[row], paths[row], seconds)
                 continue
+            if self._grows(search):
+                to_grow.append(row)
+                continue
+            alpha = duals.alpha[row, unstable].astype(np.float32)
+            beta = duals.beta[row, list(paths[row])].astype(np.float32)
             found = alpha, beta, duals.weights[row], duals.curvature[row]
             bound, ended = float(duals.bound[row]), duals.ended.get(row)
             search.push(Node(problem, places[row], paths[row], phases[row], *found, bound, splits[row], ended))
+        if to_grow:
+            self._grow(search, batch, duals, to_grow, splits, seconds)
         return duals.x[open_rows]
+
+    def _grow(
+        self, search: Search, batch: Batch, duals: Duals, rows: list[int], splits: np.ndarray, seconds: float
+    ) -> None:
+        """Trees below the nodes, of one split at least."""
+        trees = grow(search.frame, batch, duals, rows, self.grown, seconds)
+        for row, tree in zip(rows, trees, strict=True):
+            if len(tree.splits) == 1:
+                tree = tree.split(int(splits[row, 0]), float(duals.bound[row]))
+            plant(search, batch, duals, row, tree)
+            search.outlook.nodes += len(tree.splits) - 1
+            search.work += (len(tree.splits) - 1) * CASE_COST
+
+    def _grows(self, search: Search) -> bool:
+        """Whether leaves are proved by lines, so that the core can grow trees."""
+        return isinstance(self.bound, AlphaCrown) and self.grown > 1
+
+    def _next(self, search: Search) -> Batch:
+        """What is bounded next: open nodes by lines of their own, or children of open nodes."""
+        if not self._grows(search):
+            return self._children(search)
+        nodes = search.pop(self.batch)
+        paths, phases = [node.path for node in nodes], [node.phases for node in nodes]
+        return Batch(_as_nodes(search.frame, nodes, paths, phases), [node.place for node in nodes], paths, phases)
 
     def _finish_leaf(
         self, search: Search, node: Nodes, problem: int, place: int, path: tuple[int, ...], seconds: float

@@ -148,15 +148,21 @@ def _lines(leaves: list[Leaf]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     A neuron that a leaf does not mention is stable there: slope 1 if active, else 0, which is nearly its line where an
     audit, with intervals of its own, leaves its sign open.
     """
-    explicit = [leaf for leaf in leaves if leaf.lines == EXPLICIT]
+    rules = np.array([leaf.lines for leaf in leaves], dtype=np.int32)
+    distinct: dict[tuple[int, int, int], int] = {}
+    explicit: list[Leaf] = []
+    for place in np.flatnonzero(rules == EXPLICIT).tolist():  # leaves of one tree share slopes, those of one cell neurons
+        leaf = leaves[place]
+        row = distinct.setdefault((id(leaf.slopes), id(leaf.neurons), id(leaf.active)), len(explicit))
+        rules[place] = row
+        if row == len(explicit):
+            explicit.append(leaf)
     neurons = np.flatnonzero(np.bincount(np.concatenate([leaf.neurons for leaf in explicit]))) if explicit else NOTHING
     kind = np.result_type(*{leaf.slopes.dtype for leaf in explicit}) if explicit else np.dtype(np.uint8)
     slopes = np.zeros((len(explicit), len(neurons)), dtype=kind)
-    rules = np.array([leaf.lines for leaf in leaves], dtype=np.int32)
-    rules[rules == EXPLICIT] = np.arange(len(explicit))
     one = ONE if kind == np.uint8 else 1
     rows: dict[tuple[int, int], list[int]] = {}
-    for row, leaf in enumerate(explicit):  # leaves of one cell share these arrays
+    for row, leaf in enumerate(explicit):
         rows.setdefault((id(leaf.neurons), id(leaf.active)), []).append(row)
     for group in rows.values():
         leaf, places = explicit[group[0]], np.array(group)[:, None]

@@ -119,6 +119,11 @@ class Frame:
         """The units of the neurons whose sign the intervals leave open."""
         return np.flatnonzero(self.group.program.is_neuron & (self.lower < 0) & (self.upper > 0))
 
+    @cached_property
+    def unstable_neurons(self) -> np.ndarray:
+        """Their numbers as neurons."""
+        return self.group.program.neuron_numbers[self.unstable]
+
 
 def make_frame(group: Group, anchor: int, phase: np.ndarray | None = None) -> Frame:
     """Intervals over the group's region, with neurons fixed by ``phase`` (units,): 1 active, -1 inactive, 0 free."""
