@@ -453,6 +453,53 @@ def test_the_bound_without_steps(net: Layers, norm: str) -> None:
         assert result["bound"][r] == pytest.approx(expected, abs=1e-6 if norm else 1e-9)
 
 
+def split_nodes(net: Layers, box: Set, interval: Any, **changes: Any) -> dict[str, np.ndarray]:
+    """Trees below one node a margin, in which one open unit is fixed if there is one; arguments may be changed."""
+    rows = len(net.margins[0])
+    open_ = np.flatnonzero(net.is_relu & (interval[0] < 0) & (interval[1] > 0))[:1]
+    phase = np.zeros((rows, net.units), dtype=np.int8)
+    phase[:, open_] = 1
+    arguments = {
+        "alpha": np.full((rows, net.units), 0.5),
+        "path": np.tile(open_, rows).astype(np.int32),
+        "path_counts": np.full(rows, len(open_), dtype=np.int32),
+        "phase": phase,
+        "beta": 0.1 * np.abs(phase),
+        "price": np.ones(phase.shape),
+    } | changes
+    options = {"most": 6, "deepest": 50, "steps": 3, "rate": 0.4, "seconds": 60.0, "threads": 2}
+    return net.core.split_nodes(net.form, box.core, *interval, **arguments, **options)
+
+
+def cases_below(found: dict[str, np.ndarray], path: list[int]) -> Iterator[tuple[dict[int, int], np.ndarray]]:
+    """The phases of each case of the first tree, and the multipliers of its splits in order."""
+    pending, at = [{unit: 1 for unit in path}], 0
+    for unit in found["splits"][: found["split_counts"][0]].tolist():
+        cell = pending.pop()
+        if unit >= 0:
+            pending += [{**cell, unit: 1}, {**cell, unit: -1}]
+            continue
+        yield cell, found["multipliers"][at : at + len(cell)]
+        at += len(cell)
+    assert not pending and at == found["multiplier_counts"][0]
+
+
+def test_bounds_of_cases_are_at_least_those_of_their_multipliers(net: Layers) -> None:
+    box = region(np.random.default_rng(33), net.inputs)
+    interval = net.core.linear_bounds(box.core, False, np.zeros(net.units, dtype=np.int8), 1)[1:]
+    found = split_nodes(net, box, interval)
+    path = np.flatnonzero(net.is_relu & (interval[0] < 0) & (interval[1] > 0))[:1].tolist()
+    weights = np.eye(len(net.margins[0]))[0]
+    number = 0
+    for number, (cell, multipliers) in enumerate(cases_below(found, path), start=1):
+        phase, beta = np.zeros(net.units, dtype=np.int8), np.zeros(net.units)
+        phase[list(cell)], beta[list(cell)] = list(cell.values()), multipliers
+        last = dual_value(net, box, interval, phase, np.full(net.units, 0.5), beta, weights)
+        assert found["bound"][number - 1] >= last - 1e-9  # a stage before may be better
+    assert 1 <= number <= 6
+    assert len(found["bound"]) == (found["splits"] < 0).sum()
+
+
 def test_a_look_ahead_is_the_bound_with_one_more_unit_fixed(net: Layers) -> None:
     rng = np.random.default_rng(32)
     box = region(rng, net.inputs)
@@ -741,7 +788,11 @@ def test_arguments_that_do_not_fit() -> None:
     box, other = Set(-np.ones(3), np.ones(3)), Set(-np.ones(2), np.ones(2))
     free = np.zeros(4, dtype=np.int8)
     wrong_form = _core.Form(np.zeros(1), [(2, np.zeros((1, 4)))])
+    known = (-np.ones(4), np.ones(4))
     calls = {
+        "path": lambda: split_nodes(net, box, known, path=np.full(2, 4, dtype=np.int32)),
+        "path_counts": lambda: split_nodes(net, box, known, path_counts=np.ones(3, dtype=np.int32)),
+        "price": lambda: split_nodes(net, box, known, price=np.ones((2, 3))),
         "region": lambda: net.core.interval_bounds(other.core),
         "phase": lambda: net.core.linear_bounds(box.core, True, free[:3], 1),
         "form": lambda: net.core.margins_at(wrong_form, np.zeros((1, 3))),

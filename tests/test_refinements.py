@@ -124,8 +124,10 @@ def test_trees_of_cases_are_found_in_their_columns(seed: int) -> None:
 
 
 def test_ends_are_split_as_often_as_asked_and_no_more_once_signs_are_decided() -> None:
+    (weights, biases), *others = layers(2, 8, 4, 3)
+    network = Network.from_layers([(0.2 * weights, biases), *others])  # few signs are open
     for most in (2, 5, 40):
-        frame = found(deep(5), most=most)
+        frame = found(network, most=most)
         refinement = frame.refinement
         assert refinement is not None
         trees = cases.read(refinement.case_splits, refinement.case_multipliers, names=len(refinement.lines[0]))

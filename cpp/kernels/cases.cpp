@@ -14,6 +14,7 @@ namespace pydual {
 namespace {
 
 constexpr double kTie = 0.1;  // what a neuron's intercept counts beside the gap of its relaxation
+constexpr double kWorseChild = 1e-3;  // counts so much beside the better one
 constexpr double kDecay = 0.98;
 constexpr int kColumns = 64;
 
@@ -169,53 +170,50 @@ private:
     bool is_positive(int end) const { return !cases_[end].empty() && cases_[end].front().bound > 0.0; }
 
     std::vector<Child> children_of(const std::vector<Child>& parents) const {
-        const std::vector<Candidate> splits = look_ahead(parents);
+        const std::vector<Fixed> splits = look_ahead(parents);
         std::vector<Child> children;
         for (std::size_t n = 0; n < parents.size(); ++n) {
             for (const signed char phase : {-1, 1}) {
                 Case child{parents[n].of.path, 0.0, {}};
-                child.path.push_back(fixed(splits[n], phase));
+                child.path.push_back(splits[n]);
+                child.path.back().phase = phase;
                 children.push_back({parents[n].end, std::move(child)});
             }
         }
         return children;
     }
 
-    static Fixed fixed(const Candidate& split, signed char phase) {
-        return {split.neuron, phase, split.multiplier[phase > 0], split.price};
-    }
-
-    // Of each case's candidates the one whose children have the largest sum of bounds, by the case's own multipliers.
-    std::vector<Candidate> look_ahead(const std::vector<Child>& parents) const {
+    // Of each case's candidates the one whose better child has the best bound, by the case's own multipliers, clipped at 0.
+    std::vector<Fixed> look_ahead(const std::vector<Child>& parents) const {
         struct Trial {
             std::size_t parent;
-            const Candidate* split;
-            Fixed fixed;
+            Fixed split;
             double bound = 0.0;
         };
         std::vector<Trial> trials;
         for (std::size_t n = 0; n < parents.size(); ++n) {
             const auto& candidates = parents[n].of.candidates;
             if (!candidates[1].neuron.layer) continue;
-            for (const Candidate& split : candidates)
+            for (const Fixed& split : candidates)
                 if (split.neuron.layer)
-                    for (const signed char phase : {-1, 1}) trials.push_back({n, &split, {split.neuron, phase, 0.0, split.price}});
+                    for (const signed char phase : {-1, 1}) trials.push_back({n, {split.neuron, phase, 0.0, split.price}});
         }
-        for_each_block(trials, [&](const Trial& trial) { return Place{parents[trial.parent].end, &parents[trial.parent].of.path, trial.fixed}; },
+        for_each_block(trials, [&](const Trial& trial) { return Place{parents[trial.parent].end, &parents[trial.parent].of.path, trial.split}; },
                        [&](const Place* places, Trial* of_block, int r) {
                            Block block(q_, places, r);
                            std::vector<double> bound(r);
                            evaluate_bounds(block.query(), r, block.point(), bound.data());
-                           for (int c = 0; c < r; ++c) of_block[c].bound = std::min(std::max(bound[c], parents[of_block[c].parent].of.bound), 0.0);
+                           for (int c = 0; c < r; ++c) of_block[c].bound = std::min(bound[c], 0.0);
                        });
-        std::vector<Candidate> chosen;
+        std::vector<Fixed> chosen;
         for (const Child& parent : parents) chosen.push_back(parent.of.candidates[0]);
         std::vector<double> best(parents.size(), -std::numeric_limits<double>::infinity());
         for (std::size_t t = 0; t < trials.size(); t += 2) {
-            const double sum = trials[t].bound + trials[t + 1].bound;
-            if (!(sum > best[trials[t].parent])) continue;
-            best[trials[t].parent] = sum;
-            chosen[trials[t].parent] = *trials[t].split;
+            const auto [worse, better] = std::minmax(trials[t].bound, trials[t + 1].bound);
+            const double value = better + kWorseChild * worse;
+            if (!(value > best[trials[t].parent])) continue;
+            best[trials[t].parent] = value;
+            chosen[trials[t].parent] = trials[t].split;
         }
         return chosen;
     }
@@ -250,6 +248,7 @@ private:
         Best<kCandidates> by_intercept(r);  // among which those by gap may be
         std::vector<double> gaps(r), intercepts(r);
         for (int k = 1; k <= p_.depth(); ++k) {
+            if (p_.kind(k) != Kind::relu) continue;
             for (int i = 0; i < p_.size(k); ++i) {
                 const double lower = q_.lower[k][i], upper = q_.upper[k][i];
                 const long e = static_cast<long>(i) * r;
@@ -271,9 +270,7 @@ private:
                     if (before.layer == neuron.layer && before.unit == neuron.unit) return;
                 }
                 if (!neuron.layer || count == kCandidates) return;
-                const long e = static_cast<long>(neuron.unit) * r + c;
-                const double p = price[neuron.layer][e], below = std::max(p, 0.0) * block.alpha[neuron.layer][e];
-                found.candidates[count++] = {neuron, std::fabs(p), {below, std::max(p, 0.0) - below}};
+                found.candidates[count++] = {neuron, 0, 0.0, std::fabs(price[neuron.layer][static_cast<long>(neuron.unit) * r + c])};
             };
             for (int place = 0; place < kHalf; ++place) add(by_gap.neuron(place, c));
             for (int place = 0; place < kCandidates; ++place) add(by_intercept.neuron(place, c));

@@ -24,18 +24,12 @@ struct Fixed {
     double price = 0.0;  // of the neuron where it was split
 };
 
-struct Candidate {
-    Neuron neuron;
-    double price = 0.0;
-    double multiplier[2] = {0.0, 0.0};  // once inactive, active: those with which its case proves what the case above it does
-};
-
 constexpr int kCandidates = 4;
 
 struct Case {
     std::vector<Fixed> path;  // from the root down
     double bound = 0.0;
-    std::array<Candidate, kCandidates> candidates{};  // that may be split next; the first is none where no split helps
+    std::array<Fixed, kCandidates> candidates{};  // that may be split next, without phases; the first is none where no split helps
 };
 
 struct EndsQuery {

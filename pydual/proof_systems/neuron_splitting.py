@@ -152,7 +152,7 @@ class NeuronSplitting:
             return False
         of_end = 0.5 * (self.refine_steps + (2 * CASE_COST * cases if cases > 1 else 0))  # its network is half as deep
         cost, of_node = ends_to_refine(search.frame) * of_end, search.work / search.outlook.nodes
-        if cost * search.seconds > REFINING_SHARE * seconds * search.work:
+        if cost * search.seconds > seconds * search.work:
             return False
         saved = search.outlook.saved(search.worst_of_all) * of_node if search.work >= PROBE * cost else 0.0
         return 0 < cost <= max(saved, search.work)
