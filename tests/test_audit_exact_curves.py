@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_audit import curve, line_above
 
@@ -26,6 +26,7 @@ def at(line: tuple[int, int], low: Fraction, p: Fraction) -> Fraction:
     return Fraction(line[0], ONE) * (p - low) + Fraction(line[1], UNIT)
 
 
+@settings(deadline=None)
 @given(kinds, st.one_of(st.tuples(st.integers(-9, 9), st.integers(-40, 40)).map(lambda t: t[0] * Fraction(2) ** t[1]), points))
 def test_values_are_enclosed(kind: str, p: Fraction) -> None:
     low, high = curve_value(kind, p)
@@ -68,6 +69,7 @@ def test_values_by_hand() -> None:
     assert curve_value("tanh", 1 / large)[0] <= 0 <= curve_value("tanh", 1 / large)[1]
 
 
+@settings(deadline=None)
 @given(kinds, points, points, st.booleans())
 def test_lines_hold_at_any_magnitude(kind: str, p: Fraction, q: Fraction, parallel: bool) -> None:
     low, high = sorted((p, q))

@@ -101,7 +101,7 @@ def provable(seed: int) -> tuple[Network, Checker]:
 @pytest.mark.parametrize("seed", (0, 2, 3))
 def test_leaves_of_a_tree_share_their_lines(seed: int) -> None:
     network, checker = provable(seed)
-    outcome = pydual.solve(network, checker, NeuronSplitting(grown=64, refine_steps=0))
+    outcome = pydual.solve(network, checker, NeuronSplitting(grown=64, few=0, refine_steps=0))
     assert isinstance(outcome, pydual.Certificate)
     (tree,) = outcome.certificate.trees
     named = tree.lines[tree.lines >= 0]
@@ -114,6 +114,6 @@ def test_leaves_of_a_tree_share_their_lines(seed: int) -> None:
 @pytest.mark.parametrize("seed", (0, 2, 3))
 def test_a_search_goes_on_where_trees_have_no_time_to_grow(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth, "LONGEST", 0.0)
-    outcome = pydual.solve(*provable(seed), NeuronSplitting(refine_steps=0))
+    outcome = pydual.solve(*provable(seed), NeuronSplitting(few=0, refine_steps=0))
     assert isinstance(outcome, pydual.Certificate)
     assert outcome.statistics["bab"]["nodes"] > 4

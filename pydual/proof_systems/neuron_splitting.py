@@ -36,7 +36,7 @@ CANDIDATES = 16
 REFINING_SHARE = 0.5  # of the time left, for better intervals
 CASES_GROW = 4
 PROBE = 0.15  # of what better intervals cost is spent before it is said what they save
-NODE_OVERHEAD = 3  # what a node costs, beside the steps of its ascent
+NODE_OVERHEAD = 3  # a node costs so many times the steps of its ascent
 CASE_COST = STEPS + 3  # of a case, with looking ahead
 
 
@@ -53,6 +53,10 @@ class NeuronSplitting:
     """Splits the best of ``candidates`` neurons, or twice as many (branching.py). ``root`` bounds the problems once,
     ``bound`` the nodes: their ascent goes on where that of their parents ended, so fewer steps are enough.
 
+    Where more than ``few`` neurons are open and ``bound`` optimizes lines, the core grows a tree of up to ``grown`` cases
+    below each node, by the node's own lines (growth.py): a case costs a fraction of a node. Where few neurons are open, a
+    split changes the best lines too much for that.
+
     ``batch`` nodes are split a step, those with the worst bounds first. A node without unstable neurons is a linear
     program, and ``last`` solves it. With curves, a problem is given up at the first such node: no split can help.
 
@@ -68,6 +72,7 @@ class NeuronSplitting:
     batch: int = 64
     candidates: int = 4
     grown: int = 16
+    few: int = 50
     refine_steps: int = 20
     refine_rate: float = 0.2
     cases: int = 8
@@ -132,7 +137,7 @@ class NeuronSplitting:
             begin = time.monotonic()
         bound, batch = (self.root, self._unseen(search)) if search.unseen else (self.bound, self._next(search))
         duals = bound.evaluate(search.frame, batch.nodes, seconds)
-        search.work += len(batch.places) * (NODE_OVERHEAD + getattr(bound, "steps", self.refine_steps))
+        search.work += len(batch.places) * NODE_OVERHEAD * (getattr(self.bound, "steps", 0) or self.refine_steps)
         if bound is self.root:
             search.outlook.seen_roots(duals.bound)
         else:
@@ -226,8 +231,8 @@ class NeuronSplitting:
             search.work += (len(tree.splits) - 1) * CASE_COST
 
     def _grows(self, search: Search) -> bool:
-        """Whether leaves are proved by lines, so that the core can grow trees."""
-        return isinstance(self.bound, AlphaCrown) and self.grown > 1
+        """Whether leaves are proved by lines, so that the core can grow trees, and enough neurons are open."""
+        return isinstance(self.bound, AlphaCrown) and self.grown > 1 and len(search.frame.unstable) > self.few
 
     def _next(self, search: Search) -> Batch:
         """What is bounded next: open nodes by lines of their own, or children of open nodes."""

@@ -2,8 +2,8 @@
 
 Deep networks whose neurons all look unstable have few that are: each end is a small problem of its own, and a few splits of
 neurons below it, best first, with the multipliers of beta-CROWN (Wang et al. 2021, equation 8), decide most signs. The lines
-are those of the end in all of its cases, so that a case costs its multipliers only. The core splits (cpp/kernels/cases.hpp);
-here is how its trees are kept.
+are those of the end in all of its cases, so that a case costs its multipliers only. The core splits (cpp/kernels/cases.hpp),
+with a look ahead as in branching.py; here is how its trees are kept.
 """
 
 from __future__ import annotations
