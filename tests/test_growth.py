@@ -13,7 +13,7 @@ from pydual.checker import Checker, Y
 from pydual.network import Network
 from pydual.operators.primitives import Relu
 from pydual.problem import normalize
-from pydual.proof_systems import growth
+from pydual.proof_systems import growth, neuron_splitting
 from pydual.proof_systems.alpha_crown import AlphaCrown
 from pydual.proof_systems.duals import Duals, root_nodes
 from pydual.proof_systems.growth import Grown, grow
@@ -91,6 +91,20 @@ def test_cases_prove_no_more_than_is_true_and_more_than_lines_alone() -> None:
     assert np.median(gained) > 0.2
 
 
+def test_calls_for_a_few_rows_grow_the_same_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = layers(3, 3, 8, 8, 2)
+    (g,) = group(normalize(network, Checker(box(3), (Y[0] <= Y[1]) | (Y[1] <= Y[0] - 0.1) | (Y[0] <= -0.1))))
+    frame = make_frame(g, AlphaCrown().anchor)
+    nodes = root_nodes(frame)
+    batch, duals = Batch(nodes, [0] * 3, [()] * 3, [()] * 3), AlphaCrown(steps=10).evaluate(frame, nodes, np.inf)
+    together = grow(frame, batch, duals, [0, 1, 2], most=8, seconds=np.inf)
+    monkeypatch.setattr(growth, "WORK", 0.0)
+    apart = grow(frame, batch, duals, [0, 1, 2], most=8, seconds=np.inf)
+    assert [tree.splits for tree in apart] == [grow(frame, batch, duals, [row], 8, np.inf)[0].splits for row in range(3)]
+    assert len(together) == len(apart) == 3
+    assert max(len(tree.splits) for tree in together) > 1
+
+
 def provable(seed: int) -> tuple[Network, Checker]:
     """A property that holds by 1 % of what lines at the root lack of it."""
     network = layers(seed, 3, 6, 6, 2)
@@ -113,7 +127,7 @@ def test_leaves_of_a_tree_share_their_lines(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", (0, 2, 3))
 def test_a_search_goes_on_where_trees_have_no_time_to_grow(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(growth, "LONGEST", 0.0)
+    monkeypatch.setattr(neuron_splitting, "grow", lambda *of, seconds: grow(*of, seconds=0.0))
     outcome = pydual.solve(*provable(seed), NeuronSplitting(few=0, refine_steps=0))
     assert isinstance(outcome, pydual.Certificate)
     assert outcome.statistics["bab"]["nodes"] > 4

@@ -46,7 +46,6 @@ public:
         score_[at(place, c)] = score;
         neuron_[at(place, c)] = neuron;
     }
-    double least(int c) const { return score_[worst(c)]; }
     Neuron neuron(int place, int c) const { return neuron_[at(place, c)]; }
 
 private:

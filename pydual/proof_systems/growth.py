@@ -6,6 +6,7 @@ its multipliers only, and all leaves of a tree share one row of slopes in a cert
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from pydual.relax.engine import threads
 from pydual.relax.frame import Frame
 from pydual.relax.program import AffineMap, core_form
 
-LONGEST = 0.5  # seconds of a call, so that Ctrl-C and clocks need not wait
+WORK = 2e8  # cases times weights of a call, tenths of a second, so that Ctrl-C and clocks need not wait
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,17 @@ class Grown:
 
 
 def grow(frame: Frame, batch: Batch, duals: Duals, rows: list[int], most: int, seconds: float) -> list[Grown]:
-    """Trees of up to ``most`` cases below the batch's ``rows``, by the lines and from the multipliers of the duals."""
+    """Trees of up to ``most`` cases below the batch's ``rows``, by the lines and from the multipliers of the duals.
+
+    After so many ``seconds`` no case is split.
+    """
+    deadline, size = time.monotonic() + seconds, max(1, int(WORK / (most * frame.group.program.weights)))
+    parts = [rows[begin : begin + size] for begin in range(0, len(rows), size)]
+    return [tree for part in parts for tree in _grow(frame, batch, duals, part, most, deadline - time.monotonic())]
+
+
+def _grow(frame: Frame, batch: Batch, duals: Duals, rows: list[int], most: int, seconds: float) -> list[Grown]:
+    """The same in one call to the core."""
     program = frame.group.program
     slopes = np.clip(duals.alpha[rows], 0.0, 1.0).astype(np.float32)
     explicit = duals.lines[rows] == EXPLICIT
@@ -61,7 +72,7 @@ def grow(frame: Frame, batch: Batch, duals: Duals, rows: list[int], most: int, s
         deepest=program.units,
         steps=STEPS,
         rate=RATE,
-        seconds=min(seconds, LONGEST),
+        seconds=seconds,
         threads=threads(),
     )
     cases = [(count + 1) // 2 for count in found["split_counts"].tolist()]

@@ -222,7 +222,7 @@ class NeuronSplitting:
         self, search: Search, batch: Batch, duals: Duals, rows: list[int], splits: np.ndarray, seconds: float
     ) -> None:
         """Trees below the nodes, of one split at least."""
-        trees = grow(search.frame, batch, duals, rows, self.grown, seconds)
+        trees = grow(search.frame, batch, duals, rows, self.grown, seconds=seconds)
         for row, tree in zip(rows, trees, strict=True):
             if len(tree.splits) == 1:
                 tree = tree.split(int(splits[row, 0]), float(duals.bound[row]))

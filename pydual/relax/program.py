@@ -58,6 +58,12 @@ class Program:
         return len(self.neuron_units)
 
     @cached_property
+    def weights(self) -> int:
+        """How many entries the matrices have that are stored, or 1 if there are none."""
+        matrices = [matrix for layer in self.layers for matrix in layer.terms.values() if matrix is not None]
+        return sum(int(matrix.nnz if is_sparse(matrix) else matrix.size) for matrix in matrices) or 1
+
+    @cached_property
     def is_neuron(self) -> np.ndarray:
         """For each unit whether it is a ReLU."""
         return np.repeat(np.array([kind == "relu" for kind in self.kinds], dtype=bool), self.sizes)
