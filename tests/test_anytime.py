@@ -115,7 +115,11 @@ def test_timeouts_at_any_moment_until_it_is_decided(
         monotone(outcome)
         if not isinstance(outcome, Unknown):
             break
-        assert outcome.reason == "timeout" and path.exists()
+        assert outcome.reason == "timeout"
+        if "bab" not in outcome.statistics:  # on a busy machine the clock may strike before the search begins
+            assert path.exists() or share == 1.0
+            continue
+        assert path.exists()
         assert outcome.open_fraction is not None and outcome.open_fraction <= share + 1e-9
         share = outcome.open_fraction
     else:
