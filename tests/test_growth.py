@@ -86,9 +86,10 @@ def test_cases_prove_no_more_than_is_true_and_more_than_lines_alone() -> None:
         assert alone.bounds[0] >= duals.bound[0] - 1e-6
         assert max(alone.bounds[0], min(tree.bounds)) <= truth + 1e-9
         if alone.bounds[0] < min(truth, 0.0):
-            gained.append((min(*tree.bounds, 0.0) - alone.bounds[0]) / (min(truth, 0.0) - alone.bounds[0]))
+            known = max(min(*tree.bounds, 0.0), alone.bounds[0])  # as open nodes are queued
+            gained.append((known - alone.bounds[0]) / (min(truth, 0.0) - alone.bounds[0]))
     assert len(gained) >= 4
-    assert np.median(gained) > 0.2
+    assert np.mean(gained) > 0.3
 
 
 def test_calls_for_a_few_rows_grow_the_same_trees(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,9 +99,10 @@ def test_calls_for_a_few_rows_grow_the_same_trees(monkeypatch: pytest.MonkeyPatc
     nodes = root_nodes(frame)
     batch, duals = Batch(nodes, [0] * 3, [()] * 3, [()] * 3), AlphaCrown(steps=10).evaluate(frame, nodes, np.inf)
     together = grow(frame, batch, duals, [0, 1, 2], most=8, seconds=np.inf)
+    singly = [grow(frame, batch, duals, [row], 8, np.inf)[0] for row in range(3)]
     monkeypatch.setattr(growth, "WORK", 0.0)
     apart = grow(frame, batch, duals, [0, 1, 2], most=8, seconds=np.inf)
-    assert [tree.splits for tree in apart] == [grow(frame, batch, duals, [row], 8, np.inf)[0].splits for row in range(3)]
+    assert [(tree.splits, tree.bounds) for tree in apart] == [(tree.splits, tree.bounds) for tree in singly]
     assert len(together) == len(apart) == 3
     assert max(len(tree.splits) for tree in together) > 1
 

@@ -115,6 +115,14 @@ private:
     AscentQuery query_;
 };
 
+template <class Item, class PlaceOf, class Body>
+void for_each_block(std::vector<Item>& items, const PlaceOf& place_of, const Body& body) {
+    std::vector<Place> places;
+    for (const Item& item : items) places.push_back(place_of(item));
+    for (std::size_t begin = 0; begin < items.size(); begin += kColumns)
+        body(places.data() + begin, items.data() + begin, static_cast<int>(std::min<std::size_t>(kColumns, items.size() - begin)));
+}
+
 bool is_better(const Case& a, const Case& b) { return a.bound > b.bound; }  // of a heap whose front is the worst
 
 class Splitting {
@@ -134,14 +142,6 @@ public:
     }
 
 private:
-    template <class Item, class PlaceOf, class Body>
-    static void for_each_block(std::vector<Item>& items, const PlaceOf& place_of, const Body& body) {
-        std::vector<Place> places;
-        for (const Item& item : items) places.push_back(place_of(item));
-        for (std::size_t begin = 0; begin < items.size(); begin += kColumns)
-            body(places.data() + begin, items.data() + begin, static_cast<int>(std::min<std::size_t>(kColumns, items.size() - begin)));
-    }
-
     // One of each end that is open, or several, so that a block is full.
     std::vector<Child> worst_cases() {
         std::vector<Child> worst;
@@ -289,21 +289,20 @@ std::vector<std::vector<Case>> split_ends(const EndsQuery& query, std::vector<Ca
 }
 
 void prove_cases(const EndsQuery& query, std::vector<std::vector<Case>>& cases) {
-    std::vector<Place> places;
-    std::vector<Case*> proved;
-    for (int end = 0; end < query.count; ++end) {
-        for (Case& one : cases[end]) {
-            places.push_back({end, &one.path, {}});
-            proved.push_back(&one);
-        }
-    }
-    for (std::size_t begin = 0; begin < places.size(); begin += kColumns) {
-        const int r = static_cast<int>(std::min<std::size_t>(kColumns, places.size() - begin));
-        Block block(query, places.data() + begin, r);
-        std::vector<double> bound(r);
-        evaluate_stages(block.query(), r, block.point(), bound.data());
-        for (int c = 0; c < r; ++c) proved[begin + c]->bound = bound[c];
-    }
+    struct Proved {
+        int end;
+        Case* of;
+    };
+    std::vector<Proved> proved;
+    for (int end = 0; end < query.count; ++end)
+        for (Case& one : cases[end]) proved.push_back({end, &one});
+    for_each_block(proved, [](const Proved& one) { return Place{one.end, &one.of->path, {}}; },
+                   [&](const Place* places, Proved* of_block, int r) {
+                       Block block(query, places, r);
+                       std::vector<double> bound(r);
+                       evaluate_stages(block.query(), r, block.point(), bound.data());
+                       for (int c = 0; c < r; ++c) of_block[c].of->bound = bound[c];
+                   });
 }
 
 }  // namespace pydual

@@ -84,7 +84,10 @@ def _grow(frame: Frame, batch: Batch, duals: Duals, rows: list[int], most: int, 
 
 
 def plant(search: Search, batch: Batch, duals: Duals, row: int, grown: Grown) -> None:
-    """Record the tree below the node: cases that are proved are leaves of the proof, others are open nodes."""
+    """Record the tree below the node: cases that are proved are leaves of the proof, others are open nodes.
+
+    What holds in the node's cell holds in these, too, also where their own multipliers prove less.
+    """
     problem, frame = int(batch.nodes.problem[row]), search.frame
     recorder, program = search.recorders[problem], frame.group.program
     weights, curvature, none = duals.weights[row], duals.curvature[row], np.zeros(0, dtype=np.int64)
@@ -105,14 +108,14 @@ def plant(search: Search, batch: Batch, duals: Duals, row: int, grown: Grown) ->
         if bound > ABOVE_ROUNDING:
             search.close(problem, place, Leaf(lines, of_margins, multipliers, *slopes))
         else:
-            search.push(Node(problem, place, path, phases, grown.slopes, multipliers, weights, curvature, bound, none))
+            known = max(bound, float(duals.bound[row]))
+            search.push(Node(problem, place, path, phases, grown.slopes, multipliers, weights, curvature, known, none))
 
 
 def _weighted(frame: Frame, weights: np.ndarray) -> AffineMap:
     """The margins of the group, weighted, a row for each row of weights."""
     margins = frame.group.margins
-    identity = {s for s, matrix in margins.terms.items() if matrix is None}
-    terms = {s: weights if s in identity else np.asarray(weights @ matrix) for s, matrix in margins.terms.items()}
+    terms = {s: weights if matrix is None else np.asarray(weights @ matrix) for s, matrix in margins.terms.items()}
     return AffineMap(terms, weights @ margins.bias)
 
 

@@ -197,7 +197,7 @@ class NeuronSplitting:
         nodes, places, paths, phases = batch.nodes, batch.places, batch.paths, batch.phases
         unstable = search.frame.unstable
         splits = candidates(search.frame, nodes, duals, self.candidates)
-        open_rows, to_grow = [], []
+        open_rows, to_grow, grows = [], [], self._grows(search)
         for row, problem in enumerate(nodes.problem.tolist()):
             if duals.bound[row] > ABOVE_ROUNDING:
                 search.close(problem, places[row], short_leaf(search.frame, problem, duals, row, paths[row]))
@@ -206,7 +206,7 @@ class NeuronSplitting:
             if splits[row, 0] < 0:
                 self._finish_leaf(search, nodes.take(np.array([row])), problem, places[row], paths[row], seconds)
                 continue
-            if self._grows(search):
+            if grows:
                 to_grow.append(row)
                 continue
             alpha = duals.alpha[row, unstable].astype(np.float32)
