@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pydual.attack.lift import Hit, Lifter
+from pydual.attack.scatter import Scatter
 from pydual.attack.search import NORMAL, QUICK, THOROUGH, Adversary, Effort, Find, may_polish
 from pydual.audit import EXACT, ROUNDED, Accepted, audit
 from pydual.audit.query import query_digest
@@ -75,6 +76,7 @@ class Game:
         self.network, self.checker = self.query.network, self.query.checker
         self.problems = normalize(self.network, self.checker)
         self.adversary = Adversary(self.problems, self.seed, self._left)
+        self.scatter = Scatter(self.problems, self.seed, self._left)
         self.lifter = Lifter(self.query, self.arithmetic)
         self.statistics: dict[str, Any] = {"problems": len(self.problems), "neurons": compile_network(self.network).neurons}
         if (saved := self.keeper.load()) is not None:
@@ -183,14 +185,15 @@ class Game:
         return None
 
     def _answer(self, state: State) -> Hit | None:
-        """Play the candidates of the last step; polish them while the primal player's share of the time lasts."""
-        if len(state.candidates) == 0:
-            return None
-        if hit := self._attack(lambda: self.adversary.evaluate(state.candidates)):
-            return hit
-        if not may_polish(self.seconds.get("attack", 0.0), self._elapsed()):
-            return None
-        return self._attack(lambda: self.adversary.polish(state.candidates[:8], Effort(8, 15)))
+        """Play the candidates of the last step; polish them, and look elsewhere, while the primal player's shares of the
+        time last."""
+        hit, proved = None, frozenset(state.trees)
+        if len(state.candidates):
+            if hit := self._attack(lambda: self.adversary.evaluate(state.candidates)):
+                return hit
+            if may_polish(self.seconds.get("attack", 0.0), self._elapsed()):
+                hit = self._attack(lambda: self.adversary.polish(state.candidates[:8], Effort(8, 15)))
+        return hit or self._attack(lambda: self.scatter.search(self._elapsed(), skip=proved))
 
     # the verdicts
 

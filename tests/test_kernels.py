@@ -663,9 +663,9 @@ def test_cells_hold_at_points(net: Layers) -> None:
 
 def test_margins_at_points(net: Layers) -> None:
     points = region(np.random.default_rng(12), net.inputs).points(np.random.default_rng(13), 50)
-    ours = net.core.margins_at(net.form, points)
+    ours = net.core.margins_at(net.form, points, threads=2)
     np.testing.assert_allclose(ours, [forward(net, x)[1] for x in points], rtol=1e-11, atol=1e-12)
-    assert net.core.margins_at(net.form, points[:0]).shape == (0, len(net.margins[0]))
+    assert net.core.margins_at(net.form, points[:0], threads=2).shape == (0, len(net.margins[0]))
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 33, 64, 65])
@@ -679,7 +679,7 @@ def test_products_with_any_number_of_columns(width: int) -> None:
     alone = [net.core.descend(net.form, box.core, x[None], **options)[0][0] for x in points]
     for number in range(1, len(points) + 1):
         expected = [forward(net, x)[1] for x in points[:number]]
-        np.testing.assert_allclose(net.core.margins_at(net.form, points[:number]), expected, rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(net.core.margins_at(net.form, points[:number], threads=2), expected, rtol=1e-11, atol=1e-12)
         together = net.core.descend(net.form, box.core, points[:number], **options)[0]
         np.testing.assert_allclose(together, alone[:number], rtol=1e-11, atol=1e-12)
 
@@ -795,9 +795,9 @@ def test_arguments_that_do_not_fit() -> None:
         "price": lambda: split_nodes(net, box, known, price=np.ones((2, 3))),
         "region": lambda: net.core.interval_bounds(other.core),
         "phase": lambda: net.core.linear_bounds(box.core, True, free[:3], 1),
-        "form": lambda: net.core.margins_at(wrong_form, np.zeros((1, 3))),
-        "points": lambda: net.core.margins_at(net.form, np.zeros((1, 2))),
-        "one point": lambda: net.core.margins_at(net.form, np.zeros(3)),
+        "form": lambda: net.core.margins_at(wrong_form, np.zeros((1, 3)), threads=1),
+        "points": lambda: net.core.margins_at(net.form, np.zeros((1, 2)), threads=1),
+        "one point": lambda: net.core.margins_at(net.form, np.zeros(3), threads=1),
         "cells": lambda: net.core.bound_cells(net.form, np.zeros((2, 3)), np.zeros((1, 3)), 1),
         "starts": lambda: net.core.descend(
             net.form, box.core, np.zeros((1, 4)), steps=1, first_step=0.1, decay=0.9, goal=0.0, threads=1

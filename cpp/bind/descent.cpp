@@ -12,6 +12,7 @@ namespace pydual::bind {
 namespace {
 
 constexpr int kStartsPerTask = 32;
+constexpr int kPointsPerTask = 128;
 
 // Transposes rows [first, first + r) of (count x n) into n x r and back.
 void gather(const double* rows, int n, int r, double* columns) {
@@ -51,7 +52,19 @@ py::tuple descend_all(const HeldProgram& program, const HeldForm& margins, const
     return py::make_tuple(x, value);
 }
 
-Doubles margins_at(const HeldProgram& program, const HeldForm& margins, const Doubles& points) {
+void margins_of_rows(const Program& program, const Form& margins, const double* rows, int r, double* values) {
+    Columns z(program, r);
+    std::vector<double> columns(static_cast<std::size_t>(margins.size) * r);
+    gather(rows, program.inputs, r, z[0]);
+    for (int k = 1; k <= program.depth(); ++k) {
+        evaluate(program.layers[k - 1], z.get(), r, z[k]);
+        activate(program.kind(k), z[k], static_cast<long>(program.size(k)) * r, z[k]);
+    }
+    evaluate(margins, z.get(), r, columns.data());
+    scatter(columns.data(), margins.size, r, values);
+}
+
+Doubles margins_at(const HeldProgram& program, const HeldForm& margins, const Doubles& points, int threads) {
     check_form(program, margins);
     const int inputs = program.view.inputs;
     const py::ssize_t count = points.ndim() == 2 ? points.shape(0) : -1;
@@ -61,17 +74,11 @@ Doubles margins_at(const HeldProgram& program, const HeldForm& margins, const Do
     const double* const point_at = points.data();
     {
         const py::gil_scoped_release release;
-        const int r = static_cast<int>(count);
-        Columns z(program.view, r);
-        std::vector<double> columns(static_cast<std::size_t>(margins.view.size) * r);
-        gather(point_at, inputs, r, z[0]);
-        for (int k = 1; k <= program.view.depth(); ++k) {
-            evaluate(program.view.layers[k - 1], z.get(), r, z[k]);
-            const long n = static_cast<long>(program.view.size(k)) * r;
-            activate(program.view.kind(k), z[k], n, z[k]);
-        }
-        evaluate(margins.view, z.get(), r, columns.data());
-        scatter(columns.data(), margins.view.size, r, values_at);
+        parallel_for((static_cast<int>(count) + kPointsPerTask - 1) / kPointsPerTask, threads, [&](int task) {
+            const long first = static_cast<long>(task) * kPointsPerTask;
+            const int r = static_cast<int>(std::min<long>(kPointsPerTask, count - first));
+            margins_of_rows(program.view, margins.view, point_at + first * inputs, r, values_at + first * margins.view.size);
+        });
     }
     return values;
 }
@@ -88,7 +95,7 @@ void bind_descent(py::class_<HeldProgram>& cls) {
         py::arg("margins"), py::arg("region"), py::arg("starts"), py::kw_only(), py::arg("steps"), py::arg("first_step"),
         py::arg("decay"), py::arg("goal"), py::arg("threads"),
         "Projected gradient descent on the worst margin from the rows of `starts`: a tuple (points, values).");
-    cls.def("margins_at", &margins_at, py::arg("margins"), py::arg("points"),
+    cls.def("margins_at", &margins_at, py::arg("margins"), py::arg("points"), py::kw_only(), py::arg("threads"),
             "The margins (points, M) of the real network at the rows of `points`, in float64.");
 }
 

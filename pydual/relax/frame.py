@@ -55,7 +55,7 @@ class Group:
 
     def margins_at(self, points: np.ndarray) -> np.ndarray:
         """All margins of the real network, in float64, at the rows of ``points``: shape (points, margins)."""
-        return self.program.core.margins_at(self.core_margins, np.ascontiguousarray(points))
+        return self.program.core.margins_at(self.core_margins, np.ascontiguousarray(points), threads=threads())
 
     def worst(self, margins: np.ndarray) -> np.ndarray:
         """For each row of margins the least, over problems, of the worst (largest) margin of the problem."""

@@ -1,0 +1,101 @@
+"""The primal player where inputs are few: many random points, and walks of random steps from the best of them.
+
+In a few dimensions a rare catastrophe is found sooner by looking everywhere than by descending from anywhere. A walk takes
+the best of some random steps if that is better than where it is; the steps become longer after a success and shorter after
+a failure (Solis and Wets 1981, "Minimization by random search techniques").
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from pydual.attack.search import Find, into_region
+from pydual.problem import Problem
+from pydual.region import Region
+from pydual.relax.frame import Group, group
+
+MOST_INPUTS = 16  # that vary; with more, random points tell little
+ROUNDS, TRIES = 50, 8  # of a walk: its steps, and the points tried for each
+FIRST_STEP, LONGER, SHORTER, SHORTEST = 0.1, 1.5, 0.7, 1e-6  # standard deviations, as shares of the inputs' intervals
+MOVED = 0.5  # of the inputs, in a step
+
+FEWEST, FIRST, MOST = 64, 1e7, 2e9  # points at first, and products of a network's weights with points, at first and at last
+ROW = 2e3  # products in the time that a point takes in any case
+SPEED = 1e9  # products a second that are expected before any are measured
+SHARE = 0.08  # of the time
+
+
+class Scatter:
+    """Random searches for the problems of a query, each twice as long as the one before, in a share of the time."""
+
+    def __init__(self, problems: tuple[Problem, ...], seed: int, left: Callable[[], float] = lambda: np.inf) -> None:
+        self._groups = [g for g in group(problems) if is_low_dimensional(g.region)]
+        self._random = np.random.default_rng(seed)
+        self._left = left
+        self._spent = 0.0
+        work = sum(g.program.weights + ROW for g in self._groups)
+        self.samples, self._most = (max(FEWEST, int(products / max(work, 1.0))) for products in (FIRST, MOST))
+        self._expected = 2 * self.samples * work / SPEED
+
+    def search(self, elapsed: float, goal: float = 0.0, skip: frozenset[int] = frozenset()) -> list[Find]:
+        """The best finds, the least margin first, or none where it is too early, so many seconds after the beginning.
+
+        Stops at the first find that reaches the ``goal``.
+        """
+        if not self._groups or self._spent + self._expected > SHARE * elapsed:
+            return []
+        begin, finds = time.monotonic(), list[Find]()
+        for find in (find for g in self._groups for find in scatter(g, self.samples, self._random, goal, skip)):
+            finds.append(find)
+            if find.margin <= goal or self._left() <= 0:
+                break
+        seconds = time.monotonic() - begin
+        self._spent += seconds
+        self._expected = 2 * seconds
+        self.samples = min(2 * self.samples, self._most)
+        return sorted(finds, key=lambda find: find.margin)
+
+
+def is_low_dimensional(region: Region) -> bool:
+    """Whether so few inputs vary that random points are worth a try."""
+    return region.points is None and int(np.count_nonzero(region.upper > region.lower)) <= MOST_INPUTS
+
+
+def scatter(g: Group, samples: int, random: np.random.Generator, goal: float, skip: frozenset[int]) -> Iterator[Find]:
+    """For each of the group's problems, but those to skip, the best of so many random points and of walks from the best of
+    these, which look at about as many. A walk ends where it reaches the ``goal``."""
+    low, high = g.region.lower, g.region.upper
+    points = into_region(low + (high - low) * random.random((samples, len(low))), g.region)
+    margins = g.margins_at(points)
+    walks = max(1, samples // (ROUNDS * TRIES))
+    for p, problem in enumerate(g.problems):
+        if problem.index in skip or not problem.margins:
+            continue
+        columns = g.columns(p)
+        values = margins[:, columns].max(axis=1)
+        best = np.argpartition(values, walks - 1)[:walks]
+        yield Find(problem, *_walk(g, columns, points[best], values[best], random, goal))
+
+
+def _walk(
+    g: Group, columns: np.ndarray, points: np.ndarray, values: np.ndarray, random: np.random.Generator, goal: float
+) -> tuple[np.ndarray, float]:
+    """Walks from the points (rows), which have these values, all at once: the best point and its value."""
+    walks, inputs = points.shape
+    width, step, rows = g.region.upper - g.region.lower, np.full((walks, 1, 1), FIRST_STEP), np.arange(walks)
+    for _ in range(ROUNDS):
+        if values.min() <= goal:
+            break
+        moves = random.standard_normal((walks, TRIES, inputs)) * (random.random((walks, TRIES, inputs)) < MOVED)
+        tried = into_region((points[:, None, :] + step * width * moves).reshape(-1, inputs), g.region)
+        found = g.margins_at(tried)[:, columns].max(axis=1).reshape(walks, TRIES)
+        first = found.argmin(axis=1)
+        least, better = found[rows, first], found[rows, first] < values
+        points = np.where(better[:, None], tried.reshape(walks, TRIES, inputs)[rows, first], points)
+        values = np.where(better, least, values)
+        step = np.maximum(step * np.where(better, LONGER, SHORTER)[:, None, None], SHORTEST)
+    best = int(values.argmin())
+    return points[best], float(values[best])

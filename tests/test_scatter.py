@@ -1,0 +1,132 @@
+"""The random search of the primal player, on catastrophes planted where descents do not lead."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pydual
+from pydual.attack.scatter import MOST_INPUTS, Scatter, is_low_dimensional, scatter
+from pydual.attack.search import THOROUGH, Adversary
+from pydual.checker import Checker, Y
+from pydual.network import Network
+from pydual.operators.primitives import GraphBuilder
+from pydual.problem import normalize
+from pydual.region import Ball, Region
+from pydual.relax.frame import group
+
+NEEDLE, DECOY, RADIUS = np.array([0.6, -0.5, 0.45]), np.array([-0.7, 0.6, -0.8]), 0.15
+CUBE = Region(-np.ones(3), np.ones(3))
+
+
+def trap() -> Network:
+    """``min(|x - needle| / radius - 1, 1/2 + |x - decoy| / 10)`` in the 1-norm: below zero near the needle only, and nearly
+    everywhere descending to the decoy."""
+    graph = GraphBuilder((3,))
+    both = np.vstack([np.eye(3), -np.eye(3)])
+    parts = [graph.relu(graph.affine([(graph.input, both)], -both @ point, (6,))) for point in (NEEDLE, DECOY)]
+    weights = [np.full((1, 6), 1 / RADIUS), np.full((1, 6), 0.1)]
+    needle, decoy = (graph.affine([(p, w)], np.array([b]), (1,)) for p, w, b in zip(parts, weights, (-1.0, 0.5), strict=True))
+    one = np.ones((1, 1))
+    excess = graph.relu(graph.affine([(needle, one), (decoy, -one)], np.zeros(1), (1,)))
+    return Network.from_graph(graph, graph.affine([(needle, one), (excess, -one)], np.zeros(1), (1,)))
+
+
+def value(x: np.ndarray) -> float:
+    return min(np.abs(x - NEEDLE).sum() / RADIUS - 1, 0.5 + np.abs(x - DECOY).sum() / 10)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_needle_beside_a_decoy(seed: int) -> None:
+    network = trap()
+    problems = normalize(network, Checker(CUBE, Y[0] <= 0))
+    (g,) = group(problems)
+    (found,) = scatter(g, 4096, np.random.default_rng(seed), 0.0, frozenset())
+    assert found.margin <= 0
+    assert found.margin == pytest.approx(value(found.x))
+    steps = Adversary(problems, seed).polish(np.array([[-0.5, 0.3, 0.1]]), THOROUGH)
+    assert steps[0].margin > 0  # a descent goes to the decoy
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_walks_end_where_the_least_value_is(seed: int) -> None:
+    (g,) = group(normalize(trap(), Checker(CUBE, Y[0] <= 0)))
+    (found,) = scatter(g, 4096, np.random.default_rng(seed), -np.inf, frozenset())
+    assert found.margin == pytest.approx(-1.0, abs=0.02)  # at the needle
+    np.testing.assert_allclose(found.x, NEEDLE, atol=0.01)
+
+
+REGIONS = {
+    "box": Region([0.5, -0.7, 0.2], [0.55, 0.0, 1.0]),
+    "a fixed input": Region([0.6, -0.5, -1.0], [0.6, 0.5, 1.0]),
+    "ball": Region(-np.ones(3), np.ones(3), Ball(NEEDLE, 0.2, "l2")),
+    "integers": Region(-np.ones(3), np.ones(3), None, np.array([True, False, False])),
+}
+
+
+@pytest.mark.parametrize("which", REGIONS)
+def test_finds_lie_in_the_region(which: str) -> None:
+    region = REGIONS[which]
+    (g,) = group(normalize(trap(), Checker(region, Y[0] <= 0)))
+    (found,) = scatter(g, 500, np.random.default_rng(0), -np.inf, frozenset())
+    assert (region.lower <= found.x).all() and (found.x <= region.upper).all()
+    if region.ball is not None:
+        assert np.linalg.norm(found.x - region.ball.center) <= region.ball.radius * (1 + 1e-12)
+    if region.integers is not None:
+        assert (np.rint(found.x) == found.x)[region.integers].all()
+    assert found.margin == pytest.approx(value(found.x))
+
+
+def test_each_problem_has_a_find_of_its_own() -> None:
+    catastrophe = (Y[0] <= 0) | (Y[0] >= Fraction(9, 10)) | (Y[0] >= 100)
+    (g,) = group(normalize(trap(), Checker(CUBE, catastrophe)))
+    found = {find.problem.index: find for find in scatter(g, 4096, np.random.default_rng(0), 0.0, frozenset())}
+    assert found[0].margin <= 0 and found[1].margin <= 0 < found[2].margin
+    assert value(found[1].x) >= 0.9
+    assert {f.problem.index for f in scatter(g, 100, np.random.default_rng(0), 0.0, frozenset({0, 2}))} == {1}
+
+
+def test_searches_are_twice_as_long_each_time_and_take_a_share_of_the_time() -> None:
+    network = Network.from_layers([(np.eye(2), np.ones(2)), (np.ones((1, 2)), np.ones(1))])  # at least 1
+    problems = normalize(network, Checker(Region(-np.ones(2), np.ones(2)), Y[0] <= 0))
+    player = Scatter(problems, 0)
+    assert player.search(0.0) == []
+    sizes = []
+    for _ in range(4):
+        (find,) = player.search(1e9)
+        assert find.margin >= 1
+        sizes.append(player.samples)
+        assert player.search(0.0) == []
+    assert sizes == [sizes[0] * 2**k for k in range(4)]
+
+
+def test_many_inputs_are_not_searched_at_random() -> None:
+    wide = Region(np.zeros(MOST_INPUTS + 1), np.ones(MOST_INPUTS + 1))
+    network = Network.from_layers([(np.ones((1, wide.size)), np.zeros(1)), (np.ones((1, 1)), np.ones(1))])
+    assert not is_low_dimensional(wide)
+    assert Scatter(normalize(network, Checker(wide, Y[0] <= 0)), 0).search(1e9) == []
+    fixed = Region(np.zeros(wide.size), np.eye(wide.size)[0])
+    assert is_low_dimensional(fixed)
+
+
+def test_solve_looks_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descent, and no proof system that looks at inputs: only the random search can find the needle."""
+    monkeypatch.setattr("pydual.game.Adversary", _Blind)
+    monkeypatch.setattr("pydual.attack.scatter.SHARE", 1e3)
+    outcome = pydual.solve(trap(), Checker(CUBE, Y[0] <= 0), "crown", timeout=60)
+    assert isinstance(outcome, pydual.Attack)
+    assert value(outcome.x) <= 1e-6
+
+
+class _Blind(Adversary):
+    def search(self, *_: Any, **__: Any) -> list[Any]:
+        return []
+
+    def polish(self, *_: Any, **__: Any) -> list[Any]:
+        return []
+
+    def evaluate(self, *_: Any, **__: Any) -> list[Any]:
+        return []
