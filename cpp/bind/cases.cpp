@@ -163,8 +163,9 @@ struct Ends {
     // Cases below the roots, as they are stored and proved.
     std::vector<std::vector<Case>> split(const std::vector<Case>& roots, const CaseOptions& options, int threads) const {
         std::vector<std::vector<Case>> cases(count);
+        const SingleNetwork network(live.program, live.margins, region, low.get(), high.get());
         for_each_task(threads, [&](const EndsQuery& query) {
-            std::vector<std::vector<Case>> found = split_ends(query, {roots.begin() + query.first, roots.begin() + query.first + query.count}, options);
+            std::vector<std::vector<Case>> found = split_ends(query, network, {roots.begin() + query.first, roots.begin() + query.first + query.count}, options);
             for (std::vector<Case>& of_end : found)
                 for (Case& one : of_end)
                     for (Fixed& fixed : one.path) fixed.multiplier = static_cast<float>(fixed.multiplier);  // as they are stored

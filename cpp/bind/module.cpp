@@ -22,7 +22,7 @@ void need_linear_algebra() {
     if (!loader()) throw std::runtime_error("There is no linear algebra; import pydual.relax.engine.");
     const auto capsules = loader()().cast<py::dict>();
     if (linear_algebra().dgemm) return;  // set by another thread, while this one loaded it too
-    linear_algebra() = {pointer_in<Dgemm>(capsules, "dgemm"),   pointer_in<Dgemv>(capsules, "dgemv"),
+    linear_algebra() = {pointer_in<Gemm<double>>(capsules, "dgemm"), pointer_in<Gemm<float>>(capsules, "sgemm"), pointer_in<Dgemv>(capsules, "dgemv"),
                         pointer_in<Dsyrk>(capsules, "dsyrk"),   pointer_in<Dtrsm>(capsules, "dtrsm"),
                         pointer_in<Dpotrf>(capsules, "dpotrf"), pointer_in<Dpotri>(capsules, "dpotri")};
 }

@@ -5,8 +5,9 @@
 
 namespace pydual {
 
-using Dgemm = void (*)(char* transa, char* transb, int* m, int* n, int* k, double* alpha, double* a, int* lda, double* b,
-                       int* ldb, double* beta, double* c, int* ldc);
+template <class Real>
+using Gemm = void (*)(char* transa, char* transb, int* m, int* n, int* k, Real* alpha, Real* a, int* lda, Real* b, int* ldb,
+                      Real* beta, Real* c, int* ldc);
 
 using Dgemv = void (*)(char* trans, int* m, int* n, double* alpha, double* a, int* lda, double* x, int* incx, double* beta,
                        double* y, int* incy);
@@ -18,7 +19,8 @@ using Dpotrf = void (*)(char* uplo, int* n, double* a, int* lda, int* info);
 using Dpotri = Dpotrf;
 
 struct LinearAlgebra {
-    Dgemm dgemm = nullptr;
+    Gemm<double> dgemm = nullptr;
+    Gemm<float> sgemm = nullptr;
     Dgemv dgemv = nullptr;
     Dsyrk dsyrk = nullptr;
     Dtrsm dtrsm = nullptr;
@@ -32,23 +34,27 @@ inline LinearAlgebra& linear_algebra() {
     return functions;
 }
 
+inline Gemm<double> gemm(double) { return linear_algebra().dgemm; }
+inline Gemm<float> gemm(float) { return linear_algebra().sgemm; }
+
 // C (m x r, row stride ldc) += A (m x k) * B (k x r, row stride ldb).
-inline void multiply_add(const double* a, int m, int k, const double* b, int ldb, int r, double* c, int ldc) {
+template <class Real>
+void multiply_add(const Real* a, int m, int k, const Real* b, int ldb, int r, Real* c, int ldc) {
     if (m == 0 || k == 0 || r == 0) return;
     char plain = 'N';
-    double one = 1.0;
+    Real one = 1;
     // Row-major C = A B is column-major C' = B' A'.
-    linear_algebra().dgemm(&plain, &plain, &r, &m, &k, &one, const_cast<double*>(b), &ldb, const_cast<double*>(a), &k, &one, c, &ldc);
+    gemm(one)(&plain, &plain, &r, &m, &k, &one, const_cast<Real*>(b), &ldb, const_cast<Real*>(a), &k, &one, c, &ldc);
 }
 
 // C (k x r, row stride ldc) += A' * B for A (m x k), B (m x r, row stride ldb).
-inline void multiply_transposed_add(const double* a, int m, int k, const double* b, int ldb, int r, double* c, int ldc) {
+template <class Real>
+void multiply_transposed_add(const Real* a, int m, int k, const Real* b, int ldb, int r, Real* c, int ldc) {
     if (m == 0 || k == 0 || r == 0) return;
     char plain = 'N';
     char transposed = 'T';
-    double one = 1.0;
-    linear_algebra().dgemm(&plain, &transposed, &r, &k, &m, &one, const_cast<double*>(b), &ldb, const_cast<double*>(a), &k, &one, c,
-                           &ldc);
+    Real one = 1;
+    gemm(one)(&plain, &transposed, &r, &k, &m, &one, const_cast<Real*>(b), &ldb, const_cast<Real*>(a), &k, &one, c, &ldc);
 }
 
 // y (n) = A' x for A (m x n), x (m).

@@ -6,35 +6,35 @@
 namespace pydual {
 
 #if defined(__GNUC__)
-template <int N>
+template <int N, class Real>
 struct Packed {
-    typedef double type __attribute__((vector_size(N * sizeof(double))));
+    typedef Real type __attribute__((vector_size(N * sizeof(Real))));
 };
-template <>
-struct Packed<1> {
-    typedef double type;
+template <class Real>
+struct Packed<1, Real> {
+    typedef Real type;
 };
-template <int N>
-using Pack = typename Packed<N>::type;
+template <int N, class Real = double>
+using Pack = typename Packed<N, Real>::type;
 #else
-template <int N>
+template <int N, class Real = double>
 struct Pack {
-    double at[N];
+    Real at[N];
 };
-template <int N>
-Pack<N> operator*(double a, const Pack<N>& x) {
-    Pack<N> y;
+template <int N, class Real>
+Pack<N, Real> operator*(Real a, const Pack<N, Real>& x) {
+    Pack<N, Real> y;
     for (int c = 0; c < N; ++c) y.at[c] = a * x.at[c];
     return y;
 }
-template <int N>
-Pack<N> operator*(const Pack<N>& a, const Pack<N>& x) {
-    Pack<N> y;
+template <int N, class Real>
+Pack<N, Real> operator*(const Pack<N, Real>& a, const Pack<N, Real>& x) {
+    Pack<N, Real> y;
     for (int c = 0; c < N; ++c) y.at[c] = a.at[c] * x.at[c];
     return y;
 }
-template <int N>
-Pack<N>& operator+=(Pack<N>& y, const Pack<N>& x) {
+template <int N, class Real>
+Pack<N, Real>& operator+=(Pack<N, Real>& y, const Pack<N, Real>& x) {
     for (int c = 0; c < N; ++c) y.at[c] += x.at[c];
     return y;
 }

@@ -12,24 +12,29 @@
 namespace pydual {
 
 // The nonzero entries of a matrix line by line: those of line i are starts[i] to starts[i + 1].
-struct Sparse {
+template <class Real>
+struct SparseOf {
     const std::int32_t* starts = nullptr;
     const std::int32_t* indices = nullptr;
-    const double* values = nullptr;
+    const Real* values = nullptr;
 };
 
 // A is dense (rows x cols, row-major) if `dense` is set, else sparse, by rows (indptr, indices, values) and by columns. The
 // memory belongs to the caller and outlives the program.
-struct Term {
+template <class Real>
+struct TermOf {
     int source = 0;
     int rows = 0;
     int cols = 0;
-    const double* dense = nullptr;
+    const Real* dense = nullptr;
     const std::int32_t* indptr = nullptr;
     const std::int32_t* indices = nullptr;
-    const double* values = nullptr;
-    Sparse columns;
+    const Real* values = nullptr;
+    SparseOf<Real> columns;
 };
+
+using Sparse = SparseOf<double>;
+using Term = TermOf<double>;
 
 enum class Kind { relu, sigmoid, tanh, square };  // all but the first are curves
 

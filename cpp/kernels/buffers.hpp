@@ -9,30 +9,33 @@
 namespace pydual {
 
 // Columns for the values first..K of a program; row-major, 64 bytes apart.
-class Columns {
+template <class Real>
+class ColumnsOf {
 public:
-    Columns(const Program& program, int columns, int first = 0) : pointers_(program.depth() + 1, nullptr) {
+    ColumnsOf(const Program& program, int columns, int first = 0) : pointers_(program.depth() + 1, nullptr) {
         std::size_t total = 0;
         for (int k = first; k <= program.depth(); ++k) total += padded(program.size(k), columns);
-        storage_.assign(total, 0.0);
+        storage_.assign(total, Real(0));
         std::size_t at = 0;
         for (int k = first; k <= program.depth(); ++k) {
             pointers_[k] = storage_.data() + at;
             at += padded(program.size(k), columns);
         }
     }
-    Columns(const Columns&) = delete;
-    Columns& operator=(const Columns&) = delete;
+    ColumnsOf(const ColumnsOf&) = delete;
+    ColumnsOf& operator=(const ColumnsOf&) = delete;
 
-    double* const* get() const { return pointers_.data(); }
-    double* operator[](int k) const { return pointers_[k]; }
-    void clear() { std::fill(storage_.begin(), storage_.end(), 0.0); }
+    Real* const* get() const { return pointers_.data(); }
+    Real* operator[](int k) const { return pointers_[k]; }
+    void clear() { std::fill(storage_.begin(), storage_.end(), Real(0)); }
 
 private:
-    static std::size_t padded(int n, int columns) { return (static_cast<std::size_t>(n) * columns + 7) / 8 * 8; }
+    static std::size_t padded(int n, int columns) { return (static_cast<std::size_t>(n) * columns + 15) / 16 * 16; }
 
-    std::vector<double> storage_;
-    std::vector<double*> pointers_;
+    std::vector<Real> storage_;
+    std::vector<Real*> pointers_;
 };
+
+using Columns = ColumnsOf<double>;
 
 }  // namespace pydual

@@ -13,10 +13,11 @@
 namespace pydual {
 namespace {
 
-constexpr double kTie = 0.1;  // what a neuron's intercept counts beside the gap of its relaxation
+constexpr float kTie = 0.1f;  // what a neuron's intercept counts beside the gap of its relaxation
 constexpr double kWorseChild = 1e-3;  // counts so much beside the better one
 constexpr double kDecay = 0.98;
 constexpr int kColumns = 64;
+constexpr float kAbove = 1e-5f;  // of a root's bound: so much above zero is surely positive in double precision
 
 // A case of an end that is to be bounded: a path, and one split more, unless that is of no neuron.
 struct Place {
@@ -36,8 +37,10 @@ class Best {
 public:
     explicit Best(int r) : score_(static_cast<std::size_t>(Count) * r, 0.0), neuron_(score_.size()), r_(r) {}
 
+    bool would_take(int c, double score) const { return score > score_[worst(c)]; }
+
     void add(int c, double score, Neuron neuron) {
-        if (!(score > score_[worst(c)])) return;
+        if (!would_take(c, score)) return;
         int place = Count - 1;
         for (; place > 0 && score > score_[at(place - 1, c)]; --place) {
             score_[at(place, c)] = score_[at(place - 1, c)];
@@ -57,19 +60,19 @@ private:
     int r_;
 };
 
-// Scores of a neuron in each column, 0 where it is fixed: what its relaxation costs, with a share of the intercept, and what the
-// intercept of its upper line costs alone.
-PYDUAL_DISPATCH void score_neuron(double lower, double upper, const double* price, const double* y, const double* z,
-                                  const signed char* phase, int r, double* gaps, double* intercepts) {
-    const double intercept = -lower * (upper / (upper - lower));
+// Scores of a neuron in each column: what its relaxation costs, with a share of the intercept, and what the intercept of its
+// upper line costs alone.
+PYDUAL_DISPATCH void score_neuron(double lower, double upper, const float* price, const float* y, const float* z, int r, float* gaps,
+                                  float* intercepts) {
+    const float intercept = static_cast<float>(-lower * (upper / (upper - lower)));
     for (int c = 0; c < r; ++c) {
-        const double gap = std::fabs(z[c] - (y[c] > 0.0 ? y[c] : 0.0));
-        gaps[c] = phase[c] ? 0.0 : std::fabs(price[c]) * (gap + kTie * intercept);
-        intercepts[c] = phase[c] || price[c] > 0.0 ? 0.0 : -price[c] * intercept;
+        const float gap = std::fabs(z[c] - (y[c] > 0.0f ? y[c] : 0.0f));
+        gaps[c] = std::fabs(price[c]) * (gap + kTie * intercept);
+        intercepts[c] = price[c] > 0.0f ? 0.0f : -price[c] * intercept;
     }
 }
 
-// Columns of cases, one beside the other, as kernels want them.
+// Columns of cases, one beside the other, as the kernels of double precision want them.
 class Block {
 public:
     Block(const EndsQuery& query, const Place* places, int r)
@@ -127,8 +130,11 @@ bool is_better(const Case& a, const Case& b) { return a.bound > b.bound; }  // o
 
 class Splitting {
 public:
-    Splitting(const EndsQuery& query, const CaseOptions& options)
-        : q_(query), p_(*query.program), o_(options), cases_(query.count) {}
+    Splitting(const EndsQuery& query, const SingleNetwork& network, const CaseOptions& options)
+        : q_(query), p_(*query.program), o_(options), columns_(network, kColumns), slopes_(p_.depth() + 1), cases_(query.count), above_(query.count, -1.0f) {
+        for (int k = 1; k <= p_.depth(); ++k)
+            for (long e = 0; e < static_cast<long>(p_.size(k)) * q_.count; ++e) slopes_[k].push_back(slope(k, e));
+    }
 
     std::vector<std::vector<Case>> run(std::vector<Case> roots) {
         std::vector<Child> cases;
@@ -142,6 +148,27 @@ public:
     }
 
 private:
+    // Adaptive below zero, as in Relaxation.
+    float slope(int k, long e) const {
+        const long i = e / q_.count;
+        const double given = q_.alpha[k][e];
+        return given >= 0.0 ? static_cast<float>(std::min(given, 1.0)) : (q_.upper[k][i] > -q_.lower[k][i] ? 1.0f : 0.0f);
+    }
+
+    void load(const Place* places, int r) {
+        ends_.clear();
+        rows_.clear();
+        for (int c = 0; c < r; ++c) {
+            ends_.push_back(places[c].end);
+            rows_.push_back(q_.first + places[c].end);
+        }
+        columns_.begin(r, rows_.data(), slopes_, q_.count, ends_.data());
+        for (int c = 0; c < r; ++c) {
+            for (const Fixed& fixed : *places[c].path) columns_.fix(c, fixed);
+            if (places[c].last.neuron.layer) columns_.fix(c, places[c].last);
+        }
+    }
+
     // One of each end that is open, or several, so that a block is full.
     std::vector<Child> worst_cases() {
         std::vector<Child> worst;
@@ -166,9 +193,9 @@ private:
                static_cast<int>(cases_[end].size()) + apart < o_.most && cases_[end].front().candidates[0].neuron.layer > 0;
     }
 
-    bool is_positive(int end) const { return !cases_[end].empty() && cases_[end].front().bound > 0.0; }
+    bool is_positive(int end) const { return !cases_[end].empty() && cases_[end].front().bound > above_[end]; }
 
-    std::vector<Child> children_of(const std::vector<Child>& parents) const {
+    std::vector<Child> children_of(const std::vector<Child>& parents) {
         const std::vector<Fixed> splits = look_ahead(parents);
         std::vector<Child> children;
         for (std::size_t n = 0; n < parents.size(); ++n) {
@@ -183,7 +210,7 @@ private:
     }
 
     // Of each case's candidates the one whose better child has the best bound, by the case's own multipliers, clipped at 0.
-    std::vector<Fixed> look_ahead(const std::vector<Child>& parents) const {
+    std::vector<Fixed> look_ahead(const std::vector<Child>& parents) {
         struct Trial {
             std::size_t parent;
             Fixed split;
@@ -199,10 +226,9 @@ private:
         }
         for_each_block(trials, [&](const Trial& trial) { return Place{parents[trial.parent].end, &parents[trial.parent].of.path, trial.split}; },
                        [&](const Place* places, Trial* of_block, int r) {
-                           Block block(q_, places, r);
-                           std::vector<double> bound(r);
-                           evaluate_bounds(block.query(), r, block.point(), bound.data());
-                           for (int c = 0; c < r; ++c) of_block[c].bound = std::min(bound[c], 0.0);
+                           load(places, r);
+                           columns_.evaluate();
+                           for (int c = 0; c < r; ++c) of_block[c].bound = std::min<double>(columns_.bound()[c], 0.0);
                        });
         std::vector<Fixed> chosen;
         for (const Child& parent : parents) chosen.push_back(parent.of.candidates[0]);
@@ -218,21 +244,18 @@ private:
     }
 
     void settle(const Place* places, Child* children, int r) {
-        Block block(q_, places, r);
-        Columns y(p_, r, 1), z(p_, r, 1), price(p_, r, 1);
-        std::vector<double> bound(r), x(static_cast<std::size_t>(p_.inputs) * r);
-        AscentOptions options;
-        options.steps = o_.steps;
-        options.alpha_rate = 0.0;
-        options.beta_rate = o_.rate;
-        options.decay = kDecay;
-        ascend(block.query(), options, r, block.point(), {bound.data(), x.data(), y.get(), z.get(), price.get()});
+        load(places, r);
+        targets_.clear();
+        for (const int end : ends_) targets_.push_back(std::max(above_[end], 0.0f));
+        columns_.ascend({o_.steps, o_.rate, kDecay}, targets_.data());
         for (int c = 0; c < r; ++c) {
             Case& found = children[c].of;
-            found.bound = bound[c];
-            for (Fixed& fixed : found.path) fixed.multiplier = block.beta[fixed.neuron.layer][static_cast<long>(fixed.neuron.unit) * r + c];
+            found.bound = columns_.bound()[c];
+            for (std::size_t d = 0; d < found.path.size(); ++d) found.path[d].multiplier = columns_.multiplier(c, static_cast<int>(d));
+            float& above = above_[children[c].end];
+            if (above < 0.0f) above = kAbove * static_cast<float>(std::fabs(found.bound));
         }
-        find_candidates(block, y, z, price, children, r);
+        find_candidates(children, r);
         for (int c = 0; c < r; ++c) {
             std::vector<Case>& of_end = cases_[children[c].end];
             of_end.push_back(std::move(children[c].of));
@@ -241,21 +264,23 @@ private:
     }
 
     // Half of them are the neurons whose relaxations cost most, half those whose upper lines' intercepts do.
-    void find_candidates(const Block& block, const Columns& y, const Columns& z, const Columns& price, Child* children, int r) const {
+    void find_candidates(Child* children, int r) {
         constexpr int kHalf = kCandidates / 2;
         Best<kHalf> by_gap(r);
         Best<kCandidates> by_intercept(r);  // among which those by gap may be
-        std::vector<double> gaps(r), intercepts(r);
+        std::vector<float> gaps(r), intercepts(r);
         for (int k = 1; k <= p_.depth(); ++k) {
             if (p_.kind(k) != Kind::relu) continue;
             for (int i = 0; i < p_.size(k); ++i) {
                 const double lower = q_.lower[k][i], upper = q_.upper[k][i];
-                const long e = static_cast<long>(i) * r;
+                const Neuron neuron{k, i};
                 if (!(lower < 0.0 && upper > 0.0)) continue;
-                score_neuron(lower, upper, price[k] + e, y[k] + e, z[k] + e, block.query().phase[k] + e, r, gaps.data(), intercepts.data());
+                score_neuron(lower, upper, columns_.price(neuron), columns_.y(neuron), columns_.z(neuron), r, gaps.data(), intercepts.data());
                 for (int c = 0; c < r; ++c) {
-                    by_gap.add(c, gaps[c], {k, i});
-                    by_intercept.add(c, intercepts[c], {k, i});
+                    if (!by_gap.would_take(c, gaps[c]) && !by_intercept.would_take(c, intercepts[c])) continue;
+                    if (columns_.is_fixed(c, neuron)) continue;
+                    by_gap.add(c, gaps[c], neuron);
+                    by_intercept.add(c, intercepts[c], neuron);
                 }
             }
         }
@@ -269,7 +294,7 @@ private:
                     if (before.layer == neuron.layer && before.unit == neuron.unit) return;
                 }
                 if (!neuron.layer || count == kCandidates) return;
-                found.candidates[count++] = {neuron, 0, 0.0, std::fabs(price[neuron.layer][static_cast<long>(neuron.unit) * r + c])};
+                found.candidates[count++] = {neuron, 0, 0.0, std::fabs(columns_.price(neuron)[c])};
             };
             for (int place = 0; place < kHalf; ++place) add(by_gap.neuron(place, c));
             for (int place = 0; place < kCandidates; ++place) add(by_intercept.neuron(place, c));
@@ -279,13 +304,18 @@ private:
     const EndsQuery& q_;
     const Program& p_;
     const CaseOptions& o_;
-    std::vector<std::vector<Case>> cases_;  // heaps
+    SingleColumns columns_;
+    std::vector<std::vector<float>> slopes_;  // [k], n_k x count
+    std::vector<std::vector<Case>> cases_;    // heaps
+    std::vector<float> above_, targets_;      // what is positive
+    std::vector<int> ends_, rows_;
 };
 
 }  // namespace
 
-std::vector<std::vector<Case>> split_ends(const EndsQuery& query, std::vector<Case> roots, const CaseOptions& options) {
-    return Splitting(query, options).run(std::move(roots));
+std::vector<std::vector<Case>> split_ends(const EndsQuery& query, const SingleNetwork& network, std::vector<Case> roots,
+                                          const CaseOptions& options) {
+    return Splitting(query, network, options).run(std::move(roots));
 }
 
 void prove_cases(const EndsQuery& query, std::vector<std::vector<Case>>& cases) {

@@ -9,20 +9,9 @@
 
 #include "core/program.hpp"
 #include "kernels/region.hpp"
+#include "kernels/single.hpp"
 
 namespace pydual {
-
-struct Neuron {
-    int layer = 0;  // 1..K; 0 for none
-    int unit = 0;
-};
-
-struct Fixed {
-    Neuron neuron;
-    signed char phase = 0;  // 1 active, -1 inactive
-    double multiplier = 0.0;
-    double price = 0.0;  // of the neuron where it was split
-};
 
 constexpr int kCandidates = 4;
 
@@ -53,8 +42,10 @@ struct CaseOptions {
 };
 
 // Splits each end's worst case, of which there is one at first, until its sign is decided, or it has most cases, all ends in turn.
-// Where one end of an interval is positive, both are decided. The cases of an end are in no order.
-std::vector<std::vector<Case>> split_ends(const EndsQuery& query, std::vector<Case> roots, const CaseOptions& options);
+// Where one end of an interval is positive, both are decided. The cases of an end are in no order. Their bounds are those of
+// single precision.
+std::vector<std::vector<Case>> split_ends(const EndsQuery& query, const SingleNetwork& network, std::vector<Case> roots,
+                                          const CaseOptions& options);
 
 // Each case's bound becomes what it proves with its multipliers, at the best stage, as audits bound it.
 void prove_cases(const EndsQuery& query, std::vector<std::vector<Case>>& cases);

@@ -1,0 +1,260 @@
+#include "kernels/single.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/dispatch.hpp"
+#include "kernels/activation.hpp"
+#include "kernels/affine.hpp"
+#include "kernels/lines.hpp"
+
+namespace pydual {
+namespace {
+
+PYDUAL_INLINE float positive(float x) { return x > 0.0f ? x : 0.0f; }
+
+PYDUAL_DISPATCH void backward_open(const float* alpha, float slope, float offset, const float* w, int r, float* hat, float* constant) {
+    for (int c = 0; c < r; ++c) {
+        const float up = positive(w[c]), down = w[c] - up;
+        hat[c] = alpha[c] * up + slope * down;
+        constant[c] += offset * down;
+    }
+}
+
+PYDUAL_DISPATCH void backward_curve(float alpha, float below, float slope, float offset, const float* w, int r, float* hat, float* constant) {
+    for (int c = 0; c < r; ++c) {
+        const float up = positive(w[c]), down = w[c] - up;
+        hat[c] = alpha * up + slope * down;
+        constant[c] += below * up + offset * down;
+    }
+}
+
+PYDUAL_DISPATCH void forward_open(const float* alpha, float slope, float offset, const float* w, const float* y, int r, float* z) {
+    for (int c = 0; c < r; ++c) z[c] = w[c] >= 0.0f ? alpha[c] * y[c] : slope * y[c] + offset;
+}
+
+PYDUAL_DISPATCH void forward_curve(float alpha, float below, float slope, float offset, const float* w, const float* y, int r, float* z) {
+    for (int c = 0; c < r; ++c) z[c] = w[c] >= 0.0f ? alpha * y[c] + below : slope * y[c] + offset;
+}
+
+PYDUAL_DISPATCH void add_multiple(float factor, const float* x, int r, float* sum) {
+    for (int c = 0; c < r; ++c) sum[c] += factor * x[c];
+}
+
+PYDUAL_DISPATCH void box_row(float low, float high, const float* w, int r, float* bound, float* x) {
+    for (int c = 0; c < r; ++c) {
+        x[c] = w[c] > 0.0f ? low : high;
+        bound[c] += w[c] * x[c];
+    }
+}
+
+PYDUAL_DISPATCH void gather_row(const float* from, const int* places, int r, float* to) {
+    for (int c = 0; c < r; ++c) to[c] = from[places[c]];
+}
+
+}  // namespace
+
+const float* SingleNetwork::rounded(const double* numbers, std::size_t count) {
+    if (!numbers) return nullptr;
+    std::vector<float>& held = numbers_.emplace_back();
+    held.assign(numbers, numbers + count);
+    return held.data();
+}
+
+TermOf<float> SingleNetwork::rounded(const Term& t) {
+    TermOf<float> term{t.source, t.rows, t.cols, nullptr, t.indptr, t.indices, nullptr, {t.columns.starts, t.columns.indices, nullptr}};
+    if (t.dense) {
+        term.dense = rounded(t.dense, static_cast<std::size_t>(t.rows) * t.cols);
+        return term;
+    }
+    term.values = rounded(t.values, t.indptr[t.rows]);
+    term.columns.values = rounded(t.columns.values, t.columns.starts[t.cols]);
+    return term;
+}
+
+SingleNetwork::SingleNetwork(const Program& program, const Form& form, const RegionView& region, const double* const* lower, const double* const* upper)
+    : program_(program), form_(form), region_(region), units_(program.depth() + 1) {
+    if (region.norm == Norm::none) {
+        low_.assign(region.lower, region.lower + program.inputs);
+        high_.assign(region.upper, region.upper + program.inputs);
+    }
+    for (int k = 1; k <= program.depth(); ++k) {
+        const Layer& layer = program.layers[k - 1];
+        Units& units = units_[k];
+        for (const Term& term : layer.terms) units.terms.push_back(rounded(term));
+        units.bias.assign(layer.bias, layer.bias + layer.size);
+        std::vector<double> alpha(layer.size), below(layer.size, 0.0), slope(layer.size), offset(layer.size);
+        if (layer.kind == Kind::relu)
+            relu_lines(lower[k], upper[k], layer.size, Rule::adaptive, alpha.data(), slope.data(), offset.data());
+        else
+            curve_lines(layer.kind, lower[k], upper[k], layer.size, Rule::adaptive, alpha.data(), below.data(), slope.data(), offset.data());
+        for (int i = 0; i < layer.size; ++i) {
+            const bool open = lower[k][i] < 0.0 && upper[k][i] > 0.0, on = lower[k][i] >= 0.0;
+            units.shape.push_back(layer.kind != Kind::relu ? Shape::curve : open ? Shape::open : on ? Shape::identity : Shape::dead);
+        }
+        units.alpha.assign(alpha.begin(), alpha.end());
+        units.below.assign(below.begin(), below.end());
+        units.slope.assign(slope.begin(), slope.end());
+        units.offset.assign(offset.begin(), offset.end());
+    }
+}
+
+SingleColumns::SingleColumns(const SingleNetwork& network, int most)
+    : network_(network), p_(network.program_), after_(p_, most), before_(p_, most, 1), alpha_(p_, most, 1), y_(p_, most, 1), z_(p_, most),
+      constant_(most), bound_(most), best_(most), entries_(p_.depth() + 1), places_(most), better_(most),
+      wide_(network.region_.norm == Norm::none ? 0 : static_cast<std::size_t>(p_.inputs) * most), x_(wide_.size()),
+      scratch_(wide_.empty() ? 0 : 4L * p_.inputs), sums_(wide_.empty() ? 0 : 2L * most) {}
+
+void SingleColumns::begin(int r, const int* rows, const std::vector<std::vector<float>>& alpha, int count, const int* ends) {
+    r_ = r;
+    rows_.assign(rows, rows + r);
+    for (auto& of_layer : entries_) of_layer.clear();
+    for (int c = 0; c < r; ++c) places_[c].clear();
+    for (int k = 1; k <= p_.depth(); ++k)
+        for (int i = 0; i < p_.size(k); ++i)
+            if (network_.units_[k].shape[i] == SingleNetwork::Shape::open)
+                gather_row(alpha[k].data() + static_cast<long>(i) * count, ends, r, alpha_[k] + static_cast<long>(i) * r);
+}
+
+void SingleColumns::fix(int column, const Fixed& fixed) {
+    std::vector<Entry>& of_layer = entries_[fixed.neuron.layer];
+    places_[column].push_back({fixed.neuron.layer, static_cast<int>(of_layer.size())});
+    const float beta = std::max(static_cast<float>(fixed.multiplier), 0.0f);
+    of_layer.push_back({fixed.neuron.unit, column, static_cast<float>(fixed.phase), static_cast<float>(fixed.price), beta, 0.0f, 0.0f, beta});
+}
+
+bool SingleColumns::is_fixed(int column, const Neuron& neuron) const {
+    for (const Place& place : places_[column])
+        if (place.layer == neuron.layer && entries_[place.layer][place.index].unit == neuron.unit) return true;
+    return false;
+}
+
+void SingleColumns::substitute(int k) {
+    using Shape = SingleNetwork::Shape;
+    const SingleNetwork::Units& units = network_.units_[k];
+    const int n = p_.size(k);
+    float* const constant = constant_.data();
+    for (int i = 0; i < n; ++i) {
+        const long row = static_cast<long>(i) * r_;
+        const float* w = after_[k] + row;
+        float* hat = before_[k] + row;
+        switch (units.shape[i]) {
+            case Shape::dead: std::fill(hat, hat + r_, 0.0f); break;
+            case Shape::identity: std::copy(w, w + r_, hat); break;
+            case Shape::open: backward_open(alpha_[k] + row, units.slope[i], units.offset[i], w, r_, hat, constant); break;
+            case Shape::curve: backward_curve(units.alpha[i], units.below[i], units.slope[i], units.offset[i], w, r_, hat, constant); break;
+        }
+    }
+    for (const Entry& entry : entries_[k]) {
+        const long e = static_cast<long>(entry.unit) * r_ + entry.column;
+        const float w = after_[k][e];
+        if (units.shape[entry.unit] == Shape::open) constant[entry.column] -= units.offset[entry.unit] * (w - positive(w));
+        before_[k][e] = (entry.phase > 0.0f ? w : 0.0f) - entry.phase * entry.beta;
+    }
+    for (int i = 0; i < n; ++i) add_multiple(units.bias[i], before_[k] + static_cast<long>(i) * r_, r_, constant);
+    for (const TermOf<float>& term : units.terms) apply_transposed(term, before_[k], r_, r_, after_[term.source], r_);
+}
+
+void SingleColumns::concretize() {
+    std::copy(constant_.begin(), constant_.begin() + r_, bound_.begin());
+    if (network_.region_.norm == Norm::none) {
+        for (int i = 0; i < p_.inputs; ++i) {
+            const long row = static_cast<long>(i) * r_;
+            box_row(network_.low_[i], network_.high_[i], after_[0] + row, r_, bound_.data(), z_[0] + row);
+        }
+        return;
+    }
+    const long count = static_cast<long>(p_.inputs) * r_;
+    std::copy(after_[0], after_[0] + count, wide_.begin());
+    std::copy(constant_.begin(), constant_.begin() + r_, sums_.begin());
+    pydual::concretize(network_.region_, wide_.data(), sums_.data(), r_, sums_.data() + r_, x_.data(), scratch_.data());
+    for (int c = 0; c < r_; ++c) bound_[c] = static_cast<float>(sums_[r_ + c]);
+    for (long e = 0; e < count; ++e) z_[0][e] = static_cast<float>(x_[e]);
+}
+
+void SingleColumns::evaluate() {
+    for (int k = 0; k <= p_.depth(); ++k) std::fill_n(after_[k], static_cast<long>(p_.size(k)) * r_, 0.0f);
+    std::fill(constant_.begin(), constant_.end(), 0.0f);
+    const Form& form = network_.form_;
+    for (int c = 0; c < r_; ++c) {
+        const long row = rows_[c];
+        constant_[c] = static_cast<float>(form.bias[row]);
+        for (const Term& t : form.terms) {
+            float* to = after_[t.source] + c;
+            if (t.dense)
+                for (int j = 0; j < t.cols; ++j) to[static_cast<long>(j) * r_] += static_cast<float>(t.dense[row * t.cols + j]);
+            else
+                for (int p = t.indptr[row]; p < t.indptr[row + 1]; ++p) to[static_cast<long>(t.indices[p]) * r_] += static_cast<float>(t.values[p]);
+        }
+    }
+    for (int k = p_.depth(); k >= 1; --k) substitute(k);
+    concretize();
+}
+
+void SingleColumns::play() {
+    using Shape = SingleNetwork::Shape;
+    for (int k = 1; k <= p_.depth(); ++k) {
+        const SingleNetwork::Units& units = network_.units_[k];
+        for (int i = 0; i < p_.size(k); ++i) std::fill_n(y_[k] + static_cast<long>(i) * r_, r_, units.bias[i]);
+        for (const TermOf<float>& term : units.terms) apply(term, z_[term.source], r_, r_, y_[k], r_);
+        for (int i = 0; i < p_.size(k); ++i) {
+            const long row = static_cast<long>(i) * r_;
+            const float *w = after_[k] + row, *y = y_[k] + row;
+            float* z = z_[k] + row;
+            switch (units.shape[i]) {
+                case Shape::dead: std::fill(z, z + r_, 0.0f); break;
+                case Shape::identity: std::copy(y, y + r_, z); break;
+                case Shape::open: forward_open(alpha_[k] + row, units.slope[i], units.offset[i], w, y, r_, z); break;
+                case Shape::curve: forward_curve(units.alpha[i], units.below[i], units.slope[i], units.offset[i], w, y, r_, z); break;
+            }
+        }
+        for (const Entry& entry : entries_[k]) {
+            const long e = static_cast<long>(entry.unit) * r_ + entry.column;
+            z_[k][e] = entry.phase > 0.0f ? y_[k][e] : 0.0f;
+        }
+    }
+}
+
+bool SingleColumns::keep_best(const float* targets) {
+    bool all = true;
+    for (int c = 0; c < r_; ++c) {
+        better_[c] = bound_[c] > best_[c];
+        if (better_[c]) best_[c] = bound_[c];
+        all = all && best_[c] > targets[c];
+    }
+    for (auto& of_layer : entries_)
+        for (Entry& entry : of_layer)
+            if (better_[entry.column]) entry.best = entry.beta;
+    return all;
+}
+
+// d bound / d beta = -y (active), y (inactive).
+void SingleColumns::move(int step, double rate) {
+    const float correct1 = static_cast<float>(1.0 / (1.0 - std::pow(0.9, step)));
+    const float correct2 = static_cast<float>(1.0 / (1.0 - std::pow(0.999, step)));
+    for (int k = 1; k <= p_.depth(); ++k) {
+        for (Entry& entry : entries_[k]) {
+            const float g = -entry.phase * y_[k][static_cast<long>(entry.unit) * r_ + entry.column];
+            entry.first = 0.9f * entry.first + 0.1f * g;
+            entry.second = 0.999f * entry.second + 0.001f * g * g;
+            const float change = entry.first * correct1 / (std::sqrt(entry.second * correct2) + 1e-8f);
+            entry.beta = positive(entry.beta + static_cast<float>(rate) * entry.scale * change);
+        }
+    }
+}
+
+void SingleColumns::ascend(const Steps& steps, const float* targets) {
+    std::fill(best_.begin(), best_.end(), -std::numeric_limits<float>::infinity());
+    double rate = steps.rate;
+    for (int step = 0;; ++step) {
+        evaluate();
+        play();
+        if (keep_best(targets) || step >= steps.count) break;
+        move(step + 1, rate);
+        rate *= steps.decay;
+    }
+    std::copy(best_.begin(), best_.begin() + r_, bound_.begin());
+}
+
+}  // namespace pydual

@@ -1,0 +1,113 @@
+// Bounds by lines and multipliers in single precision, for searches whose answers are proved in double precision afterwards.
+//
+// The slopes of a column stay, its multipliers rise (kernels/ascent.hpp, which this is the fast part of: no weights of margins, no
+// moving slopes, no curvatures).
+#pragma once
+
+#include <deque>
+#include <vector>
+
+#include "core/program.hpp"
+#include "kernels/buffers.hpp"
+#include "kernels/region.hpp"
+
+namespace pydual {
+
+struct Neuron {
+    int layer = 0;  // 1..K; 0 for none
+    int unit = 0;
+};
+
+struct Fixed {
+    Neuron neuron;
+    signed char phase = 0;  // 1 active, -1 inactive
+    double multiplier = 0.0;
+    double price = 0.0;  // of the neuron where it was split
+};
+
+// A program, rows of a form and intervals, shared by all columns.
+class SingleNetwork {
+public:
+    SingleNetwork(const Program& program, const Form& form, const RegionView& region, const double* const* lower, const double* const* upper);
+    SingleNetwork(const SingleNetwork&) = delete;
+    SingleNetwork& operator=(const SingleNetwork&) = delete;
+
+private:
+    friend class SingleColumns;
+
+    enum class Shape : char { dead, identity, open, curve };
+
+    // Of each unit: its shape and lines, as in kernels/lines.hpp; alpha of an open ReLU is that of the column.
+    struct Units {
+        std::vector<TermOf<float>> terms;
+        std::vector<Shape> shape;
+        std::vector<float> bias, alpha, below, slope, offset;
+    };
+
+    TermOf<float> rounded(const Term& term);
+    const float* rounded(const double* numbers, std::size_t count);
+
+    const Program& program_;
+    const Form& form_;
+    RegionView region_;
+    std::vector<Units> units_;      // [1..K]
+    std::vector<float> low_, high_;  // of the inputs
+    std::deque<std::vector<float>> numbers_;
+};
+
+// Up to `most` columns of one network, and memory for them.
+class SingleColumns {
+public:
+    SingleColumns(const SingleNetwork& network, int most);
+
+    // r columns, without fixed neurons: column c is row rows[c] of the form, with the slopes [k] n_k x count in place ends[c].
+    void begin(int r, const int* rows, const std::vector<std::vector<float>>& alpha, int count, const int* ends);
+    void fix(int column, const Fixed& fixed);
+
+    void evaluate();  // bounds
+    void play();      // what attains them
+
+    // Steps of Adam for the multipliers (Kingma and Ba 2015), until each column's bound is above its target, and at the best point
+    // the bound and the multipliers; the play is the last one.
+    struct Steps {
+        int count;
+        double rate;  // in units of the neurons' prices
+        double decay;
+    };
+    void ascend(const Steps& steps, const float* targets);
+
+    const float* bound() const { return bound_.data(); }
+    const float* y(Neuron n) const { return y_[n.layer] + static_cast<long>(n.unit) * r_; }
+    const float* z(Neuron n) const { return z_[n.layer] + static_cast<long>(n.unit) * r_; }
+    const float* price(Neuron n) const { return after_[n.layer] + static_cast<long>(n.unit) * r_; }
+    bool is_fixed(int column, const Neuron& neuron) const;
+    double multiplier(int column, int place) const { return at(column, place).best; }  // of the neuron that was fixed so manieth
+
+private:
+    struct Entry {
+        int unit, column;
+        float phase, scale, beta, first, second, best;
+    };
+    struct Place {
+        int layer, index;
+    };
+
+    const Entry& at(int column, int place) const { return entries_[places_[column][place].layer][places_[column][place].index]; }
+    void substitute(int k);
+    void concretize();
+    bool keep_best(const float* targets);
+    void move(int step, double rate);
+
+    const SingleNetwork& network_;
+    const Program& p_;
+    int r_ = 0;
+    ColumnsOf<float> after_, before_, alpha_, y_, z_;
+    std::vector<float> constant_, bound_, best_;
+    std::vector<std::vector<Entry>> entries_;  // by layer
+    std::vector<std::vector<Place>> places_;   // by column, in the order in which they were fixed
+    std::vector<int> rows_;
+    std::vector<char> better_;
+    std::vector<double> wide_, x_, scratch_, sums_;  // for balls
+};
+
+}  // namespace pydual
