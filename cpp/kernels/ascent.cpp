@@ -284,9 +284,7 @@ private:
     void move_beta(int k, const Adam& adam) {
         for (std::size_t i = 0; i < now_.fixed[k].size(); ++i) {
             const long e = now_.fixed[k][i];
-            Adam own = adam;
-            if (q_.beta_scale) own.rate *= q_.beta_scale[k][e];
-            own.step(-static_cast<double>(q_.phase[k][e]) * y_[k][e], moments_.first_beta[k][i], moments_.second_beta[k][i], now_.beta[k][e]);
+            adam.step(-static_cast<double>(q_.phase[k][e]) * y_[k][e], moments_.first_beta[k][i], moments_.second_beta[k][i], now_.beta[k][e]);
         }
     }
 

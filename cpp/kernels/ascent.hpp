@@ -21,7 +21,6 @@ struct AscentQuery {
     const double* const* center = nullptr;     // [k], n_k: y_k at the ball's center; or null, without curvatures
     const double* radius = nullptr;            // [k]: of y_k around it, infinity where nothing is known
     const int* row = nullptr;                  // [r]: the one margin of each column, without weights; or null
-    const double* const* beta_scale = nullptr;  // [k], n_k x r: what the rate of beta is in units of; or null, for 1
 };
 
 struct AscentOptions {

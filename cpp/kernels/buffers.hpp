@@ -24,6 +24,7 @@ public:
     }
     ColumnsOf(const ColumnsOf&) = delete;
     ColumnsOf& operator=(const ColumnsOf&) = delete;
+    ColumnsOf(ColumnsOf&&) = default;  // the storage stays where it is
 
     Real* const* get() const { return pointers_.data(); }
     Real* operator[](int k) const { return pointers_[k]; }

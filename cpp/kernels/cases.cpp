@@ -76,7 +76,7 @@ PYDUAL_DISPATCH void score_neuron(double lower, double upper, const float* price
 class Block {
 public:
     Block(const EndsQuery& query, const Place* places, int r)
-        : alpha(*query.program, r, 1), beta(*query.program, r, 1), row_(r), scale_(*query.program, r, 1), phases_(query.program->depth() + 1), phase_(phases_.size()),
+        : alpha(*query.program, r, 1), beta(*query.program, r, 1), row_(r), phases_(query.program->depth() + 1), phase_(phases_.size()),
           query_{query.program, query.region, query.form, query.lower, query.upper} {
         const Program& p = *query.program;
         for (int c = 0; c < r; ++c) row_[c] = query.first + places[c].end;
@@ -93,7 +93,6 @@ public:
         }
         query_.phase = phase_.data();
         query_.row = row_.data();
-        query_.beta_scale = scale_.get();
     }
     Block(const Block&) = delete;
     Block& operator=(const Block&) = delete;
@@ -108,11 +107,9 @@ private:
         const long e = static_cast<long>(fixed.neuron.unit) * r + c;
         phases_[fixed.neuron.layer][e] = fixed.phase;
         beta[fixed.neuron.layer][e] = fixed.multiplier;
-        scale_[fixed.neuron.layer][e] = fixed.price;
     }
 
     std::vector<int> row_;
-    Columns scale_;
     std::vector<std::vector<signed char>> phases_;
     std::vector<const signed char*> phase_;
     AscentQuery query_;
@@ -209,7 +206,8 @@ private:
         return children;
     }
 
-    // Of each case's candidates the one whose better child has the best bound, by the case's own multipliers, clipped at 0.
+    // Of each case's candidates the one whose better child has the best bound, clipped at 0, by the multipliers of the case and at
+    // its input: most products are those with inputs' weights.
     std::vector<Fixed> look_ahead(const std::vector<Child>& parents) {
         struct Trial {
             std::size_t parent;
@@ -224,10 +222,14 @@ private:
                 if (split.neuron.layer)
                     for (const signed char phase : {-1, 1}) trials.push_back({n, {split.neuron, phase, 0.0, split.price}});
         }
+        const Inputs inputs = inputs_of(parents);
+        std::vector<int> places_of_inputs;
         for_each_block(trials, [&](const Trial& trial) { return Place{parents[trial.parent].end, &parents[trial.parent].of.path, trial.split}; },
                        [&](const Place* places, Trial* of_block, int r) {
                            load(places, r);
-                           columns_.evaluate();
+                           places_of_inputs.clear();
+                           for (int c = 0; c < r; ++c) places_of_inputs.push_back(static_cast<int>(of_block[c].parent));
+                           columns_.evaluate_at(inputs, places_of_inputs.data());
                            for (int c = 0; c < r; ++c) of_block[c].bound = std::min<double>(columns_.bound()[c], 0.0);
                        });
         std::vector<Fixed> chosen;
@@ -241,6 +243,22 @@ private:
             chosen[trials[t].parent] = trials[t].split;
         }
         return chosen;
+    }
+
+    // Those that attain the cases' bounds.
+    Inputs inputs_of(const std::vector<Child>& cases) {
+        Inputs inputs(p_, static_cast<int>(cases.size()));
+        std::vector<const Child*> all;
+        for (const Child& one : cases) all.push_back(&one);
+        int first = 0;
+        for_each_block(all, [](const Child* child) { return Place{child->end, &child->of.path, {}}; },
+                       [&](const Place* places, const Child**, int r) {
+                           load(places, r);
+                           columns_.evaluate();
+                           columns_.read_inputs(inputs, first);
+                           first += r;
+                       });
+        return inputs;
     }
 
     void settle(const Place* places, Child* children, int r) {

@@ -53,6 +53,15 @@ PYDUAL_DISPATCH void gather_row(const float* from, const int* places, int r, flo
     for (int c = 0; c < r; ++c) to[c] = from[places[c]];
 }
 
+// on_entry(column, value) for the entries of a matrix's row.
+template <class OnEntry>
+void for_each_entry(const Term& t, int row, const OnEntry& on_entry) {
+    if (t.dense)
+        for (int j = 0; j < t.cols; ++j) on_entry(j, t.dense[static_cast<long>(row) * t.cols + j]);
+    else
+        for (int p = t.indptr[row]; p < t.indptr[row + 1]; ++p) on_entry(t.indices[p], t.values[p]);
+}
+
 }  // namespace
 
 const float* SingleNetwork::rounded(const double* numbers, std::size_t count) {
@@ -130,7 +139,48 @@ bool SingleColumns::is_fixed(int column, const Neuron& neuron) const {
     return false;
 }
 
+void SingleColumns::read_inputs(Inputs& inputs, int first) const {
+    std::vector<float> read;
+    for (int k = 1; k <= p_.depth(); ++k) {
+        const SingleNetwork::Units& units = network_.units_[k];
+        read.assign(static_cast<std::size_t>(p_.size(k)) * r_, 0.0f);
+        for (const TermOf<float>& term : units.terms)
+            if (term.source == 0) apply(term, z_[0], r_, r_, read.data(), r_);
+        for (int i = 0; i < p_.size(k); ++i)
+            for (int c = 0; c < r_; ++c)
+                inputs.read[k][static_cast<long>(i) * inputs.count + first + c] = read[static_cast<long>(i) * r_ + c] + units.bias[i];
+    }
+    for (const Term& term : network_.form_.terms)
+        for (int c = 0; c < r_ && term.source == 0; ++c)
+            for_each_entry(term, rows_[c], [&](int j, double value) {
+                inputs.form[first + c] += static_cast<float>(value) * z_[0][static_cast<long>(j) * r_ + c];
+            });
+}
+
+void SingleColumns::evaluate_at(const Inputs& inputs, const int* places) {
+    start();
+    for (int c = 0; c < r_; ++c) constant_[c] += inputs.form[places[c]];
+    for (int k = p_.depth(); k >= 1; --k) {
+        relax(k);
+        for (int i = 0; i < p_.size(k); ++i) {
+            const float* hat = before_[k] + static_cast<long>(i) * r_;
+            const float* read = inputs.read[k] + static_cast<long>(i) * inputs.count;
+            for (int c = 0; c < r_; ++c) constant_[c] += read[places[c]] * hat[c];
+        }
+        for (const TermOf<float>& term : network_.units_[k].terms)
+            if (term.source > 0) apply_transposed(term, before_[k], r_, r_, after_[term.source], r_);
+    }
+    std::copy(constant_.begin(), constant_.begin() + r_, bound_.begin());
+}
+
 void SingleColumns::substitute(int k) {
+    relax(k);
+    const SingleNetwork::Units& units = network_.units_[k];
+    for (int i = 0; i < p_.size(k); ++i) add_multiple(units.bias[i], before_[k] + static_cast<long>(i) * r_, r_, constant_.data());
+    for (const TermOf<float>& term : units.terms) apply_transposed(term, before_[k], r_, r_, after_[term.source], r_);
+}
+
+void SingleColumns::relax(int k) {
     using Shape = SingleNetwork::Shape;
     const SingleNetwork::Units& units = network_.units_[k];
     const int n = p_.size(k);
@@ -152,8 +202,6 @@ void SingleColumns::substitute(int k) {
         if (units.shape[entry.unit] == Shape::open) constant[entry.column] -= units.offset[entry.unit] * (w - positive(w));
         before_[k][e] = (entry.phase > 0.0f ? w : 0.0f) - entry.phase * entry.beta;
     }
-    for (int i = 0; i < n; ++i) add_multiple(units.bias[i], before_[k] + static_cast<long>(i) * r_, r_, constant);
-    for (const TermOf<float>& term : units.terms) apply_transposed(term, before_[k], r_, r_, after_[term.source], r_);
 }
 
 void SingleColumns::concretize() {
@@ -174,22 +222,21 @@ void SingleColumns::concretize() {
 }
 
 void SingleColumns::evaluate() {
+    start();
+    for (int k = p_.depth(); k >= 1; --k) substitute(k);
+    concretize();
+}
+
+void SingleColumns::start() {
     for (int k = 0; k <= p_.depth(); ++k) std::fill_n(after_[k], static_cast<long>(p_.size(k)) * r_, 0.0f);
     std::fill(constant_.begin(), constant_.end(), 0.0f);
     const Form& form = network_.form_;
     for (int c = 0; c < r_; ++c) {
-        const long row = rows_[c];
+        const int row = rows_[c];
         constant_[c] = static_cast<float>(form.bias[row]);
-        for (const Term& t : form.terms) {
-            float* to = after_[t.source] + c;
-            if (t.dense)
-                for (int j = 0; j < t.cols; ++j) to[static_cast<long>(j) * r_] += static_cast<float>(t.dense[row * t.cols + j]);
-            else
-                for (int p = t.indptr[row]; p < t.indptr[row + 1]; ++p) to[static_cast<long>(t.indices[p]) * r_] += static_cast<float>(t.values[p]);
-        }
+        for (const Term& t : form.terms)
+            for_each_entry(t, row, [&](int j, double value) { after_[t.source][static_cast<long>(j) * r_ + c] += static_cast<float>(value); });
     }
-    for (int k = p_.depth(); k >= 1; --k) substitute(k);
-    concretize();
 }
 
 void SingleColumns::play() {

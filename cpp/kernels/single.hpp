@@ -55,6 +55,15 @@ private:
     std::deque<std::vector<float>> numbers_;
 };
 
+// Of some inputs, what layers and the rows of the form read in them; biases included.
+struct Inputs {
+    Inputs(const Program& program, int many) : count(many), read(program, many, 1), form(many, 0.0f) {}
+
+    int count;
+    ColumnsOf<float> read;    // [k], n_k x count
+    std::vector<float> form;  // without bias
+};
+
 // Up to `most` columns of one network, and memory for them.
 class SingleColumns {
 public:
@@ -65,6 +74,8 @@ public:
     void fix(int column, const Fixed& fixed);
 
     void evaluate();  // bounds
+    void read_inputs(Inputs& inputs, int first) const;              // those that attain them, as inputs first, first + 1, ..
+    void evaluate_at(const Inputs& inputs, const int* places);      // bounds of relaxations of the layers only, at given inputs: no less
     void play();      // what attains them
 
     // Steps of Adam for the multipliers (Kingma and Ba 2015), until each column's bound is above its target, and at the best point
@@ -93,6 +104,8 @@ private:
     };
 
     const Entry& at(int column, int place) const { return entries_[places_[column][place].layer][places_[column][place].index]; }
+    void start();
+    void relax(int k);
     void substitute(int k);
     void concretize();
     bool keep_best(const float* targets);
