@@ -24,7 +24,7 @@ struct Trees {
     std::vector<int> splits, split_counts;
     std::vector<float> multipliers;
     std::vector<int> multiplier_counts;
-    std::vector<double> bounds;  // of the cases
+    std::vector<double> searched, proved;  // bounds of the cases
 
     // `above`: how many splits are above the root.
     void add(std::vector<Case> cases, std::size_t above, const LivePart& live, const std::vector<int>& at) {
@@ -40,7 +40,8 @@ struct Trees {
             }
             splits.push_back(-1);
             for (const Fixed& fixed : one.path) multipliers.push_back(static_cast<float>(fixed.multiplier));
-            bounds.push_back(one.bound);
+            searched.push_back(one.bound);
+            proved.push_back(one.proved);
             before = &one.path;
         }
         split_counts.push_back(static_cast<int>(splits.size() - splits_before));
@@ -216,7 +217,7 @@ py::dict columns_of(const Trees& trees) {
 
 double least_bound(const std::vector<Case>& cases) {
     double least = std::numeric_limits<double>::infinity();
-    for (const Case& one : cases) least = std::min(least, one.bound);
+    for (const Case& one : cases) least = std::min(least, one.proved);
     return least;
 }
 
@@ -274,7 +275,8 @@ py::dict split_nodes(const HeldProgram& program, const HeldForm& form, const Hel
         for (int e = 0; e < count; ++e) trees.add(std::move(cases[e]), roots[e].path.size(), nodes.live, nodes.at);
     }
     py::dict result = columns_of(trees);
-    result["bound"] = array_of<Doubles>(trees.bounds);
+    result["bound"] = array_of<Doubles>(trees.proved);
+    result["searched"] = array_of<Doubles>(trees.searched);
     return result;
 }
 
@@ -339,7 +341,7 @@ void bind_cases(py::module_& m, py::class_<HeldProgram>& cls) {
         py::arg("phase"), py::arg("beta"), py::arg("price"), py::kw_only(), py::arg("most"), py::arg("deepest"), py::arg("steps"),
         py::arg("rate"), py::arg("seconds"), py::arg("threads"),
         "Splits the cell of each row of the form by cases, up to ``most``: where the units of its path have their phases, from their "
-        "multipliers on. Returns trees as split_ends does, multipliers of the path included, and the bound of each case.");
+        "multipliers on. Returns trees as split_ends does, multipliers of the path included, and the bound of each case: as proved, and as searched, in single precision and without stages.");
     cls.def("bound_ends", &bound_ends_by, py::arg("form"), py::arg("region"), py::arg("lower"), py::arg("upper"), py::arg("alpha"),
             py::arg("splits"), py::arg("multipliers"), py::kw_only(), py::arg("deepest"), py::arg("threads"),
             "The bound (rows,) of each row by its tree of cases, at the best stage.");

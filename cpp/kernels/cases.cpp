@@ -197,7 +197,7 @@ private:
         std::vector<Child> children;
         for (std::size_t n = 0; n < parents.size(); ++n) {
             for (const signed char phase : {-1, 1}) {
-                Case child{parents[n].of.path, 0.0, {}};
+                Case child{parents[n].of.path};
                 child.path.push_back(splits[n]);
                 child.path.back().phase = phase;
                 children.push_back({parents[n].end, std::move(child)});
@@ -349,7 +349,7 @@ void prove_cases(const EndsQuery& query, std::vector<std::vector<Case>>& cases) 
                        Block block(query, places, r);
                        std::vector<double> bound(r);
                        evaluate_stages(block.query(), r, block.point(), bound.data());
-                       for (int c = 0; c < r; ++c) of_block[c].of->bound = bound[c];
+                       for (int c = 0; c < r; ++c) of_block[c].of->proved = bound[c];
                    });
 }
 

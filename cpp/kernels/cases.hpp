@@ -17,7 +17,8 @@ constexpr int kCandidates = 4;
 
 struct Case {
     std::vector<Fixed> path;  // from the root down
-    double bound = 0.0;
+    double bound = 0.0;  // in single precision
+    double proved = 0.0;
     std::array<Fixed, kCandidates> candidates{};  // that may be split next, without phases; the first is none where no split helps
 };
 
@@ -47,7 +48,7 @@ struct CaseOptions {
 std::vector<std::vector<Case>> split_ends(const EndsQuery& query, const SingleNetwork& network, std::vector<Case> roots,
                                           const CaseOptions& options);
 
-// Each case's bound becomes what it proves with its multipliers, at the best stage, as audits bound it.
+// What each case proves with its multipliers, at the best stage, as audits bound it.
 void prove_cases(const EndsQuery& query, std::vector<std::vector<Case>>& cases);
 
 }  // namespace pydual
