@@ -55,12 +55,12 @@ private:
     std::deque<std::vector<float>> numbers_;
 };
 
-// Of some inputs, what layers and the rows of the form read in them; biases included.
+// What layers and rows of the form read in each of some inputs.
 struct Inputs {
     Inputs(const Program& program, int many) : count(many), read(program, many, 1), form(many, 0.0f) {}
 
     int count;
-    ColumnsOf<float> read;    // [k], n_k x count
+    ColumnsOf<float> read;    // [k], n_k x count, with bias
     std::vector<float> form;  // without bias
 };
 
@@ -73,10 +73,15 @@ public:
     void begin(int r, const int* rows, const std::vector<std::vector<float>>& alpha, int count, const int* ends);
     void fix(int column, const Fixed& fixed);
 
-    void evaluate();  // bounds
-    void read_inputs(Inputs& inputs, int first) const;              // those that attain them, as inputs first, first + 1, ..
-    void evaluate_at(const Inputs& inputs, const int* places);      // bounds of relaxations of the layers only, at given inputs: no less
-    void play();      // what attains them
+    // The bounds, and the inputs that attain them.
+    void evaluate();
+    // What those are as inputs first, first + 1, ..
+    void read_inputs(Inputs& inputs, int first) const;
+    // What would be the bounds if each column's only input were that in its place: no less, and without the products with inputs'
+    // weights.
+    void evaluate_at(const Inputs& inputs, const int* places);
+    // After evaluate: y and z of the neurons where the bounds are attained.
+    void play();
 
     // Steps of Adam for the multipliers (Kingma and Ba 2015), until each column's bound is above its target, and at the best point
     // the bound and the multipliers; the play is the last one.
@@ -92,9 +97,10 @@ public:
     const float* z(Neuron n) const { return z_[n.layer] + static_cast<long>(n.unit) * r_; }
     const float* price(Neuron n) const { return after_[n.layer] + static_cast<long>(n.unit) * r_; }
     bool is_fixed(int column, const Neuron& neuron) const;
-    double multiplier(int column, int place) const { return at(column, place).best; }  // of the neuron that was fixed so manieth
+    double multiplier(int column, int place) const { return at(column, place).best; }  // `place`: in the order of fixing
 
 private:
+    // A fixed neuron of a column: its multiplier with Adam's moments, and the best one.
     struct Entry {
         int unit, column;
         float phase, scale, beta, first, second, best;
