@@ -94,6 +94,7 @@ def test_searches_are_twice_as_long_each_time_and_take_a_share_of_the_time() -> 
     problems = normalize(network, Checker(Region(-np.ones(2), np.ones(2)), Y[0] <= 0))
     player = Scatter(problems, 0)
     assert player.search(0.0) == []
+    assert Scatter(problems, 0, lambda: 0.0).search(1e9) == []  # no time is left
     sizes = []
     for _ in range(4):
         (find,) = player.search(1e9)

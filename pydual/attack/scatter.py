@@ -41,11 +41,12 @@ class Scatter:
         self._expected = 2 * self.samples * work / SPEED
 
     def search(self, elapsed: float, goal: float = 0.0, skip: frozenset[int] = frozenset()) -> list[Find]:
-        """The best finds, the least margin first, or none where it is too early, so many seconds after the beginning.
+        """The best finds, the least margin first, or none where it is too early, so many seconds after the beginning, or
+        too late.
 
         Stops at the first find that reaches the ``goal``.
         """
-        if not self._groups or self._spent + self._expected > SHARE * elapsed:
+        if not self._groups or self._spent + self._expected > SHARE * elapsed or self._expected > self._left():
             return []
         begin, finds = time.monotonic(), list[Find]()
         for find in (find for g in self._groups for find in scatter(g, self.samples, self._random, goal, skip)):
