@@ -87,6 +87,9 @@ def test_each_problem_has_a_find_of_its_own() -> None:
     assert found[0].margin <= 0 and found[1].margin <= 0 < found[2].margin
     assert value(found[1].x) >= 0.9
     assert {f.problem.index for f in scatter(g, 100, np.random.default_rng(0), 0.0, frozenset({0, 2}))} == {1}
+    random = np.random.default_rng(0)
+    assert not list(scatter(g, 100, random, 0.0, frozenset({0, 1, 2})))
+    assert random.random() == np.random.default_rng(0).random()  # nothing was drawn
 
 
 def test_searches_are_twice_as_long_each_time_and_take_a_share_of_the_time() -> None:
@@ -102,6 +105,14 @@ def test_searches_are_twice_as_long_each_time_and_take_a_share_of_the_time() -> 
         sizes.append(player.samples)
         assert player.search(0.0) == []
     assert sizes == [sizes[0] * 2**k for k in range(4)]
+
+
+def test_points_fit_into_the_memory_that_searches_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pydual.attack.scatter.HELD", 4000)
+    player = Scatter(normalize(trap(), Checker(CUBE, Y[0] <= 0)), 0)
+    for _ in range(3):
+        player.search(1e9, -np.inf)
+        assert player.samples == 1000  # of three inputs and a margin
 
 
 def test_many_inputs_are_not_searched_at_random() -> None:

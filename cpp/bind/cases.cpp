@@ -166,7 +166,8 @@ struct Ends {
         std::vector<std::vector<Case>> cases(count);
         const SingleNetwork network(live.program, live.margins, region, low.get(), high.get());
         for_each_task(threads, [&](const EndsQuery& query) {
-            std::vector<std::vector<Case>> found = split_ends(query, network, {roots.begin() + query.first, roots.begin() + query.first + query.count}, options);
+            const auto begin = roots.begin() + query.first;
+            std::vector<std::vector<Case>> found = split_ends(query, network, {begin, begin + query.count}, options);
             for (std::vector<Case>& of_end : found)
                 for (Case& one : of_end)
                     for (Fixed& fixed : one.path) fixed.multiplier = static_cast<float>(fixed.multiplier);  // as they are stored
@@ -341,7 +342,8 @@ void bind_cases(py::module_& m, py::class_<HeldProgram>& cls) {
         py::arg("phase"), py::arg("beta"), py::arg("price"), py::kw_only(), py::arg("most"), py::arg("deepest"), py::arg("steps"),
         py::arg("rate"), py::arg("seconds"), py::arg("threads"),
         "Splits the cell of each row of the form by cases, up to ``most``: where the units of its path have their phases, from their "
-        "multipliers on. Returns trees as split_ends does, multipliers of the path included, and the bound of each case: as proved, and as searched, in single precision and without stages.");
+        "multipliers on. Returns trees as split_ends does, multipliers of the path included, and the bound of each case: as proved, and as searched, in single precision and "
+        "without stages.");
     cls.def("bound_ends", &bound_ends_by, py::arg("form"), py::arg("region"), py::arg("lower"), py::arg("upper"), py::arg("alpha"),
             py::arg("splits"), py::arg("multipliers"), py::kw_only(), py::arg("deepest"), py::arg("threads"),
             "The bound (rows,) of each row by its tree of cases, at the best stage.");

@@ -69,8 +69,8 @@ class Relaxation {
 public:
     Relaxation(const AscentQuery& query, int r, const AscentPoint& start)
         : q_(query), p_(*query.program), r_(r), alpha(p_, r, 1), beta(p_, r, 1), slope(p_, r, 1), price(p_, r), lines(p_.depth() + 1),
-          lambda(start.lambda, start.lambda + (query.row ? 0 : static_cast<long>(query.margins->size) * r)), fixed(p_.depth() + 1), bound(r), offset_(p_, r, 1),
-          split_(p_, r, 1), before_(p_, r, 1), below_(p_.depth() + 1), constant_(r), scratch_(4L * p_.inputs),
+          lambda(start.lambda, start.lambda + (query.row ? 0 : static_cast<long>(query.margins->size) * r)),
+          fixed(p_.depth() + 1), bound(r), offset_(p_, r, 1), split_(p_, r, 1), before_(p_, r, 1), below_(p_.depth() + 1), constant_(r), scratch_(4L * p_.inputs),
           at_(p_, query.center ? r : 0, 1) {
         curved.resize(p_.depth() + 1);
         curvature.resize(p_.depth() + 1);
@@ -196,9 +196,9 @@ class Ascent {
 public:
     Ascent(const AscentQuery& query, const AscentOptions& options, int r, const AscentPoint& best, const AscentResult& result)
         : q_(query), p_(*query.program), o_(options), r_(r), best_(best), out_(result), now_(query, r, best), y_(p_, r, 1), z_(p_, r),
-          moments_(options, r, now_), values_(query.row ? 0 : static_cast<long>(query.margins->size) * r), curvature_moments_(p_.depth() + 1) {
+          moments_(options, r, now_), values_(static_cast<long>(query.margins->size) * r), curvature_moments_(p_.depth() + 1),
+          single_(!several_margins()) {
         std::fill(out_.bound, out_.bound + r, -std::numeric_limits<double>::infinity());
-        single_ = query.row || !several_margins();
     }
 
     void run() {
@@ -234,7 +234,7 @@ private:
             if (better[c]) out_.bound[c] = now_.bound[c];
             all = all && out_.bound[c] > o_.target;
         }
-        if (!q_.row) copy(now_.lambda.data(), q_.margins->size, best_.lambda);
+        copy(now_.lambda.data(), q_.margins->size, best_.lambda);
         copy(z_[0], p_.inputs, out_.x);
         for (int k = 1; k <= p_.depth(); ++k) {
             if (p_.kind(k) == Kind::relu) copy(now_.alpha[k], p_.size(k), best_.alpha[k]);
@@ -340,7 +340,7 @@ private:
     std::vector<double> values_;
     std::vector<std::vector<double>> curvature_moments_;  // by layer: gradient and its averages, 3 x r
     std::vector<char> improved_;
-    bool single_ = true;
+    bool single_;
 };
 
 }  // namespace

@@ -20,7 +20,7 @@ struct AscentQuery {
     const signed char* allowed = nullptr;      // M x r: margins that the column may weigh
     const double* const* center = nullptr;     // [k], n_k: y_k at the ball's center; or null, without curvatures
     const double* radius = nullptr;            // [k]: of y_k around it, infinity where nothing is known
-    const int* row = nullptr;                  // [r]: the one margin of each column, without weights; or null
+    const int* row = nullptr;                  // [r]: the one margin of each column, without weights, for evaluate_stages; or null
 };
 
 struct AscentOptions {

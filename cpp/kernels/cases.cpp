@@ -17,7 +17,7 @@ constexpr float kTie = 0.1f;  // what a neuron's intercept counts beside the gap
 constexpr double kWorseChild = 1e-3;  // counts so much beside the better one
 constexpr double kDecay = 0.98;
 constexpr int kColumns = 64;
-constexpr float kAbove = 1e-5f;  // of a root's bound: so much above zero is surely positive in double precision
+constexpr float kAbove = 1e-5f;  // of a root's bound: so much above zero is nearly surely positive in double precision
 
 // A case of an end that is to be bounded: a path, and one split more, unless that is of no neuron.
 struct Place {
@@ -62,8 +62,8 @@ private:
 
 // Scores of a neuron in each column: what its relaxation costs, with a share of the intercept, and what the intercept of its
 // upper line costs alone.
-PYDUAL_DISPATCH void score_neuron(double lower, double upper, const float* price, const float* y, const float* z, int r, float* gaps,
-                                  float* intercepts) {
+PYDUAL_DISPATCH void score_neuron(double lower, double upper, const float* price, const float* y, const float* z, int r,
+                                  float* gaps, float* intercepts) {
     const float intercept = static_cast<float>(-lower * (upper / (upper - lower)));
     for (int c = 0; c < r; ++c) {
         const float gap = std::fabs(z[c] - (y[c] > 0.0f ? y[c] : 0.0f));
@@ -76,8 +76,8 @@ PYDUAL_DISPATCH void score_neuron(double lower, double upper, const float* price
 class Block {
 public:
     Block(const EndsQuery& query, const Place* places, int r)
-        : alpha(*query.program, r, 1), beta(*query.program, r, 1), row_(r), phases_(query.program->depth() + 1), phase_(phases_.size()),
-          query_{query.program, query.region, query.form, query.lower, query.upper} {
+        : alpha(*query.program, r, 1), beta(*query.program, r, 1), row_(r), phases_(query.program->depth() + 1),
+          phase_(phases_.size()), query_{query.program, query.region, query.form, query.lower, query.upper} {
         const Program& p = *query.program;
         for (int c = 0; c < r; ++c) row_[c] = query.first + places[c].end;
         for (int k = 1; k <= p.depth(); ++k) {
@@ -128,10 +128,8 @@ bool is_better(const Case& a, const Case& b) { return a.bound > b.bound; }  // o
 class Splitting {
 public:
     Splitting(const EndsQuery& query, const SingleNetwork& network, const CaseOptions& options)
-        : q_(query), p_(*query.program), o_(options), columns_(network, kColumns), slopes_(p_.depth() + 1), cases_(query.count), above_(query.count, -1.0f) {
-        for (int k = 1; k <= p_.depth(); ++k)
-            for (long e = 0; e < static_cast<long>(p_.size(k)) * q_.count; ++e) slopes_[k].push_back(slope(k, e));
-    }
+        : q_(query), p_(*query.program), o_(options), columns_(network, kColumns), slopes_(network.slopes(query.alpha, query.count)),
+          cases_(query.count), above_(query.count, -1.0f) {}
 
     std::vector<std::vector<Case>> run(std::vector<Case> roots) {
         std::vector<Child> cases;
@@ -145,13 +143,6 @@ public:
     }
 
 private:
-    // Adaptive below zero, as in Relaxation.
-    float slope(int k, long e) const {
-        const long i = e / q_.count;
-        const double given = q_.alpha[k][e];
-        return given >= 0.0 ? static_cast<float>(std::min(given, 1.0)) : (q_.upper[k][i] > -q_.lower[k][i] ? 1.0f : 0.0f);
-    }
-
     void load(const Place* places, int r) {
         ends_.clear();
         rows_.clear();

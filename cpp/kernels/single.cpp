@@ -14,7 +14,8 @@ namespace {
 
 PYDUAL_INLINE float positive(float x) { return x > 0.0f ? x : 0.0f; }
 
-PYDUAL_DISPATCH void backward_open(const float* alpha, float slope, float offset, const float* w, int r, float* hat, float* constant) {
+PYDUAL_DISPATCH void backward_open(const float* alpha, float slope, float offset, const float* w, int r, float* hat,
+                                   float* constant) {
     for (int c = 0; c < r; ++c) {
         const float up = positive(w[c]), down = w[c] - up;
         hat[c] = alpha[c] * up + slope * down;
@@ -22,7 +23,8 @@ PYDUAL_DISPATCH void backward_open(const float* alpha, float slope, float offset
     }
 }
 
-PYDUAL_DISPATCH void backward_curve(float alpha, float below, float slope, float offset, const float* w, int r, float* hat, float* constant) {
+PYDUAL_DISPATCH void backward_curve(float alpha, float below, float slope, float offset, const float* w, int r, float* hat,
+                                    float* constant) {
     for (int c = 0; c < r; ++c) {
         const float up = positive(w[c]), down = w[c] - up;
         hat[c] = alpha * up + slope * down;
@@ -34,7 +36,8 @@ PYDUAL_DISPATCH void forward_open(const float* alpha, float slope, float offset,
     for (int c = 0; c < r; ++c) z[c] = w[c] >= 0.0f ? alpha[c] * y[c] : slope * y[c] + offset;
 }
 
-PYDUAL_DISPATCH void forward_curve(float alpha, float below, float slope, float offset, const float* w, const float* y, int r, float* z) {
+PYDUAL_DISPATCH void forward_curve(float alpha, float below, float slope, float offset, const float* w, const float* y, int r,
+                                   float* z) {
     for (int c = 0; c < r; ++c) z[c] = w[c] >= 0.0f ? alpha * y[c] + below : slope * y[c] + offset;
 }
 
@@ -72,7 +75,8 @@ const float* SingleNetwork::rounded(const double* numbers, std::size_t count) {
 }
 
 TermOf<float> SingleNetwork::rounded(const Term& t) {
-    TermOf<float> term{t.source, t.rows, t.cols, nullptr, t.indptr, t.indices, nullptr, {t.columns.starts, t.columns.indices, nullptr}};
+    TermOf<float> term{t.source,  t.rows,    t.cols,  nullptr,
+                       t.indptr,  t.indices, nullptr, {t.columns.starts, t.columns.indices, nullptr}};
     if (t.dense) {
         term.dense = rounded(t.dense, static_cast<std::size_t>(t.rows) * t.cols);
         return term;
@@ -82,7 +86,8 @@ TermOf<float> SingleNetwork::rounded(const Term& t) {
     return term;
 }
 
-SingleNetwork::SingleNetwork(const Program& program, const Form& form, const RegionView& region, const double* const* lower, const double* const* upper)
+SingleNetwork::SingleNetwork(const Program& program, const Form& form, const RegionView& region, const double* const* lower,
+                             const double* const* upper)
     : program_(program), form_(form), region_(region), units_(program.depth() + 1) {
     if (region.norm == Norm::none) {
         low_.assign(region.lower, region.lower + program.inputs);
@@ -97,7 +102,8 @@ SingleNetwork::SingleNetwork(const Program& program, const Form& form, const Reg
         if (layer.kind == Kind::relu)
             relu_lines(lower[k], upper[k], layer.size, Rule::adaptive, alpha.data(), slope.data(), offset.data());
         else
-            curve_lines(layer.kind, lower[k], upper[k], layer.size, Rule::adaptive, alpha.data(), below.data(), slope.data(), offset.data());
+            curve_lines(layer.kind, lower[k], upper[k], layer.size, Rule::adaptive, alpha.data(), below.data(), slope.data(),
+                        offset.data());
         for (int i = 0; i < layer.size; ++i) {
             const bool open = lower[k][i] < 0.0 && upper[k][i] > 0.0, on = lower[k][i] >= 0.0;
             units.shape.push_back(layer.kind != Kind::relu ? Shape::curve : open ? Shape::open : on ? Shape::identity : Shape::dead);
@@ -109,9 +115,20 @@ SingleNetwork::SingleNetwork(const Program& program, const Form& form, const Reg
     }
 }
 
+std::vector<std::vector<float>> SingleNetwork::slopes(const double* const* alpha, int count) const {
+    std::vector<std::vector<float>> slopes(units_.size());
+    for (int k = 1; k <= program_.depth(); ++k) {
+        for (long e = 0; e < static_cast<long>(program_.size(k)) * count; ++e) {
+            const double given = alpha[k][e];
+            slopes[k].push_back(given >= 0.0 ? static_cast<float>(std::min(given, 1.0)) : units_[k].alpha[e / count]);
+        }
+    }
+    return slopes;
+}
+
 SingleColumns::SingleColumns(const SingleNetwork& network, int most)
-    : network_(network), p_(network.program_), after_(p_, most), before_(p_, most, 1), alpha_(p_, most, 1), y_(p_, most, 1), z_(p_, most),
-      constant_(most), bound_(most), best_(most), entries_(p_.depth() + 1), places_(most), better_(most),
+    : network_(network), p_(network.program_), after_(p_, most), before_(p_, most, 1), alpha_(p_, most, 1), y_(p_, most, 1),
+      z_(p_, most), constant_(most), bound_(most), best_(most), entries_(p_.depth() + 1), places_(most), better_(most),
       wide_(network.region_.norm == Norm::none ? 0 : static_cast<std::size_t>(p_.inputs) * most), x_(wide_.size()),
       scratch_(wide_.empty() ? 0 : 4L * p_.inputs), sums_(wide_.empty() ? 0 : 2L * most) {}
 
@@ -176,7 +193,8 @@ void SingleColumns::evaluate_at(const Inputs& inputs, const int* places) {
 void SingleColumns::substitute(int k) {
     relax(k);
     const SingleNetwork::Units& units = network_.units_[k];
-    for (int i = 0; i < p_.size(k); ++i) add_multiple(units.bias[i], before_[k] + static_cast<long>(i) * r_, r_, constant_.data());
+    for (int i = 0; i < p_.size(k); ++i)
+        add_multiple(units.bias[i], before_[k] + static_cast<long>(i) * r_, r_, constant_.data());
     for (const TermOf<float>& term : units.terms) apply_transposed(term, before_[k], r_, r_, after_[term.source], r_);
 }
 
@@ -193,7 +211,9 @@ void SingleColumns::relax(int k) {
             case Shape::dead: std::fill(hat, hat + r_, 0.0f); break;
             case Shape::identity: std::copy(w, w + r_, hat); break;
             case Shape::open: backward_open(alpha_[k] + row, units.slope[i], units.offset[i], w, r_, hat, constant); break;
-            case Shape::curve: backward_curve(units.alpha[i], units.below[i], units.slope[i], units.offset[i], w, r_, hat, constant); break;
+            case Shape::curve:
+                backward_curve(units.alpha[i], units.below[i], units.slope[i], units.offset[i], w, r_, hat, constant);
+                break;
         }
     }
     for (const Entry& entry : entries_[k]) {
@@ -235,7 +255,9 @@ void SingleColumns::start() {
         const int row = rows_[c];
         constant_[c] = static_cast<float>(form.bias[row]);
         for (const Term& t : form.terms)
-            for_each_entry(t, row, [&](int j, double value) { after_[t.source][static_cast<long>(j) * r_ + c] += static_cast<float>(value); });
+            for_each_entry(t, row, [&](int j, double value) {
+                after_[t.source][static_cast<long>(j) * r_ + c] += static_cast<float>(value);
+            });
     }
 }
 
@@ -253,7 +275,9 @@ void SingleColumns::play() {
                 case Shape::dead: std::fill(z, z + r_, 0.0f); break;
                 case Shape::identity: std::copy(y, y + r_, z); break;
                 case Shape::open: forward_open(alpha_[k] + row, units.slope[i], units.offset[i], w, y, r_, z); break;
-                case Shape::curve: forward_curve(units.alpha[i], units.below[i], units.slope[i], units.offset[i], w, y, r_, z); break;
+                case Shape::curve:
+                    forward_curve(units.alpha[i], units.below[i], units.slope[i], units.offset[i], w, y, r_, z);
+                    break;
             }
         }
         for (const Entry& entry : entries_[k]) {

@@ -28,9 +28,13 @@ struct Fixed {
 // A program, rows of a form and intervals, shared by all columns.
 class SingleNetwork {
 public:
-    SingleNetwork(const Program& program, const Form& form, const RegionView& region, const double* const* lower, const double* const* upper);
+    SingleNetwork(const Program& program, const Form& form, const RegionView& region, const double* const* lower,
+                  const double* const* upper);
     SingleNetwork(const SingleNetwork&) = delete;
     SingleNetwork& operator=(const SingleNetwork&) = delete;
+
+    // The slopes [k] n_k x count; adaptive where they are below zero.
+    std::vector<std::vector<float>> slopes(const double* const* alpha, int count) const;
 
 private:
     friend class SingleColumns;

@@ -24,6 +24,7 @@ MOVED = 0.5  # of the inputs, in a step
 
 FEWEST, FIRST, MOST = 64, 1e7, 2e9  # points at first, and products of a network's weights with points, at first and at last
 ROW = 2e3  # products in the time that a point takes in any case
+HELD = 4_000_000  # numbers in memory: points, and margins at them
 SPEED = 1e9  # products a second that are expected before any are measured
 SHARE = 0.08  # of the time
 
@@ -32,12 +33,15 @@ class Scatter:
     """Random searches for the problems of a query, each twice as long as the one before, in a share of the time."""
 
     def __init__(self, problems: tuple[Problem, ...], seed: int, left: Callable[[], float] = lambda: np.inf) -> None:
-        self._groups = [g for g in group(problems) if is_low_dimensional(g.region)]
+        self._groups = group([problem for problem in problems if is_low_dimensional(problem.region)])
         self._random = np.random.default_rng(seed)
         self._left = left
         self._spent = 0.0
         work = sum(g.program.weights + ROW for g in self._groups)
-        self.samples, self._most = (max(FEWEST, int(products / max(work, 1.0))) for products in (FIRST, MOST))
+        row = max((g.region.size + len(g.margins.bias) for g in self._groups), default=1)
+        first, most = (max(FEWEST, int(products / max(work, 1.0))) for products in (FIRST, MOST))
+        self._most = max(FEWEST, min(most, HELD // row))
+        self.samples = min(first, self._most)
         self._expected = 2 * self.samples * work / SPEED
 
     def search(self, elapsed: float, goal: float = 0.0, skip: frozenset[int] = frozenset()) -> list[Find]:
@@ -55,8 +59,9 @@ class Scatter:
                 break
         seconds = time.monotonic() - begin
         self._spent += seconds
-        self._expected = 2 * seconds
-        self.samples = min(2 * self.samples, self._most)
+        samples = min(2 * self.samples, self._most)
+        self._expected = seconds * samples / self.samples
+        self.samples = samples
         return sorted(finds, key=lambda find: find.margin)
 
 
@@ -68,17 +73,18 @@ def is_low_dimensional(region: Region) -> bool:
 def scatter(g: Group, samples: int, random: np.random.Generator, goal: float, skip: frozenset[int]) -> Iterator[Find]:
     """For each of the group's problems, but those to skip, the best of so many random points and of walks from the best of
     these, which look at about as many. A walk ends where it reaches the ``goal``."""
+    searched = [p for p, problem in enumerate(g.problems) if problem.margins and problem.index not in skip]
+    if not searched:
+        return
     low, high = g.region.lower, g.region.upper
     points = into_region(low + (high - low) * random.random((samples, len(low))), g.region)
     margins = g.margins_at(points)
     walks = max(1, samples // (ROUNDS * TRIES))
-    for p, problem in enumerate(g.problems):
-        if problem.index in skip or not problem.margins:
-            continue
+    for p in searched:
         columns = g.columns(p)
         values = margins[:, columns].max(axis=1)
         best = np.argpartition(values, walks - 1)[:walks]
-        yield Find(problem, *_walk(g, columns, points[best], values[best], random, goal))
+        yield Find(g.problems[p], *_walk(g, columns, points[best], values[best], random, goal))
 
 
 def _walk(
