@@ -69,6 +69,16 @@ def packed(matrix: np.ndarray, form: str) -> Any:
     return csr.indptr.astype(np.int32), csr.indices.astype(np.int32), csr.data, csr.shape[1]
 
 
+def nonzero(rng: Generator, shape: tuple[int, ...], form: str) -> np.ndarray:
+    """Where a matrix has entries; in the form "channels" those of seven rows, and of three columns, are in the same places."""
+    if form == "dense":
+        return np.ones(shape)
+    if form == "sparse":
+        return rng.random(shape) < 0.6
+    rows, columns = (np.arange(n) % max(1, n // channels) for n, channels in zip(shape, (7, 3), strict=True))
+    return (rng.random(shape) < 0.6)[rows][:, columns]
+
+
 def make(
     rng: Generator, sizes: tuple[int, ...], margins: int, *, form: str = "dense", skips: bool = False,
     kinds: tuple[str, ...] | None = None,
@@ -78,7 +88,7 @@ def make(
     def terms(k: int, rows: int) -> Terms:
         sources = [k] + ([s for s in range(k) if rng.random() < 0.6] if skips else [])
         found = [(s, rng.normal(size=(rows, sizes[s])) / np.sqrt(max(sizes[s], 1))) for s in sources]
-        return [(s, m * (rng.random(m.shape) < 0.6)) if form == "sparse" else (s, m) for s, m in found]
+        return [(s, m * nonzero(rng, m.shape, form)) for s, m in found]
 
     layers = [(0.3 * rng.normal(size=n), terms(k, n)) for k, n in enumerate(sizes[1:])]
     last = (0.3 * rng.normal(size=margins), terms(len(sizes) - 1, margins))
@@ -97,6 +107,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "wide": {"sizes": (5, 40, 30), "margins": 9},
     "too wide for products without BLAS": {"sizes": (5, 70, 66), "margins": 9},
     "sparse": {"sizes": (6, 9, 8), "margins": 4, "form": "sparse"},
+    "channels": {"sizes": (9, 21, 15), "margins": 2, "form": "channels"},
     "skips": {"sizes": (4, 6, 5, 6), "margins": 2, "skips": True},
     "sparse skips": {"sizes": (4, 6, 5, 6), "margins": 2, "skips": True, "form": "sparse"},
     "one sigmoid": {"sizes": (1, 1), "margins": 1, "kinds": ("sigmoid",)},
@@ -671,13 +682,16 @@ def test_margins_at_points(net: Layers) -> None:
     assert net.core.margins_at(net.form, points[:0], threads=2).shape == (0, len(net.margins[0]))
 
 
-@pytest.mark.parametrize("width", [1, 2, 7, 33, 64, 65])
-def test_products_with_any_number_of_columns(width: int) -> None:
+@pytest.mark.parametrize(
+    ("width", "form", "most"),
+    [*[(width, "dense", 19) for width in (1, 2, 7, 33, 64, 65)], (28, "sparse", 33), (28, "channels", 33)],
+)
+def test_products_with_any_number_of_columns(width: int, form: str, most: int) -> None:
     """Forward and, for gradients, backward: 64 x 64 matrices are the last that BLAS does not multiply."""
     rng = np.random.default_rng(18)
-    net = make(rng, (3, width, width), width)
+    net = make(rng, (3, width, width), width, form=form)
     box = region(rng, net.inputs)
-    points = box.points(rng, 19)
+    points = box.points(rng, most)
     options = {"steps": 1, "first_step": 1e-3, "decay": 1.0, "goal": -np.inf, "threads": 1}
     alone = [net.core.descend(net.form, box.core, x[None], **options)[0][0] for x in points]
     for number in range(1, len(points) + 1):

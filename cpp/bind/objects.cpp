@@ -3,30 +3,40 @@
 #include <algorithm>
 
 #include "kernels/small_products.hpp"
+#include "kernels/sparse_products.hpp"
 
 namespace pydual::bind {
 namespace {
 
-// The entries of a matrix by columns, in order of rows.
-void sort_by_columns(Term& term, std::vector<py::object>& keep) {
-    const int count = term.indptr[term.rows];
-    Ints starts(term.cols + 1), indices(count);
+// The same entries by columns, in order of rows.
+Sparse by_columns(const Sparse& by_rows, int rows, int cols, std::vector<py::object>& keep) {
+    const int count = by_rows.starts[rows];
+    Ints starts(cols + 1), indices(count);
     Doubles values = doubles(count);
     std::int32_t* begin = starts.mutable_data();
-    std::int32_t* rows = indices.mutable_data();
+    std::int32_t* lines = indices.mutable_data();
     double* entries = values.mutable_data();
-    std::vector<int> next(term.cols + 1, 0);
-    for (int p = 0; p < count; ++p) ++next[term.indices[p] + 1];
-    for (int j = 0; j < term.cols; ++j) next[j + 1] += next[j];
+    std::vector<int> next(cols + 1, 0);
+    for (int p = 0; p < count; ++p) ++next[by_rows.indices[p] + 1];
+    for (int j = 0; j < cols; ++j) next[j + 1] += next[j];
     std::copy(next.begin(), next.end(), begin);
-    for (int i = 0; i < term.rows; ++i)
-        for (int p = term.indptr[i]; p < term.indptr[i + 1]; ++p) {
-            const int at = next[term.indices[p]]++;
-            rows[at] = i;
-            entries[at] = term.values[p];
+    for (int i = 0; i < rows; ++i)
+        for (int p = by_rows.starts[i]; p < by_rows.starts[i + 1]; ++p) {
+            const int at = next[by_rows.indices[p]]++;
+            lines[at] = i;
+            entries[at] = by_rows.values[p];
         }
-    term.columns = {begin, rows, entries};
     keep.insert(keep.end(), {starts, indices, values});
+    return {begin, lines, entries};
+}
+
+void group(Sparse& m, int lines, std::vector<py::object>& keep) {
+    const LineGroups found = group_lines(m.starts, m.indices, lines);
+    const Ints order(lines, found.order.data()), groups(static_cast<py::ssize_t>(found.starts.size()), found.starts.data());
+    keep.insert(keep.end(), {order, groups});
+    m.order = order.data();
+    m.groups = groups.data();
+    m.group_count = static_cast<int>(found.starts.size()) - 1;
 }
 
 Term sparse_term(const py::tuple& parts, int rows, std::vector<py::object>& keep) {
@@ -38,16 +48,19 @@ Term sparse_term(const py::tuple& parts, int rows, std::vector<py::object>& keep
     term.cols = py::cast<int>(parts[3]);
     expect(indptr, {rows + 1}, "indptr");
     expect(data, {indices.size()}, "data");
-    term.indptr = indptr.data();
-    term.indices = indices.data();
-    term.values = data.data();
-    if (term.indptr[0] != 0 || term.indptr[rows] != indices.size()) throw std::invalid_argument("indptr does not fit indices.");
+    Sparse& m = term.by_rows;
+    m.starts = indptr.data();
+    m.indices = indices.data();
+    m.values = data.data();
+    if (m.starts[0] != 0 || m.starts[rows] != indices.size()) throw std::invalid_argument("indptr does not fit indices.");
     for (int i = 0; i < rows; ++i)
-        if (term.indptr[i] > term.indptr[i + 1]) throw std::invalid_argument("indptr must not decrease.");
+        if (m.starts[i] > m.starts[i + 1]) throw std::invalid_argument("indptr must not decrease.");
     for (py::ssize_t p = 0; p < indices.size(); ++p)
-        if (term.indices[p] < 0 || term.indices[p] >= term.cols) throw std::invalid_argument("A column index is out of range.");
+        if (m.indices[p] < 0 || m.indices[p] >= term.cols) throw std::invalid_argument("A column index is out of range.");
     keep.insert(keep.end(), {indptr, indices, data});
-    sort_by_columns(term, keep);
+    term.by_columns = by_columns(m, rows, term.cols, keep);
+    group(term.by_rows, rows, keep);
+    group(term.by_columns, term.cols, keep);
     return term;
 }
 

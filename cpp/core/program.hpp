@@ -11,27 +11,38 @@
 
 namespace pydual {
 
-// The nonzero entries of a matrix line by line: those of line i are starts[i] to starts[i + 1].
+// The nonzero entries of a matrix line by line: those of line i are starts[i] to starts[i + 1]. Lines with entries in the same
+// places may stand together in `order`: those of group g are groups[g] to groups[g + 1].
 template <class Real>
 struct SparseOf {
     const std::int32_t* starts = nullptr;
     const std::int32_t* indices = nullptr;
     const Real* values = nullptr;
+    const std::int32_t* order = nullptr;
+    const std::int32_t* groups = nullptr;
+    int group_count = 0;
 };
 
-// A is dense (rows x cols, row-major) if `dense` is set, else sparse, by rows (indptr, indices, values) and by columns. The
-// memory belongs to the caller and outlives the program.
+// A is dense (rows x cols, row-major) if `dense` is set, else sparse, by rows and by columns. The memory belongs to the caller
+// and outlives the program.
 template <class Real>
 struct TermOf {
     int source = 0;
     int rows = 0;
     int cols = 0;
     const Real* dense = nullptr;
-    const std::int32_t* indptr = nullptr;
-    const std::int32_t* indices = nullptr;
-    const Real* values = nullptr;
-    SparseOf<Real> columns;
+    SparseOf<Real> by_rows, by_columns;
 };
+
+// on_entry(column, value) for the entries of a row, but the zeros of a sparse matrix.
+template <class Real, class OnEntry>
+void for_each_entry(const TermOf<Real>& t, int row, const OnEntry& on_entry) {
+    if (t.dense)
+        for (int j = 0; j < t.cols; ++j) on_entry(j, t.dense[static_cast<long>(row) * t.cols + j]);
+    else
+        for (int p = t.by_rows.starts[row]; p < t.by_rows.starts[row + 1]; ++p)
+            on_entry(t.by_rows.indices[p], t.by_rows.values[p]);
+}
 
 using Sparse = SparseOf<double>;
 using Term = TermOf<double>;

@@ -38,8 +38,8 @@ void term_interval(const Term& t, const double* low, const double* high, double*
         if (t.dense) {
             accumulate_row(t.dense + static_cast<long>(i) * t.cols, low, high, t.cols, lower[i], upper[i]);
         } else {
-            for (int p = t.indptr[i]; p < t.indptr[i + 1]; ++p)
-                accumulate(t.values[p], low[t.indices[p]], high[t.indices[p]], lower[i], upper[i]);
+            for (int p = t.by_rows.starts[i]; p < t.by_rows.starts[i + 1]; ++p)
+                accumulate(t.by_rows.values[p], low[t.by_rows.indices[p]], high[t.by_rows.indices[p]], lower[i], upper[i]);
         }
     }
 }
@@ -60,16 +60,8 @@ void seed_rows(const Layer& layer, const int* neurons, int count, double sign, d
     for (int c = 0; c < count; ++c) constant[c] = sign * layer.bias[neurons[c]];
     for (const Term& t : layer.terms) {
         double* out = after[t.source];
-        for (int c = 0; c < count; ++c) {
-            const int i = neurons[c];
-            if (t.dense) {
-                for (int j = 0; j < t.cols; ++j)
-                    out[static_cast<long>(j) * count + c] += sign * t.dense[static_cast<long>(i) * t.cols + j];
-            } else {
-                for (int p = t.indptr[i]; p < t.indptr[i + 1]; ++p)
-                    out[static_cast<long>(t.indices[p]) * count + c] += sign * t.values[p];
-            }
-        }
+        for (int c = 0; c < count; ++c)
+            for_each_entry(t, neurons[c], [&](int j, double value) { out[static_cast<long>(j) * count + c] += sign * value; });
     }
 }
 

@@ -34,11 +34,8 @@ Term LivePart::part(const Term& term, const Kept& rows, const Kept& columns) {
     kept.rows = static_cast<int>(rows.units.size());
     kept.cols = static_cast<int>(columns.units.size());
     if (!term.dense) {
-        const Sparse by_rows = part({term.indptr, term.indices, term.values}, rows, columns);
-        kept.indptr = by_rows.starts;
-        kept.indices = by_rows.indices;
-        kept.values = by_rows.values;
-        kept.columns = part(term.columns, columns, rows);
+        kept.by_rows = part(term.by_rows, rows, columns);
+        kept.by_columns = part(term.by_columns, columns, rows);
         return kept;
     }
     std::vector<double>& values = numbers_.emplace_back();
@@ -61,7 +58,15 @@ Sparse LivePart::part(const Sparse& matrix, const Kept& lines, const Kept& other
         }
         starts.push_back(static_cast<std::int32_t>(indices.size()));
     }
-    return {starts.data(), indices.data(), values.data()};
+    std::vector<std::int32_t>& order = indices_.emplace_back();
+    std::vector<std::int32_t>& groups = indices_.emplace_back(1, 0);
+    for (int g = 0; g < matrix.group_count; ++g) {
+        for (int at = matrix.groups[g]; at < matrix.groups[g + 1]; ++at)
+            if (lines.place[matrix.order[at]] >= 0) order.push_back(lines.place[matrix.order[at]]);
+        if (groups.back() < static_cast<int>(order.size())) groups.push_back(static_cast<std::int32_t>(order.size()));
+    }
+    const int count = static_cast<int>(groups.size()) - 1;
+    return {starts.data(), indices.data(), values.data(), order.data(), groups.data(), count};
 }
 
 }  // namespace pydual

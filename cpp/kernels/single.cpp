@@ -56,34 +56,30 @@ PYDUAL_DISPATCH void gather_row(const float* from, const int* places, int r, flo
     for (int c = 0; c < r; ++c) to[c] = from[places[c]];
 }
 
-// on_entry(column, value) for the entries of a matrix's row.
-template <class OnEntry>
-void for_each_entry(const Term& t, int row, const OnEntry& on_entry) {
-    if (t.dense)
-        for (int j = 0; j < t.cols; ++j) on_entry(j, t.dense[static_cast<long>(row) * t.cols + j]);
-    else
-        for (int p = t.indptr[row]; p < t.indptr[row + 1]; ++p) on_entry(t.indices[p], t.values[p]);
-}
-
 }  // namespace
 
 const float* SingleNetwork::rounded(const double* numbers, std::size_t count) {
-    if (!numbers) return nullptr;
     std::vector<float>& held = numbers_.emplace_back();
     held.assign(numbers, numbers + count);
     return held.data();
 }
 
 TermOf<float> SingleNetwork::rounded(const Term& t) {
-    TermOf<float> term{t.source,  t.rows,    t.cols,  nullptr,
-                       t.indptr,  t.indices, nullptr, {t.columns.starts, t.columns.indices, nullptr}};
-    if (t.dense) {
+    TermOf<float> term;
+    term.source = t.source;
+    term.rows = t.rows;
+    term.cols = t.cols;
+    if (t.dense)
         term.dense = rounded(t.dense, static_cast<std::size_t>(t.rows) * t.cols);
-        return term;
+    else {
+        term.by_rows = rounded(t.by_rows, t.rows);
+        term.by_columns = rounded(t.by_columns, t.cols);
     }
-    term.values = rounded(t.values, t.indptr[t.rows]);
-    term.columns.values = rounded(t.columns.values, t.columns.starts[t.cols]);
     return term;
+}
+
+SparseOf<float> SingleNetwork::rounded(const Sparse& m, int lines) {
+    return {m.starts, m.indices, rounded(m.values, m.starts[lines]), m.order, m.groups, m.group_count};
 }
 
 SingleNetwork::SingleNetwork(const Program& program, const Form& form, const RegionView& region, const double* const* lower,

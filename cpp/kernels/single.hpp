@@ -49,6 +49,7 @@ private:
     };
 
     TermOf<float> rounded(const Term& term);
+    SparseOf<float> rounded(const Sparse& matrix, int lines);
     const float* rounded(const double* numbers, std::size_t count);
 
     const Program& program_;
