@@ -191,7 +191,7 @@ class Game:
         if len(state.candidates):
             if hit := self._attack(lambda: self.adversary.evaluate(state.candidates)):
                 return hit
-            if may_polish(self.seconds.get("attack", 0.0), self._elapsed()):
+            if may_polish(self.seconds.get("attack", 0.0) - self.scatter.spent, self._elapsed()):
                 hit = self._attack(lambda: self.adversary.polish(state.candidates[:8], Effort(8, 15)))
         return hit or self._attack(lambda: self.scatter.search(self._elapsed(), skip=proved))
 

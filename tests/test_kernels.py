@@ -92,11 +92,34 @@ def make(
 
     layers = [(0.3 * rng.normal(size=n), terms(k, n)) for k, n in enumerate(sizes[1:])]
     last = (0.3 * rng.normal(size=margins), terms(len(sizes) - 1, margins))
-    kinds = ("relu",) * len(layers) if kinds is None else kinds
+    return hold(sizes[0], ("relu",) * len(layers) if kinds is None else kinds, layers, last, form)
+
+
+def hold(inputs: int, kinds: tuple[str, ...], layers: list[tuple[np.ndarray, Terms]], last: Any, form: str) -> Layers:
     held_layers = [(kind, bias, [(s, packed(m, form)) for s, m in ts]) for kind, (bias, ts) in zip(kinds, layers, strict=True)]
-    core = _core.Program(sizes[0], held_layers)
+    core = _core.Program(inputs, held_layers)
     held = _core.Form(last[0], [(s, packed(m, form)) for s, m in last[1]])
-    return Layers(sizes[0], kinds, layers, last, core, held)
+    return Layers(inputs, kinds, layers, last, core, held)
+
+
+def moved(net: Layers, shift: float) -> Layers:
+    """The network that does at ``x + shift`` what this one does at x."""
+
+    def at_shift(layer: tuple[np.ndarray, Terms]) -> tuple[np.ndarray, Terms]:
+        bias, terms = layer
+        return bias - sum((shift * matrix.sum(axis=1) for source, matrix in terms if source == 0), np.zeros(len(bias))), terms
+
+    return hold(net.inputs, net.kinds, [at_shift(layer) for layer in net.layers], at_shift(net.margins), "dense")
+
+
+def scaled(net: Layers, factor: float) -> Layers:
+    """The network of ReLUs whose hidden values are these times the factor, with the same margins."""
+    layers = [
+        (factor * bias, [(s, matrix * (factor if s == 0 else 1.0)) for s, matrix in terms]) for bias, terms in net.layers
+    ]
+    bias, terms = net.margins
+    last = bias, [(s, matrix / (1.0 if s == 0 else factor)) for s, matrix in terms]
+    return hold(net.inputs, net.kinds, layers, last, "dense")
 
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -142,6 +165,10 @@ class Set:
     def core(self) -> Any:
         center = np.zeros(0) if self.center is None else self.center
         return _core.Region(self.lower, self.upper, self.norm, center, self.radius)
+
+    def moved(self, shift: float) -> Set:
+        center = None if self.center is None else self.center + shift
+        return Set(self.lower + shift, self.upper + shift, self.norm, center, self.radius)
 
     def points(self, rng: Generator, number: int) -> np.ndarray:
         x = self.lower + rng.random((number, len(self.lower))) * (self.upper - self.lower)
@@ -495,10 +522,11 @@ def cases_below(found: dict[str, np.ndarray], path: list[int]) -> Iterator[tuple
     assert not pending and at == found["multiplier_counts"][0]
 
 
+@pytest.mark.parametrize("shift", [0.0, 1e6])
 @pytest.mark.parametrize("norm", ["", "l1", "l2"])
-def test_bounds_of_cases_are_at_least_those_of_their_multipliers(net: Layers, norm: str) -> None:
-    """And those in single precision are the same, but for rounding."""
-    box = region(np.random.default_rng(33), net.inputs, norm)
+def test_bounds_of_cases_are_at_least_those_of_their_multipliers(net: Layers, norm: str, shift: float) -> None:
+    """And those in single precision are the same, but for rounding, also far from zero."""
+    net, box = moved(net, shift) if shift else net, region(np.random.default_rng(33), net.inputs, norm).moved(shift)
     interval = net.core.linear_bounds(box.core, False, np.zeros(net.units, dtype=np.int8), 1)[1:]
     found = split_nodes(net, box, interval)
     path = np.flatnonzero(net.is_relu & (interval[0] < 0) & (interval[1] > 0))[:1].tolist()
@@ -508,10 +536,48 @@ def test_bounds_of_cases_are_at_least_those_of_their_multipliers(net: Layers, no
         phase, beta = np.zeros(net.units, dtype=np.int8), np.zeros(net.units)
         phase[list(cell)], beta[list(cell)] = list(cell.values()), multipliers
         last = dual_value(net, box, interval, phase, np.full(net.units, 0.5), beta, weights)
-        assert found["bound"][number - 1] >= last - (1e-6 if norm else 1e-9)  # a stage before may be better
+        assert found["bound"][number - 1] >= last - (1e-6 if norm or shift else 1e-9)  # a stage before may be better
         assert found["searched"][number - 1] == pytest.approx(last, rel=1e-4, abs=1e-4)
     assert 1 <= number <= 6
     assert len(found["bound"]) == (found["splits"] < 0).sum()
+
+
+@pytest.mark.parametrize("name", ["deep", "wide", "skips"])
+def test_cases_do_not_depend_on_the_scale_of_hidden_values(name: str) -> None:
+    """Squares of their derivatives would be no numbers in single precision."""
+    small, factor = make(np.random.default_rng(34), **NETWORKS[name]), 2.0**66
+    large, box = scaled(small, factor), region(np.random.default_rng(35), small.inputs)
+    interval = small.core.linear_bounds(box.core, False, np.zeros(small.units, dtype=np.int8), 1)[1:]
+    ones = np.ones((len(small.margins[0]), small.units))
+    expected = split_nodes(small, box, interval, price=ones, beta=0.1 * ones)
+    of_large = tuple(factor * end for end in interval)
+    found = split_nodes(large, box, of_large, price=ones / factor, beta=0.1 * ones / factor)
+    np.testing.assert_array_equal(found["splits"], expected["splits"])
+    np.testing.assert_allclose(found["multipliers"] * factor, expected["multipliers"], rtol=1e-5)
+    np.testing.assert_allclose(found["searched"], expected["searched"], rtol=1e-5)
+    assert (found["multipliers"] > 0).any()
+
+
+def test_what_single_precision_cannot_hold_is_not_split() -> None:
+    net, factor = make(np.random.default_rng(36), **NETWORKS["deep"]), 1e60
+    large, box = scaled(net, factor), region(np.random.default_rng(37), net.inputs)
+    interval = large.core.linear_bounds(box.core, False, np.zeros(net.units, dtype=np.int8), 1)[1:]
+    zeros = np.zeros((len(net.margins[0]), net.units))
+    found = split_nodes(large, box, interval, beta=zeros)
+    assert (found["split_counts"] == 1).all()
+    assert np.isfinite(found["bound"]).all()
+
+
+@pytest.mark.parametrize("multiplier", [np.nan, np.inf])
+def test_multipliers_of_cases_are_finite(multiplier: float) -> None:
+    net = make(np.random.default_rng(38), **NETWORKS["deep"])
+    box = region(np.random.default_rng(39), net.inputs)
+    interval = net.core.linear_bounds(box.core, False, np.zeros(net.units, dtype=np.int8), 1)[1:]
+    splits, multipliers = np.array([0, -1, -1, -1], dtype=np.int32), np.array([0.1, multiplier], dtype=np.float32)
+    with pytest.raises(ValueError, match="not finite"):
+        net.core.bound_ends(
+            net.form, box.core, *interval, np.full((2, net.units), -1.0), splits, multipliers, deepest=5, threads=1
+        )
 
 
 def test_a_look_ahead_is_the_bound_with_one_more_unit_fixed(net: Layers) -> None:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import pydual
-from pydual.attack.scatter import MOST_INPUTS, Scatter, is_low_dimensional, scatter
-from pydual.attack.search import THOROUGH, Adversary
+from pydual.attack.scatter import MOST_INPUTS, Scatter, best_points, is_low_dimensional, random_points, scatter
+from pydual.attack.search import QUICK, THOROUGH, Adversary
 from pydual.checker import Checker, Y
 from pydual.network import Network
 from pydual.operators.primitives import GraphBuilder
 from pydual.problem import normalize
 from pydual.region import Ball, Region
-from pydual.relax.frame import group
+from pydual.relax.frame import Group, group
 
 NEEDLE, DECOY, RADIUS = np.array([0.6, -0.5, 0.45]), np.array([-0.7, 0.6, -0.8]), 0.15
 CUBE = Region(-np.ones(3), np.ones(3))
@@ -107,12 +107,54 @@ def test_searches_are_twice_as_long_each_time_and_take_a_share_of_the_time() -> 
     assert sizes == [sizes[0] * 2**k for k in range(4)]
 
 
-def test_points_fit_into_the_memory_that_searches_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pydual.attack.scatter.HELD", 4000)
+def test_points_are_drawn_in_blocks_that_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best of all blocks are the best of all points."""
+    (g,) = group(normalize(trap(), Checker(CUBE, Y[0] <= 0)))
+    at_once, drawn, whole = best_points(g, [0], 3000, np.random.default_rng(0))[0], [], Group.margins_at
+    monkeypatch.setattr("pydual.attack.scatter.HELD", 400)  # a hundred points of three inputs and a margin
+    monkeypatch.setattr(Group, "margins_at", lambda self, x: drawn.append(len(x)) or whole(self, x))
+    points, values = best_points(g, [0], 3000, np.random.default_rng(0))[0]
+    assert drawn == [100] * 30
+    np.testing.assert_array_equal(np.sort(values), np.sort(at_once[1]))
+    np.testing.assert_allclose(values, [value(x) for x in points])
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_points_of_a_ball_are_also_inside(norm: str) -> None:
+    ball = Ball(0.1 * np.ones(16), 0.5, norm)
+    points = random_points(Region(-np.ones(16), np.ones(16), ball), 1000, np.random.default_rng(0))
+    distances = np.linalg.norm(points - ball.center, 1 if norm == "l1" else 2, axis=1)
+    assert points.shape == (1000, 16)
+    assert (distances <= 0.5 * (1 + 1e-12)).all()
+    assert 400 <= (distances < 0.499).sum() <= 500
+
+
+def test_wide_boxes_have_finite_points() -> None:
+    """``relu(x) + relu(1 - x)`` is at least 1; the width of this box is no float64."""
+    network = Network.from_layers([(np.array([[1.0], [-1.0]]), np.array([0.0, 1.0])), (np.ones((1, 2)), np.zeros(1))])
+    problems = normalize(network, Checker(Region([-1e308], [1e308]), Y[0] <= Fraction(1, 2)))
+    (g,) = group(problems)
+    finds = [*scatter(g, 1000, np.random.default_rng(0), -np.inf, frozenset()), *Adversary(problems, 0).search(THOROUGH)]
+    assert len(finds) == 2
+    assert all(np.isfinite(find.x).all() and find.margin >= 0.5 for find in finds)
+
+
+def test_nothing_is_known_where_values_overflow() -> None:
+    """The output is 0 but for overflow, which makes it infinity minus infinity."""
+    layers = [([[1e300], [1e300]], [0.0, 0.0]), ([[1e10, -1e10]], [0.0]), ([[1.0]], [0.0])]
+    network = Network.from_layers([(np.array(weights), np.array(bias)) for weights, bias in layers])
+    problems = normalize(network, Checker(Region([1.0], [2.0]), Y[0] <= -1))
+    (g,) = group(problems)
+    assert np.isinf(g.margins_at(np.array([[1.5]]))).all()
+    assert all(find.margin == np.inf for find in Adversary(problems, 0).search(QUICK))
+    assert all(find.margin == np.inf for find in scatter(g, 100, np.random.default_rng(0), 0.0, frozenset()))
+
+
+def test_a_search_that_found_something_is_as_long_the_next_time() -> None:
     player = Scatter(normalize(trap(), Checker(CUBE, Y[0] <= 0)), 0)
-    for _ in range(3):
-        player.search(1e9, -np.inf)
-        assert player.samples == 1000  # of three inputs and a margin
+    samples = player.samples
+    assert player.search(1e9)[0].margin <= 0
+    assert player.samples == samples
 
 
 def test_many_inputs_are_not_searched_at_random() -> None:

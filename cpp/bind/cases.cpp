@@ -48,6 +48,16 @@ struct Trees {
         multiplier_counts.push_back(static_cast<int>(multipliers.size() - multipliers_before));
     }
 
+    void append(const Trees& others) {
+        const auto join = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+        join(splits, others.splits);
+        join(split_counts, others.split_counts);
+        join(multipliers, others.multipliers);
+        join(multiplier_counts, others.multiplier_counts);
+        join(searched, others.searched);
+        join(proved, others.proved);
+    }
+
     static bool same(const Fixed& a, const Fixed& b) { return a.phase == b.phase; }
 
     // Where two cases part, they have the same neuron in different phases.
@@ -66,7 +76,7 @@ Array array_of(const std::vector<Number>& numbers) {
 class Reader {
 public:
     Reader(const Ints& splits, const Floats& multipliers, int units, int deepest)
-        : splits_(splits.data()), size_(splits.size()), available_(multipliers.size()), units_(units), deepest_(deepest) {}
+        : splits_(splits.data()), multipliers_(multipliers.data()), size_(splits.size()), available_(multipliers.size()), units_(units), deepest_(deepest) {}
 
     bool at_end() const { return next_ == size_; }
     py::ssize_t splits_read() const { return next_; }
@@ -82,6 +92,9 @@ public:
             const int unit = splits_[next_++];
             if (unit < 0) {
                 if (used_ + static_cast<py::ssize_t>(path.size()) > available_) throw std::invalid_argument("Cases lack multipliers.");
+                for (std::size_t d = 0; d < path.size(); ++d)
+                    if (!std::isfinite(multipliers_[used_ + static_cast<py::ssize_t>(d)]))
+                        throw std::invalid_argument("A case has a multiplier that is not finite.");
                 on_case(path, used_);
                 used_ += static_cast<py::ssize_t>(path.size());
                 continue;
@@ -97,6 +110,7 @@ public:
 
 private:
     const int* splits_;
+    const float* multipliers_;
     py::ssize_t size_, available_, next_ = 0, used_ = 0;
     int units_, deepest_;
 };
@@ -152,7 +166,8 @@ struct Ends {
     // Both ends of an interval are in one task.
     template <class Body>
     void for_each_task(int threads, const Body& body) const {
-        const int share = (count / std::max(threads, 1) + 2) / 2 * 2, each = std::min(kEndsPerTask, share);
+        const int share = (count + threads - 1) / std::max(threads, 1);
+        const int each = std::max(1, std::min(kEndsPerTask, pairs ? share + share % 2 : share));
         parallel_for((count + each - 1) / each, threads, [&](int task) {
             const int first = task * each, n = std::min(each, count - first);
             Columns columns(live.program, n, 1);
@@ -161,20 +176,17 @@ struct Ends {
         });
     }
 
-    // Cases below the roots, as they are stored and proved.
-    std::vector<std::vector<Case>> split(const std::vector<Case>& roots, const CaseOptions& options, int threads) const {
-        std::vector<std::vector<Case>> cases(count);
+    // The trees below the roots, one by one: cases take far more memory.
+    std::vector<Trees> split(const std::vector<Case>& roots, const CaseOptions& options, int threads) const {
+        std::vector<Trees> trees(count);
         const SingleNetwork network(live.program, live.margins, region, low.get(), high.get());
         for_each_task(threads, [&](const EndsQuery& query) {
             const auto begin = roots.begin() + query.first;
             std::vector<std::vector<Case>> found = split_ends(query, network, {begin, begin + query.count}, options);
-            for (std::vector<Case>& of_end : found)
-                for (Case& one : of_end)
-                    for (Fixed& fixed : one.path) fixed.multiplier = static_cast<float>(fixed.multiplier);  // as they are stored
             prove_cases(query, found);
-            std::move(found.begin(), found.end(), cases.begin() + query.first);
+            for (int e = 0; e < query.count; ++e) trees[query.first + e].add(std::move(found[e]), begin[e].path.size(), live, at);
         });
-        return cases;
+        return trees;
     }
 
     // Where each unit is among the live ones.
@@ -232,9 +244,9 @@ py::dict split_ends_of(const HeldProgram& program, const HeldForm& form, const H
     {
         const py::gil_scoped_release release;
         const Ends ends(program, form, region, lower, upper, alpha, true, std::vector<char>(program.units, 0));
-        for (std::vector<Case>& of_end : ends.split(std::vector<Case>(form.view.size), options, threads)) {
-            *bound++ = least_bound(of_end);
-            trees.add(std::move(of_end), 0, ends.live, ends.at);
+        for (const Trees& of_end : ends.split(std::vector<Case>(form.view.size), options, threads)) {
+            *bound++ = *std::min_element(of_end.proved.begin(), of_end.proved.end());
+            trees.append(of_end);
         }
     }
     py::dict result = columns_of(trees);
@@ -272,8 +284,7 @@ py::dict split_nodes(const HeldProgram& program, const HeldForm& form, const Hel
                 roots[e].path.push_back({place[*next], phase.data()[at], beta.data()[at], std::fabs(price.data()[at])});
             }
         }
-        std::vector<std::vector<Case>> cases = nodes.split(roots, options, threads);
-        for (int e = 0; e < count; ++e) trees.add(std::move(cases[e]), roots[e].path.size(), nodes.live, nodes.at);
+        for (const Trees& of_node : nodes.split(roots, options, threads)) trees.append(of_node);
     }
     py::dict result = columns_of(trees);
     result["bound"] = array_of<Doubles>(trees.proved);
@@ -342,8 +353,8 @@ void bind_cases(py::module_& m, py::class_<HeldProgram>& cls) {
         py::arg("phase"), py::arg("beta"), py::arg("price"), py::kw_only(), py::arg("most"), py::arg("deepest"), py::arg("steps"),
         py::arg("rate"), py::arg("seconds"), py::arg("threads"),
         "Splits the cell of each row of the form by cases, up to ``most``: where the units of its path have their phases, from their "
-        "multipliers on. Returns trees as split_ends does, multipliers of the path included, and the bound of each case: as proved, and as searched, in single precision and "
-        "without stages.");
+        "multipliers on. Returns trees as split_ends does, multipliers of the path included, and the bound of each case: as proved, "
+        "and as searched, in single precision and without stages.");
     cls.def("bound_ends", &bound_ends_by, py::arg("form"), py::arg("region"), py::arg("lower"), py::arg("upper"), py::arg("alpha"),
             py::arg("splits"), py::arg("multipliers"), py::kw_only(), py::arg("deepest"), py::arg("threads"),
             "The bound (rows,) of each row by its tree of cases, at the best stage.");

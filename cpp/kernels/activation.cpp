@@ -27,7 +27,7 @@ double touching(double l, double u) {
     double d = u;
     for (int step = 0; step < 30; ++step) {
         const double k = (std::tanh(d) - low) / (d - l);
-        const double next = std::clamp(std::atanh(std::sqrt(std::max(1.0 - k, 0.0))), 0.0, d);
+        const double next = std::min(std::atanh(std::sqrt(std::max(1.0 - k, 0.0))), d);
         const bool settled = d - next <= 1e-14 * (1.0 + d);
         d = next;
         if (settled) break;
@@ -65,7 +65,7 @@ void square_lines(const double* lower, const double* upper, long n, double* alph
 
 void activate(Kind kind, const double* y, long n, double* z) {
     if (kind == Kind::relu) {
-        for (long e = 0; e < n; ++e) z[e] = y[e] > 0.0 ? y[e] : 0.0;
+        for (long e = 0; e < n; ++e) z[e] = y[e] < 0.0 ? 0.0 : y[e];  // NaN, where values overflow, stays
     } else if (kind == Kind::tanh) {
         for (long e = 0; e < n; ++e) z[e] = std::tanh(y[e]);
     } else if (kind == Kind::square) {

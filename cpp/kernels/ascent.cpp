@@ -131,17 +131,18 @@ private:
     // The multipliers of splits by what their neurons read, at once: stages hold them, too.
     void write_out_splits() {
         for (int k = 1; k <= p_.depth(); ++k) {
+            if (fixed[k].empty()) continue;
             const Layer& layer = p_.layers[k - 1];
-            for (long e = 0; e < count(k); ++e) constant_[e % r_] += layer.bias[e / r_] * split_[k][e];
+            for (const long e : fixed[k]) constant_[e % r_] += layer.bias[e / r_] * split_[k][e];
             for (const Term& t : layer.terms) apply_transposed(t, split_[k], r_, r_, price[t.source], r_);
-            std::fill(split_[k], split_[k] + count(k), 0.0);
+            for (const long e : fixed[k]) split_[k][e] = 0.0;
         }
     }
 
     // The output of an inactive neuron is 0, whatever its interval says.
     void drop_inactive(int top) {
         for (int k = 1; k <= top; ++k)
-            for (long e = 0; e < count(k); ++e)
+            for (const long e : fixed[k])
                 if (q_.phase[k][e] < 0) price[k][e] = 0.0;
     }
 

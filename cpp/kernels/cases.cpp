@@ -17,6 +17,7 @@ constexpr float kTie = 0.1f;  // what a neuron's intercept counts beside the gap
 constexpr double kWorseChild = 1e-3;  // counts so much beside the better one
 constexpr double kDecay = 0.98;
 constexpr int kColumns = 64;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr float kAbove = 1e-5f;  // of a root's bound: so much above zero is nearly surely positive in double precision
 
 // A case of an end that is to be bounded: a path, and one split more, unless that is of no neuron.
@@ -29,6 +30,13 @@ struct Place {
 struct Child {
     int end;
     Case of;
+};
+
+// A split that a case may have, and its bound in one of both phases.
+struct Trial {
+    std::size_t parent;
+    Fixed split;
+    double bound = 0.0;
 };
 
 // The `Count` neurons with the best scores of each column.
@@ -128,7 +136,7 @@ bool is_better(const Case& a, const Case& b) { return a.bound > b.bound; }  // o
 class Splitting {
 public:
     Splitting(const EndsQuery& query, const SingleNetwork& network, const CaseOptions& options)
-        : q_(query), p_(*query.program), o_(options), columns_(network, kColumns), slopes_(network.slopes(query.alpha, query.count)),
+        : q_(query), p_(*query.program), o_(options), network_(network), columns_(network, kColumns), slopes_(network.slopes(query.alpha, query.count)),
           cases_(query.count), above_(query.count, -1.0f) {}
 
     std::vector<std::vector<Case>> run(std::vector<Case> roots) {
@@ -197,14 +205,8 @@ private:
         return children;
     }
 
-    // Of each case's candidates the one whose better child has the best bound, clipped at 0, by the multipliers of the case and at
-    // its input: most products are those with inputs' weights.
+    // Of each case's candidates the one whose better child has the best bound, clipped at 0, by the multipliers of the case.
     std::vector<Fixed> look_ahead(const std::vector<Child>& parents) {
-        struct Trial {
-            std::size_t parent;
-            Fixed split;
-            double bound = 0.0;
-        };
         std::vector<Trial> trials;
         for (std::size_t n = 0; n < parents.size(); ++n) {
             const auto& candidates = parents[n].of.candidates;
@@ -213,19 +215,10 @@ private:
                 if (split.neuron.layer)
                     for (const signed char phase : {-1, 1}) trials.push_back({n, {split.neuron, phase, 0.0, split.price}});
         }
-        const Inputs inputs = inputs_of(parents);
-        std::vector<int> places_of_inputs;
-        for_each_block(trials, [&](const Trial& trial) { return Place{parents[trial.parent].end, &parents[trial.parent].of.path, trial.split}; },
-                       [&](const Place* places, Trial* of_block, int r) {
-                           load(places, r);
-                           places_of_inputs.clear();
-                           for (int c = 0; c < r; ++c) places_of_inputs.push_back(static_cast<int>(of_block[c].parent));
-                           columns_.evaluate_at(inputs, places_of_inputs.data());
-                           for (int c = 0; c < r; ++c) of_block[c].bound = std::min<double>(columns_.bound()[c], 0.0);
-                       });
+        bound_trials(parents, trials);
         std::vector<Fixed> chosen;
         for (const Child& parent : parents) chosen.push_back(parent.of.candidates[0]);
-        std::vector<double> best(parents.size(), -std::numeric_limits<double>::infinity());
+        std::vector<double> best(parents.size(), -kInfinity);
         for (std::size_t t = 0; t < trials.size(); t += 2) {
             const auto [worse, better] = std::minmax(trials[t].bound, trials[t + 1].bound);
             const double value = better + kWorseChild * worse;
@@ -234,6 +227,24 @@ private:
             chosen[trials[t].parent] = trials[t].split;
         }
         return chosen;
+    }
+
+    // Where most products are those with inputs' weights, at their parents' inputs, without these: a guess that few inputs, which
+    // follow a split, make a bad one.
+    void bound_trials(const std::vector<Child>& parents, std::vector<Trial>& trials) {
+        const auto place_of = [&](const Trial& trial) {
+            return Place{parents[trial.parent].end, &parents[trial.parent].of.path, trial.split};
+        };
+        const bool at_inputs = network_.mostly_reads_inputs();
+        const Inputs inputs = at_inputs ? inputs_of(parents) : Inputs(p_, 0);
+        std::vector<int> places_of_inputs;
+        for_each_block(trials, place_of, [&](const Place* places, Trial* of_block, int r) {
+            load(places, r);
+            places_of_inputs.clear();
+            for (int c = 0; c < r; ++c) places_of_inputs.push_back(static_cast<int>(of_block[c].parent));
+            at_inputs ? columns_.evaluate_at(inputs, places_of_inputs.data()) : columns_.evaluate();
+            for (int c = 0; c < r; ++c) of_block[c].bound = std::min<double>(columns_.bound()[c], 0.0);
+        });
     }
 
     // Those that attain the cases' bounds.
@@ -295,7 +306,7 @@ private:
         }
         for (int c = 0; c < r; ++c) {
             Case& found = children[c].of;
-            if (static_cast<int>(found.path.size()) >= o_.deepest) continue;
+            if (static_cast<int>(found.path.size()) >= o_.deepest || !std::isfinite(found.bound)) continue;
             int count = 0;
             const auto add = [&](const Neuron& neuron) {
                 for (int other = 0; other < count; ++other) {
@@ -313,6 +324,7 @@ private:
     const EndsQuery& q_;
     const Program& p_;
     const CaseOptions& o_;
+    const SingleNetwork& network_;
     SingleColumns columns_;
     std::vector<std::vector<float>> slopes_;  // [k], n_k x count
     std::vector<std::vector<Case>> cases_;    // heaps
@@ -340,7 +352,7 @@ void prove_cases(const EndsQuery& query, std::vector<std::vector<Case>>& cases) 
                        Block block(query, places, r);
                        std::vector<double> bound(r);
                        evaluate_stages(block.query(), r, block.point(), bound.data());
-                       for (int c = 0; c < r; ++c) of_block[c].of->proved = bound[c];
+                       for (int c = 0; c < r; ++c) of_block[c].of->proved = bound[c] > -kInfinity ? bound[c] : -kInfinity;  // so is NaN
                    });
 }
 

@@ -59,7 +59,7 @@ void worst_margins(const Form& margins, int r, double* const* z, double* values,
     for (int c = 0; c < r && margins.size > 0; ++c) {
         int best = 0;
         for (int m = 1; m < margins.size; ++m)
-            if (values[static_cast<long>(m) * r + c] > values[static_cast<long>(best) * r + c]) best = m;
+            if (!(values[static_cast<long>(m) * r + c] <= values[static_cast<long>(best) * r + c])) best = m;  // NaN, too
         value[c] = values[static_cast<long>(best) * r + c];
         if (worst) worst[c] = best;
     }

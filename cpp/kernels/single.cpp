@@ -52,6 +52,8 @@ PYDUAL_DISPATCH void box_row(float low, float high, const float* w, int r, float
     }
 }
 
+long entries(const Term& t) { return t.dense ? static_cast<long>(t.rows) * t.cols : t.by_rows.starts[t.rows]; }
+
 PYDUAL_DISPATCH void gather_row(const float* from, const int* places, int r, float* to) {
     for (int c = 0; c < r; ++c) to[c] = from[places[c]];
 }
@@ -85,30 +87,67 @@ SparseOf<float> SingleNetwork::rounded(const Sparse& m, int lines) {
 SingleNetwork::SingleNetwork(const Program& program, const Form& form, const RegionView& region, const double* const* lower,
                              const double* const* upper)
     : program_(program), form_(form), region_(region), units_(program.depth() + 1) {
-    if (region.norm == Norm::none) {
-        low_.assign(region.lower, region.lower + program.inputs);
-        high_.assign(region.upper, region.upper + program.inputs);
-    }
+    center(region);
+    long all = 0, of_inputs = 0;
     for (int k = 1; k <= program.depth(); ++k) {
-        const Layer& layer = program.layers[k - 1];
-        Units& units = units_[k];
-        for (const Term& term : layer.terms) units.terms.push_back(rounded(term));
-        units.bias.assign(layer.bias, layer.bias + layer.size);
-        std::vector<double> alpha(layer.size), below(layer.size, 0.0), slope(layer.size), offset(layer.size);
-        if (layer.kind == Kind::relu)
-            relu_lines(lower[k], upper[k], layer.size, Rule::adaptive, alpha.data(), slope.data(), offset.data());
-        else
-            curve_lines(layer.kind, lower[k], upper[k], layer.size, Rule::adaptive, alpha.data(), below.data(), slope.data(),
-                        offset.data());
-        for (int i = 0; i < layer.size; ++i) {
-            const bool open = lower[k][i] < 0.0 && upper[k][i] > 0.0, on = lower[k][i] >= 0.0;
-            units.shape.push_back(layer.kind != Kind::relu ? Shape::curve : open ? Shape::open : on ? Shape::identity : Shape::dead);
+        add_layer(k, lower[k], upper[k]);
+        for (const Term& t : program.layers[k - 1].terms) {
+            all += entries(t);
+            of_inputs += t.source == 0 ? entries(t) : 0;
         }
-        units.alpha.assign(alpha.begin(), alpha.end());
-        units.below.assign(below.begin(), below.end());
-        units.slope.assign(slope.begin(), slope.end());
-        units.offset.assign(offset.begin(), offset.end());
     }
+    mostly_reads_inputs_ = 2 * of_inputs >= all;
+    form_bias_ = at_middle(form);
+}
+
+void SingleNetwork::center(const RegionView& region) {
+    const auto minus_middle = [this](const double* x) {
+        std::vector<double> shifted(middle_.size());
+        std::transform(middle_.begin(), middle_.end(), x, shifted.begin(), [](double m, double of_x) { return of_x - m; });
+        return shifted;
+    };
+    for (int i = 0; i < program_.inputs; ++i) {
+        const double middle = 0.5 * region.lower[i] + 0.5 * region.upper[i];
+        middle_.push_back(std::isfinite(middle) ? middle : 0.0);
+    }
+    lower_ = minus_middle(region.lower);
+    upper_ = minus_middle(region.upper);
+    region_.lower = lower_.data();
+    region_.upper = upper_.data();
+    if (region.norm == Norm::none) return;
+    center_ = minus_middle(region.center);
+    region_.center = center_.data();
+}
+
+// What a layer reads if all other values are 0.
+std::vector<double> SingleNetwork::at_middle(const Layer& layer) const {
+    std::vector<double> value(layer.bias, layer.bias + layer.size);
+    for (const Term& t : layer.terms)
+        for (int i = 0; t.source == 0 && i < layer.size; ++i)
+            for_each_entry(t, i, [&](int j, double entry) { value[i] += entry * middle_[j]; });
+    return value;
+}
+
+void SingleNetwork::add_layer(int k, const double* lower, const double* upper) {
+    const Layer& layer = program_.layers[k - 1];
+    Units& units = units_[k];
+    for (const Term& term : layer.terms) units.terms.push_back(rounded(term));
+    const std::vector<double> bias = at_middle(layer);
+    std::vector<double> alpha(layer.size), below(layer.size, 0.0), slope(layer.size), offset(layer.size);
+    if (layer.kind == Kind::relu)
+        relu_lines(lower, upper, layer.size, Rule::adaptive, alpha.data(), slope.data(), offset.data());
+    else
+        curve_lines(layer.kind, lower, upper, layer.size, Rule::adaptive, alpha.data(), below.data(), slope.data(), offset.data());
+    for (int i = 0; i < layer.size; ++i) {
+        const bool open = lower[i] < 0.0 && upper[i] > 0.0, on = lower[i] >= 0.0;
+        const Shape of_relu = open ? Shape::open : on ? Shape::identity : Shape::dead;
+        units.shape.push_back(layer.kind == Kind::relu ? of_relu : Shape::curve);
+    }
+    units.bias.assign(bias.begin(), bias.end());
+    units.alpha.assign(alpha.begin(), alpha.end());
+    units.below.assign(below.begin(), below.end());
+    units.slope.assign(slope.begin(), slope.end());
+    units.offset.assign(offset.begin(), offset.end());
 }
 
 std::vector<std::vector<float>> SingleNetwork::slopes(const double* const* alpha, int count) const {
@@ -142,8 +181,10 @@ void SingleColumns::begin(int r, const int* rows, const std::vector<std::vector<
 void SingleColumns::fix(int column, const Fixed& fixed) {
     std::vector<Entry>& of_layer = entries_[fixed.neuron.layer];
     places_[column].push_back({fixed.neuron.layer, static_cast<int>(of_layer.size())});
-    const float beta = std::max(static_cast<float>(fixed.multiplier), 0.0f);
-    of_layer.push_back({fixed.neuron.unit, column, static_cast<float>(fixed.phase), static_cast<float>(fixed.price), beta, 0.0f, 0.0f, beta});
+    const double most = std::numeric_limits<float>::max();
+    const auto beta = static_cast<float>(std::clamp(fixed.multiplier, 0.0, most));
+    const auto phase = static_cast<float>(fixed.phase), scale = static_cast<float>(std::min(fixed.price, most));
+    of_layer.push_back({fixed.neuron.unit, column, phase, scale, beta, beta, 0.0, 0.0});
 }
 
 bool SingleColumns::is_fixed(int column, const Neuron& neuron) const {
@@ -225,7 +266,8 @@ void SingleColumns::concretize() {
     if (network_.region_.norm == Norm::none) {
         for (int i = 0; i < p_.inputs; ++i) {
             const long row = static_cast<long>(i) * r_;
-            box_row(network_.low_[i], network_.high_[i], after_[0] + row, r_, bound_.data(), z_[0] + row);
+            const auto low = static_cast<float>(network_.lower_[i]), high = static_cast<float>(network_.upper_[i]);
+            box_row(low, high, after_[0] + row, r_, bound_.data(), z_[0] + row);
         }
         return;
     }
@@ -249,7 +291,7 @@ void SingleColumns::start() {
     const Form& form = network_.form_;
     for (int c = 0; c < r_; ++c) {
         const int row = rows_[c];
-        constant_[c] = static_cast<float>(form.bias[row]);
+        constant_[c] = static_cast<float>(network_.form_bias_[row]);
         for (const Term& t : form.terms)
             for_each_entry(t, row, [&](int j, double value) {
                 after_[t.source][static_cast<long>(j) * r_ + c] += static_cast<float>(value);
@@ -298,15 +340,15 @@ bool SingleColumns::keep_best(const float* targets) {
 
 // d bound / d beta = -y (active), y (inactive).
 void SingleColumns::move(int step, double rate) {
-    const float correct1 = static_cast<float>(1.0 / (1.0 - std::pow(0.9, step)));
-    const float correct2 = static_cast<float>(1.0 / (1.0 - std::pow(0.999, step)));
+    const double correct1 = 1.0 / (1.0 - std::pow(0.9, step));
+    const double correct2 = 1.0 / (1.0 - std::pow(0.999, step));
     for (int k = 1; k <= p_.depth(); ++k) {
         for (Entry& entry : entries_[k]) {
-            const float g = -entry.phase * y_[k][static_cast<long>(entry.unit) * r_ + entry.column];
-            entry.first = 0.9f * entry.first + 0.1f * g;
-            entry.second = 0.999f * entry.second + 0.001f * g * g;
-            const float change = entry.first * correct1 / (std::sqrt(entry.second * correct2) + 1e-8f);
-            entry.beta = positive(entry.beta + static_cast<float>(rate) * entry.scale * change);
+            const double g = -entry.phase * y_[k][static_cast<long>(entry.unit) * r_ + entry.column];
+            entry.first = 0.9 * entry.first + 0.1 * g;
+            entry.second = 0.999 * entry.second + 0.001 * g * g;
+            const double change = entry.first * correct1 / (std::sqrt(entry.second * correct2) + 1e-150);
+            entry.beta = positive(entry.beta + static_cast<float>(rate * entry.scale * change));
         }
     }
 }

@@ -25,7 +25,8 @@ struct Fixed {
     double price = 0.0;  // of the neuron where it was split
 };
 
-// A program, rows of a form and intervals, shared by all columns.
+// A program, rows of a form and intervals, shared by all columns. Inputs are relative to the middle of their intervals, so that
+// those far from zero lose no digits.
 class SingleNetwork {
 public:
     SingleNetwork(const Program& program, const Form& form, const RegionView& region, const double* const* lower,
@@ -33,6 +34,8 @@ public:
     SingleNetwork(const SingleNetwork&) = delete;
     SingleNetwork& operator=(const SingleNetwork&) = delete;
 
+    // Whether at least half of the products of an evaluation are with inputs.
+    bool mostly_reads_inputs() const { return mostly_reads_inputs_; }
     // The slopes [k] n_k x count; adaptive where they are below zero.
     std::vector<std::vector<float>> slopes(const double* const* alpha, int count) const;
 
@@ -48,6 +51,9 @@ private:
         std::vector<float> bias, alpha, below, slope, offset;
     };
 
+    void center(const RegionView& region);
+    std::vector<double> at_middle(const Layer& layer) const;
+    void add_layer(int k, const double* lower, const double* upper);
     TermOf<float> rounded(const Term& term);
     SparseOf<float> rounded(const Sparse& matrix, int lines);
     const float* rounded(const double* numbers, std::size_t count);
@@ -55,8 +61,10 @@ private:
     const Program& program_;
     const Form& form_;
     RegionView region_;
-    std::vector<Units> units_;      // [1..K]
-    std::vector<float> low_, high_;  // of the inputs
+    std::vector<Units> units_;        // [1..K]
+    std::vector<double> form_bias_;
+    std::vector<double> middle_, lower_, upper_, center_;  // of the inputs, all but the first relative to the middle
+    bool mostly_reads_inputs_ = false;
     std::deque<std::vector<float>> numbers_;
 };
 
@@ -108,7 +116,8 @@ private:
     // A fixed neuron of a column: its multiplier with Adam's moments, and the best one.
     struct Entry {
         int unit, column;
-        float phase, scale, beta, first, second, best;
+        float phase, scale, beta, best;
+        double first, second;  // squares of large numbers would overflow
     };
     struct Place {
         int layer, index;

@@ -106,7 +106,7 @@ class Adversary:
         uniform = self._random.random((restarts, region.size))
         uniform[1::2] = np.round(uniform[1::2])
         uniform[0] = 0.5
-        return region.lower + uniform * (region.upper - region.lower)
+        return region.lower * (1 - uniform) + region.upper * uniform
 
 
 def nearest_listed(x: np.ndarray, region: Region) -> np.ndarray:

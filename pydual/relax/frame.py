@@ -54,8 +54,10 @@ class Group:
         return np.flatnonzero(self.allowed[problem])
 
     def margins_at(self, points: np.ndarray) -> np.ndarray:
-        """All margins of the real network, in float64, at the rows of ``points``: shape (points, margins)."""
-        return self.program.core.margins_at(self.core_margins, np.ascontiguousarray(points), threads=threads())
+        """All margins of the real network, in float64, at the rows of ``points``: shape (points, margins). Infinite where
+        values overflow, so that nothing is known."""
+        found = self.program.core.margins_at(self.core_margins, np.ascontiguousarray(points), threads=threads())
+        return np.where(np.isnan(found), np.inf, found)
 
     def worst(self, margins: np.ndarray) -> np.ndarray:
         """For each row of margins the least, over problems, of the worst (largest) margin of the problem."""
