@@ -108,7 +108,9 @@ def _phases(cell: Polytope, row: np.ndarray, constant: float) -> tuple[int, ...]
 
 
 def _least(network: Network, margins: tuple[Atom, ...], cell: Polytope, values: list[Affine]) -> float:
-    """The linear program: minimize t with t >= margin_r(x) for every r, over the cell."""
+    """The linear program: minimize t with t >= margin_r(x) for every r, over the cell. Without margins, -infinity."""
+    if not margins:
+        return -np.inf if cell.minimum(np.zeros(cell.lower.size)) < np.inf else np.inf
     inputs, output = cell.lower.size, values[network.output]
     x, y = np.zeros((len(margins), inputs)), np.zeros((len(margins), network.output_size))
     constant = np.array([float(atom.margin.constant) for atom in margins])
