@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from pydual.attack.search import Find, into_region
+from pydual.attack.search import SHARE, Find, into_region
 from pydual.problem import Problem
 from pydual.region import Region
 from pydual.relax.frame import Group, group
@@ -26,7 +26,6 @@ FEWEST, FIRST, MOST = 64, 1e7, 2e9  # points, and products of a network's weight
 ROW = 2e3  # products in the time that a point takes in any case
 HELD = 4_000_000  # numbers in memory: points, and margins at them
 SPEED = 1e9  # products a second that are expected before any are measured
-SHARE = 0.08  # of the time
 
 
 class Scatter:

@@ -25,13 +25,12 @@ QUICK = Effort(restarts=4, steps=8)
 NORMAL = Effort(restarts=16, steps=25)
 THOROUGH = Effort(restarts=64, steps=60)
 BATCH = 8  # starts between two looks at the clock
-EARLY, EARLY_SHARE, LATE_SHARE = 4.0, 0.25, 0.05  # seconds of a search, and what polishing its points may take of them
+SHARE = 0.08  # of the time: for descents from points of the prover's search, and as much for random searches
 
 
 def may_polish(spent: float, elapsed: float) -> bool:
-    """Whether the primal player, who has spent so many of the elapsed seconds, may descend from points of the prover's search:
-    what it does not find early, it seldom finds so."""
-    return spent <= EARLY_SHARE * min(elapsed, EARLY) + LATE_SHARE * max(elapsed - EARLY, 0.0)
+    """Whether the primal player, who has spent so many of the elapsed seconds, may descend from points of the prover."""
+    return spent <= SHARE * elapsed
 
 
 @dataclass(frozen=True, eq=False)
