@@ -76,7 +76,8 @@ Array array_of(const std::vector<Number>& numbers) {
 class Reader {
 public:
     Reader(const Ints& splits, const Floats& multipliers, int units, int deepest)
-        : splits_(splits.data()), multipliers_(multipliers.data()), size_(splits.size()), available_(multipliers.size()), units_(units), deepest_(deepest) {}
+        : splits_(splits.data()), multipliers_(multipliers.data()), size_(splits.size()), available_(multipliers.size()),
+          units_(units), deepest_(deepest) {}
 
     bool at_end() const { return next_ == size_; }
     py::ssize_t splits_read() const { return next_; }

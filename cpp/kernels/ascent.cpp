@@ -70,7 +70,8 @@ public:
     Relaxation(const AscentQuery& query, int r, const AscentPoint& start)
         : q_(query), p_(*query.program), r_(r), alpha(p_, r, 1), beta(p_, r, 1), slope(p_, r, 1), price(p_, r), lines(p_.depth() + 1),
           lambda(start.lambda, start.lambda + (query.row ? 0 : static_cast<long>(query.margins->size) * r)),
-          fixed(p_.depth() + 1), bound(r), offset_(p_, r, 1), split_(p_, r, 1), before_(p_, r, 1), below_(p_.depth() + 1), constant_(r), scratch_(4L * p_.inputs),
+          fixed(p_.depth() + 1), bound(r), offset_(p_, r, 1), split_(p_, r, 1), before_(p_, r, 1), below_(p_.depth() + 1),
+          constant_(r), scratch_(4L * p_.inputs),
           at_(p_, query.center ? r : 0, 1) {
         curved.resize(p_.depth() + 1);
         curvature.resize(p_.depth() + 1);

@@ -136,8 +136,8 @@ bool is_better(const Case& a, const Case& b) { return a.bound > b.bound; }  // o
 class Splitting {
 public:
     Splitting(const EndsQuery& query, const SingleNetwork& network, const CaseOptions& options)
-        : q_(query), p_(*query.program), o_(options), network_(network), columns_(network, kColumns), slopes_(network.slopes(query.alpha, query.count)),
-          cases_(query.count), above_(query.count, -1.0f) {}
+        : q_(query), p_(*query.program), o_(options), network_(network), columns_(network, kColumns),
+          slopes_(network.slopes(query.alpha, query.count)), cases_(query.count), above_(query.count, -1.0f) {}
 
     std::vector<std::vector<Case>> run(std::vector<Case> roots) {
         std::vector<Child> cases;
