@@ -795,6 +795,19 @@ def test_one_step_of_descent_is_the_signed_gradient(kinds: tuple[str, ...]) -> N
     np.testing.assert_allclose(x[0], start - 2e-3 * np.sign(slope), atol=1e-12)
 
 
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_a_margin_that_overflows_is_the_worst(order: list[int]) -> None:
+    """One margin is infinity minus infinity, the other 1.5."""
+    first = np.zeros(3), [(0, np.array([[1e300], [1e300], [1.0]]))]
+    second = np.zeros(3), [(1, np.diag([1e10, 1e10, 1.0]))]
+    last = np.zeros(2), [(2, np.array([[1.0, -1.0, 0.0], [0.0, 0.0, 1.0]])[order])]
+    net = hold(1, ("relu", "relu"), [first, second], last, "sparse")
+    point = np.array([[1.5]])
+    assert np.isnan(net.core.margins_at(net.form, point, threads=1)).sum() == 1
+    options = {"steps": 0, "first_step": 0.1, "decay": 1.0, "goal": -np.inf, "threads": 1}
+    assert net.core.descend(net.form, Set(point[0], point[0]).core, point, **options)[1] == [np.inf]
+
+
 def test_descent_finds_the_corner_of_a_linear_margin() -> None:
     net = make(np.random.default_rng(16), (6,), 1)
     box = Set(-np.ones(6), np.ones(6))

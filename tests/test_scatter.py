@@ -119,6 +119,15 @@ def test_points_are_drawn_in_blocks_that_fit_into_memory(monkeypatch: pytest.Mon
     np.testing.assert_allclose(values, [value(x) for x in points])
 
 
+def test_more_walks_than_points_in_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pydual.attack.scatter.HELD", 400)
+    (g,) = group(normalize(trap(), Checker(CUBE, Y[0] <= 0)))
+    points, values = best_points(g, [0], 60_050, np.random.default_rng(0))[0]  # blocks of a hundred, and a rest of fifty
+    assert len(points) == 60_050 // 400
+    drawn = random_points(CUBE, 60_050, np.random.default_rng(0))
+    np.testing.assert_allclose(np.sort(values), np.sort([value(x) for x in drawn])[: len(values)], atol=1e-12)
+
+
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 def test_points_of_a_ball_are_also_inside(norm: str) -> None:
     ball = Ball(0.1 * np.ones(16), 0.5, norm)

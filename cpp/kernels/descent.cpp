@@ -58,9 +58,10 @@ void worst_margins(const Form& margins, int r, double* const* z, double* values,
     if (margins.size == 0) std::fill(value, value + r, -INFINITY);  // a catastrophe everywhere
     for (int c = 0; c < r && margins.size > 0; ++c) {
         int best = 0;
-        for (int m = 1; m < margins.size; ++m)
-            if (!(values[static_cast<long>(m) * r + c] <= values[static_cast<long>(best) * r + c])) best = m;  // NaN, too
-        value[c] = values[static_cast<long>(best) * r + c];
+        const auto of = [&](int m) { return values[static_cast<long>(m) * r + c]; };
+        for (int m = 1; m < margins.size && !std::isnan(of(best)); ++m)
+            if (!(of(m) <= of(best))) best = m;  // NaN, where values overflow, is worst
+        value[c] = of(best);
         if (worst) worst[c] = best;
     }
 }

@@ -1,7 +1,6 @@
 #include "kernels/sparse_products.hpp"
 
 #include <algorithm>
-#include <numeric>
 #include <tuple>
 
 #include "core/dispatch.hpp"

@@ -85,18 +85,24 @@ def scatter(g: Group, samples: int, random: np.random.Generator, goal: float, sk
 def best_points(
     g: Group, searched: list[int], samples: int, random: np.random.Generator
 ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """For each problem the best of so many random points, with their values: as many as walks begin."""
+    """For each problem the best of so many random points, with their values: as many as walks begin, if there are."""
     walks, block = max(1, samples // (ROUNDS * TRIES)), max(FEWEST, HELD // (g.region.size + len(g.margins.bias)))
     best = {p: (np.zeros((0, g.region.size)), np.zeros(0)) for p in searched}
     for begin in range(0, samples, block):
         drawn = random_points(g.region, min(block, samples - begin), random)
         margins = g.margins_at(drawn)
         for p in searched:
-            points = np.vstack([best[p][0], drawn])
-            values = np.concatenate([best[p][1], margins[:, g.columns(p)].max(axis=1)])
-            least = np.argpartition(values, walks - 1)[:walks]
+            values = margins[:, g.columns(p)].max(axis=1)
+            few = _least(values, walks)
+            points, values = np.vstack([best[p][0], drawn[few]]), np.append(best[p][1], values[few])
+            least = _least(values, walks)
             best[p] = points[least], values[least]
     return best
+
+
+def _least(values: np.ndarray, number: int) -> np.ndarray:
+    """The places of so many of the least values, in no order."""
+    return np.argpartition(values, number - 1)[:number] if number < len(values) else np.arange(len(values))
 
 
 def random_points(region: Region, number: int, random: np.random.Generator) -> np.ndarray:
